@@ -1,0 +1,26 @@
+"""The command line: parse, delegate, print. The library works without it."""
+
+import click
+
+from cifarnet.cli.common import Group
+from cifarnet.cli.config import config
+from cifarnet.cli.data import data
+from cifarnet.cli.evaluate import evaluate, predict
+from cifarnet.cli.runs import runs
+from cifarnet.cli.train import train
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cifarnet")
+def main() -> None:
+    """Train, evaluate and export CIFAR-10 image classifiers from YAML configs.
+
+    \b
+    Example:
+      cifarnet train --config configs/article.yaml
+      cifarnet evaluate latest
+    """
+
+
+for _command in (train, evaluate, predict, runs, data, config):
+    main.add_command(_command)

@@ -1,0 +1,119 @@
+"""What every command shares: `--json`, `--debug`, errors, exit codes, and where text goes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from cifarnet.errors import CifarnetError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_JSON = "cifarnet.json"
+_DEBUG = "cifarnet.debug"
+
+
+def _flag(names: list[str], key: str, text: str) -> click.Option:
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        context.meta[key] = value or context.meta.get(key, False)
+
+    return click.Option(names, is_flag=True, expose_value=False, callback=remember, help=text)
+
+
+class Command(click.Command):
+    """A command whose function returns its result as a JSON-able document."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Add the options every command has."""
+        super().__init__(*args, **kwargs)
+        self.params += [
+            _flag(["--json"], _JSON, "Print the result as one JSON document."),
+            _flag(["--debug"], _DEBUG, "Show the traceback of an error."),
+        ]
+
+    def invoke(self, context: click.Context) -> None:
+        """Run; print the document under `--json`; turn errors into exit codes."""
+        try:
+            document = super().invoke(context)
+        except CifarnetError as error:
+            _fail(context, str(error), type(error).__name__, error.exit_code)
+        except KeyboardInterrupt:
+            _fail(context, "interrupted", "Interrupted", 130)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # click ends quietly when the reader of a pipe has gone
+            text = f"unexpected {type(error).__name__}: {error}. --debug shows where."
+            _fail(context, text, type(error).__name__, 1)
+        if context.meta.get(_JSON):
+            click.echo(json.dumps(document, indent=2))
+
+
+class Group(click.Group):
+    """A group that lists its commands in the order they were added."""
+
+    command_class = Command
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """The names, in the order of use."""
+        return list(self.commands)
+
+
+def _fail(context: click.Context, message: str, kind: str, code: int) -> NoReturn:
+    if context.meta.get(_DEBUG):
+        traceback.print_exc()
+    click.secho("Error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(message, err=True)
+    if context.meta.get(_JSON):
+        click.echo(json.dumps({"error": message, "kind": kind, "exit_code": code}, indent=2))
+    context.exit(code)
+
+
+def console() -> Console:
+    """Where text for people goes: standard output, or standard error under `--json`."""
+    from rich.console import Console
+
+    context = click.get_current_context()
+    stderr = bool(context.meta.get(_JSON))
+    stream = sys.stderr if stderr else sys.stdout
+    # A pipe or a file has no width; 100 keeps paths and tables whole.
+    width = None if stream.isatty() else 100
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+def facts(rows: list[tuple[str, str]]) -> str:
+    """Lines of `label  value`, aligned."""
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label.ljust(width)}  {value}" for label, value in rows)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `8.4 s`, `3 min 20 s`, `1 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with two decimals; `-` for None."""
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+override_option = click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set one key of the config, such as train.epochs=3; may be given often.",
+)

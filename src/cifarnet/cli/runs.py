@@ -1,0 +1,119 @@
+"""`cifarnet runs`: what was trained, and how it came out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cifarnet.cli.common import Group, console, duration, facts, percent
+
+_run = click.argument("run", metavar="RUN")
+
+
+@click.group(cls=Group)
+def runs() -> None:
+    """List, show and remove runs.
+
+    \b
+    Example:
+      cifarnet runs list
+    """
+
+
+@runs.command("list")
+def list_() -> Any:
+    """A table of all runs under runs/, oldest first.
+
+    \b
+    Example:
+      cifarnet runs list
+    """
+    from rich.table import Table
+
+    from cifarnet import rundir
+
+    summaries = [rundir.summary(run) for run in rundir.all_runs()]
+    screen = console()
+    if not summaries:
+        screen.print("no runs yet. Next: cifarnet train --config configs/article.yaml")
+        return summaries
+    table = Table("run", "status", "config")
+    for heading in ("epochs", "validation", "test", "time"):
+        table.add_column(heading, justify="right")
+    for one in summaries:
+        table.add_row(
+            one["name"],
+            one["status"],
+            one["config"] or "-",
+            "-" if one["epochs"] is None else f"{one['epochs']:g}",
+            percent(one["validation_accuracy"]),
+            percent(one["test_accuracy"]),
+            "-" if one["seconds"] is None else duration(one["seconds"]),
+        )
+    screen.print(table)
+    return summaries
+
+
+@runs.command()
+@_run
+def show(run: str) -> Any:
+    """All that is known of one run (path, name or `latest`).
+
+    \b
+    Example:
+      cifarnet runs show latest
+    """
+    from cifarnet import rundir
+
+    found = rundir.find(run)
+    manifest = found.read_manifest()
+    one = rundir.summary(found)
+    machine, versions = manifest.get("machine", {}), manifest.get("versions", {})
+    model = manifest.get("model", {})
+    why = f" ({manifest['why']})" if manifest.get("why") else ""
+    rows = [
+        ("run", str(found.path)),
+        ("status", f"{one['status']}{why}"),
+        ("command", str(manifest.get("command"))),
+        ("config", str(found.config)),
+        ("seed", str(manifest.get("seed"))),
+        ("data", str(manifest.get("data", {}).get("source"))),
+        ("network", f"{model.get('parameters', 0):,} parameters, {model.get('macs', 0):,} MACs"),
+        ("precision", str(manifest.get("precision", {}).get("chosen"))),
+        ("epochs", f"{manifest.get('epochs_done', 0):g} of {manifest.get('epochs', 0):g}"),
+        ("time", duration(manifest.get("seconds") or 0.0)),
+        ("validation", percent(one["validation_accuracy"])),
+        ("test", percent(one["test_accuracy"])),
+        ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("commit", str(manifest.get("git_commit"))),
+        ("files", " ".join(_files(found.path))),
+    ]
+    console().print(facts(rows), markup=False)
+    return {"run": str(found.path), **manifest, "summary": one}
+
+
+@runs.command()
+@_run
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(run: str, yes: bool) -> Any:
+    """Delete a run's directory and all in it.
+
+    \b
+    Example:
+      cifarnet runs remove 20260101-120000-article
+    """
+    from cifarnet import rundir
+
+    found = rundir.find(run)
+    if not yes:
+        click.confirm(f"Delete {found.path} for good?", abort=True, err=True)
+    rundir.remove(found)
+    console().print(f"removed {found.path}", markup=False)
+    return {"removed": str(found.path)}
+
+
+def _files(path: Any) -> list[str]:
+    files = (file for file in path.rglob("*") if file.is_file() and file.name != ".lock")
+    return sorted(str(file.relative_to(path)) for file in files)

@@ -1,0 +1,65 @@
+"""Which arithmetic is fastest here, found by measuring."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from typing import Any
+
+import tensorflow as tf
+
+from cifarnet import machine, rundir, sources
+from cifarnet.errors import RunError
+
+# Half precision must be this much faster to be worth its rounding.
+_WORTHWHILE = 1.1
+
+
+def choose() -> tuple[str, dict[str, Any]]:
+    """The precision for `precision: auto`.
+
+    Times a convolution and its gradients in each candidate: float32 and bfloat16, on a GPU
+    float16 too. The answer is cached with the machine's identity, so a machine keeps it.
+
+    Returns:
+        The name (float32, bfloat16 or float16) and what was measured: milliseconds a
+        candidate, the best of some rounds.
+    """
+    gpus = [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
+    key = json.dumps([machine.describe(), machine.versions()["tensorflow"], gpus])
+    path = sources.cache_folder() / "precision.json"
+    cached: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        cached = json.loads(path.read_text(encoding="utf-8"))
+    measured = cached.get(key) if isinstance(cached, dict) else None
+    if measured is None:
+        candidates = ["float32", "bfloat16", *(["float16"] if gpus else [])]
+        measured = {name: _milliseconds(name) for name in candidates}
+        with suppress(RunError):  # a cache that cannot be written only costs the next start
+            rundir.write_json(path, {key: measured})
+    fastest = min(measured, key=lambda name: measured[name])
+    if measured["float32"] < _WORTHWHILE * measured[fastest]:
+        fastest = "float32"
+    return fastest, {"milliseconds": measured, "chosen": fastest}
+
+
+def _milliseconds(dtype: str, rounds: int = 5) -> float:
+    """Best time of a 3x3 convolution of [64, 16, 16, 64], forward and backward."""
+    images = tf.cast(tf.random.stateless_normal([64, 16, 16, 64], [0, 0]), dtype)
+    kernel = tf.cast(tf.random.stateless_normal([3, 3, 64, 64], [0, 1]), dtype)
+
+    @tf.function
+    def step() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([images, kernel])
+            outputs = tf.nn.conv2d(images, kernel, 1, "SAME")
+        return tape.gradient(outputs, [images, kernel])
+
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        for gradient in step():
+            gradient.numpy()
+        times.append(time.perf_counter() - start)
+    return round(1000 * min(times[1:]), 3)

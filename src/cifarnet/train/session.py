@@ -1,0 +1,346 @@
+"""One training from start or checkpoint to its end, kept in its run directory."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cifarnet import config as cfg
+from cifarnet import data, machine, models, rundir
+from cifarnet.errors import CifarnetError, Interrupted, RunError, TrainingError
+from cifarnet.rundir import RunDir
+from cifarnet.train import checkpoint, precision
+from cifarnet.train.checkpoint import Checkpoint
+from cifarnet.train.progress import Progress
+from cifarnet.train.trainer import Trainer
+
+# Steps run in groups of about this long: long enough to cost nothing, short enough for a
+# lively display and a quick answer to Ctrl-C.
+_GROUP_SECONDS = 0.5
+
+
+class Observer:
+    """Told how a training goes; the command line shows it. Does nothing by itself."""
+
+    def fetching(self, what: str, done: int, total: int | None) -> None:
+        """The data set is being fetched: bytes done, bytes in all if known."""
+
+    def started(self, run: RunDir, about: dict[str, Any]) -> None:
+        """Training begins; `about` is the manifest."""
+
+    def progressed(self, now: dict[str, Any]) -> None:
+        """Some steps are done: `epoch`, `epochs`, `step`, `steps` (in the epoch), `loss`,
+        `accuracy`, `learning_rate`, `images_per_second`, `seconds_left`."""
+
+    def epoch_ended(self, row: dict[str, Any], best: bool) -> None:
+        """An epoch is done; `row` is its line of the history."""
+
+    def ended(self, about: dict[str, Any]) -> None:
+        """Training ended as the manifest `about` says."""
+
+
+def run(
+    config: cfg.Config,
+    root: Path = rundir.RUNS,
+    config_file: str | None = None,
+    command: str | None = None,
+    observer: Observer | None = None,
+) -> RunDir:
+    """Train a network in a new run directory.
+
+    Args:
+        config: all that decides the result.
+        root: folder for the run directory.
+        config_file, command: noted in the manifest.
+        observer: told of the progress.
+
+    Returns:
+        The finished run, with its model saved.
+
+    Raises:
+        ConfigError, DataError, ModelError: before anything is written.
+        TrainingError: the loss is no longer a number.
+        Interrupted: stopped by the user; `resume` goes on.
+    """
+    observer = observer or Observer()
+    dataset = data.load(config.data, config.seed, observer.fetching)
+    measured: dict[str, Any] = {"chosen": config.train.precision}
+    if config.train.precision == "auto":
+        chosen, measured = precision.choose()
+        train_config = config.train.model_copy(update={"precision": chosen})
+        config = config.model_copy(update={"train": train_config})
+    trainer = Trainer(config, dataset)
+    new = rundir.create(config.name, root)
+    rundir.write_text(new.config, cfg.dump(config))
+    with rundir.lock(new):
+        about = _describe(config, dataset, trainer) | {
+            "config_file": config_file,
+            "command": command,
+            "precision": measured,
+        }
+        session = _Session(new, config, trainer, Progress(), None, observer)
+        return session.run(about)
+
+
+def resume(run: RunDir, observer: Observer | None = None) -> RunDir:
+    """Go on with a run in its own directory, as if it had never stopped.
+
+    Raises:
+        RunError: it has finished, another process is writing it, or its checkpoint is
+            missing, damaged or from other data or code.
+        DataError, TrainingError, Interrupted: as for `run`.
+    """
+    observer = observer or Observer()
+    with rundir.lock(run):
+        manifest = run.read_manifest()
+        if manifest.get("status") == "finished":
+            raise RunError(
+                f"{run.path} has finished: {manifest.get('why')}. For more epochs start a new "
+                f"run: cifarnet train --config {run.config} -o train.epochs=N"
+            )
+        saved = checkpoint.load(run.checkpoint)
+        config = cfg.load(run.config)
+        dataset = data.load(config.data, config.seed, observer.fetching)
+        if dataset.digests() != manifest.get("data", {}).get("digests"):
+            raise RunError(
+                f"{run.path} was trained on other images than {config.data.source} gives now; "
+                "restore them or start a new run"
+            )
+        trainer = Trainer(config, dataset)
+        try:
+            trainer.load_state(saved.state)
+        except (KeyError, ValueError) as error:
+            raise RunError(
+                f"the checkpoint {run.checkpoint} does not fit its config: {error}"
+            ) from None
+        session = _Session(run, config, trainer, saved.progress, saved.selected, observer)
+        return session.run({"resumed": [*manifest.get("resumed", []), _now()]})
+
+
+class _Session:
+    def __init__(
+        self,
+        run: RunDir,
+        config: cfg.Config,
+        trainer: Trainer,
+        progress: Progress,
+        selected: list[np.ndarray] | None,
+        observer: Observer,
+    ) -> None:
+        self._run = run
+        self._config = config
+        self._trainer = trainer
+        self._progress = progress
+        self._selected = selected
+        self._observer = observer
+        self._group = 1
+        # Of this epoch's steps, but for this process' first group, which includes tracing.
+        self._timed_images = 0
+        self._timed_seconds = 0.0
+        self._traced = False
+
+    def run(self, about: dict[str, Any]) -> RunDir:
+        self._run.update_manifest(**about, status="running", why=None, error=None)
+        self._observer.started(self._run, self._run.read_manifest())
+        try:
+            with _stop_signal() as stop:
+                why = self._loop(stop)
+        except CifarnetError as error:
+            self._run.update_manifest(**self._so_far(), status="failed", why=str(error))
+            raise
+        except BaseException as error:
+            self._run.update_manifest(
+                **self._so_far(), status="failed", why=f"{type(error).__name__}: {error}"
+            )
+            raise
+        self._save_model()
+        status = "interrupted" if why is None else "finished"
+        self._run.update_manifest(**self._so_far(), status=status, why=why or "stopped by the user")
+        self._observer.ended(self._run.read_manifest())
+        if why is None:
+            raise Interrupted(
+                f"stopped; {self._run.path} is kept. Go on with: "
+                f"cifarnet train --resume {self._run.path}"
+            )
+        return self._run
+
+    def _loop(self, stop: threading.Event) -> str | None:
+        """Train to the end; the reason it ended, or None if the user stopped it."""
+        trainer = self._trainer
+        while trainer.step < trainer.total_steps:
+            why = self._progress.why_stop(self._config.train)
+            if why is not None:
+                return why
+            if stop.is_set():
+                self._checkpoint()
+                return None
+            self._some_steps()
+            if trainer.step % trainer.steps_per_epoch == 0 or trainer.step == trainer.total_steps:
+                self._end_epoch()
+        return self._progress.why_stop(self._config.train) or "all epochs done"
+
+    def _some_steps(self) -> None:
+        trainer = self._trainer
+        in_epoch = trainer.step % trainer.steps_per_epoch
+        left = min(trainer.steps_per_epoch - in_epoch, trainer.total_steps - trainer.step)
+        count = min(self._group, left)
+        start = time.perf_counter()
+        losses, accuracies = trainer.steps(count)
+        seconds = time.perf_counter() - start
+        if not np.all(np.isfinite(losses)):
+            raise TrainingError(self._advice(losses))
+        self._progress.add_steps(losses, accuracies, seconds)
+        if self._traced:
+            self._timed_images += count * self._config.train.batch_size
+            self._timed_seconds += seconds
+            self._group = max(1, min(2 * count, int(_GROUP_SECONDS * count / seconds)))
+        self._traced = True
+        self._observer.progressed(self._now_doing(in_epoch + count))
+
+    def _end_epoch(self) -> None:
+        trainer, progress = self._trainer, self._progress
+        speed = self._speed()
+        start = time.perf_counter()
+        validation = None
+        if self._config.data.validation_fraction > 0:
+            validation = trainer.validate()
+        progress.seconds += time.perf_counter() - start
+        progress.epoch_seconds += time.perf_counter() - start
+        early = self._config.train.early_stopping
+        best = progress.end_epoch(
+            validation, trainer.rate(), speed, early.min_delta if early else 0.0
+        )
+        self._timed_images, self._timed_seconds = 0, 0.0
+        if best and self._config.train.select == "best":
+            self._selected = trainer.kept.get_weights()
+        self._checkpoint()
+        rundir.write_text(self._run.history, progress.history_csv())
+        self._run.update_manifest(**self._so_far())
+        self._observer.epoch_ended(progress.rows[-1], best)
+
+    def _checkpoint(self) -> None:
+        Checkpoint(self._trainer.state(), self._progress, self._selected).save(self._run.checkpoint)
+
+    def _save_model(self) -> None:
+        weights = self._selected or self._trainer.kept.get_weights()
+        models.save(self._trainer.float32_model(weights), self._run.model)
+
+    def _speed(self) -> float:
+        """Images a second of this epoch's training steps."""
+        if self._timed_seconds > 0.0:
+            return self._timed_images / self._timed_seconds
+        images = len(self._progress.losses) * self._config.train.batch_size
+        return images / max(self._progress.epoch_seconds, 1e-9)
+
+    def _now_doing(self, steps_done: int) -> dict[str, Any]:
+        trainer, progress = self._trainer, self._progress
+        left = (trainer.total_steps - trainer.step) * self._config.train.batch_size
+        return {
+            "epoch": len(progress.rows) + 1,
+            "epochs": math.ceil(trainer.total_steps / trainer.steps_per_epoch),
+            "step": steps_done,
+            "steps": trainer.steps_per_epoch,
+            "loss": float(np.mean(progress.losses)),
+            "accuracy": float(np.mean(progress.accuracies)),
+            "learning_rate": trainer.rate(),
+            "images_per_second": self._speed(),
+            "seconds_left": left / self._speed(),
+        }
+
+    def _so_far(self) -> dict[str, Any]:
+        """What the manifest says of the result."""
+        progress = self._progress
+        kept: dict[str, Any] = progress.rows[-1] if progress.rows else {}
+        if self._selected is not None and progress.best_epoch is not None:
+            kept = progress.rows[progress.best_epoch - 1]
+        speeds = [row["images_per_second"] for row in progress.rows]
+        return {
+            "epochs_done": round(self._trainer.step / self._trainer.steps_per_epoch, 3),
+            "steps_done": self._trainer.step,
+            "kept_epoch": kept.get("epoch"),
+            "best_epoch": progress.best_epoch,
+            "validation_accuracy": kept.get("validation_accuracy"),
+            "seconds": round(progress.seconds, 2),
+            "images_per_second": float(np.median(speeds)) if speeds else None,
+            "updated": _now(),
+        }
+
+    def _advice(self, losses: np.ndarray) -> str:
+        step = self._trainer.step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
+        rate = self._config.train.learning_rate
+        return (
+            f"the loss is no longer a number at step {step} (epoch "
+            f"{len(self._progress.rows) + 1}). Most often the learning rate is too high: try "
+            f"-o train.learning_rate={rate / 10:g}, a warm-up "
+            "(-o train.schedule.warmup_epochs=1) or -o train.clip_norm=1. "
+            f"{self._run.path} keeps the checkpoint of the last whole epoch, if there was one."
+        )
+
+
+def _describe(config: cfg.Config, dataset: data.Dataset, trainer: Trainer) -> dict[str, Any]:
+    layers = models.summary(trainer.model)
+    return {
+        "name": config.name,
+        "started": _now(),
+        "seed": config.seed,
+        "data": {
+            "source": dataset.description,
+            "classes": list(dataset.classes),
+            "counts": {
+                "train": len(dataset.train.labels),
+                "validation": len(dataset.validation.labels),
+                "test": len(dataset.test.labels),
+            },
+            "digests": dataset.digests(),
+            "notes": list(dataset.notes),
+        },
+        "model": {
+            "parameters": sum(layer["parameters"] for layer in layers),
+            "macs": sum(layer["macs"] for layer in layers),
+        },
+        "epochs": config.train.epochs,
+        "steps": trainer.total_steps,
+        "machine": machine.describe(),
+        "threads": {
+            "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
+            "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
+        },
+        "versions": machine.versions(),
+        "git_commit": machine.git_commit(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends the process as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

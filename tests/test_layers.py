@@ -1,0 +1,85 @@
+"""Our layers give Keras' numbers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cifarnet import layers
+
+
+def forward_and_backward(layer: keras.Layer, inputs: tf.Tensor) -> list[np.ndarray]:
+    weights = tf.random.stateless_normal(inputs.shape, [1, 2])
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * weights)
+    sources = [inputs, *(v.value for v in layer.trainable_variables)]
+    gradients = tape.gradient(loss, sources)
+    moving = [layer.moving_mean, layer.moving_variance]
+    inference = layer(inputs, training=False)
+    assert outputs.dtype == inputs.dtype
+    values = [outputs, inference, *gradients, *moving]
+    return [np.asarray(tf.cast(tf.convert_to_tensor(v), tf.float32)) for v in values]
+
+
+@pytest.mark.parametrize(
+    ("policy", "tolerance"), [("float32", 2e-5), ("mixed_bfloat16", 2e-2), ("mixed_float16", 3e-3)]
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.6, "epsilon": 1e-5}, {"scale": False}, {"center": False}]
+)
+def test_batch_normalization_equals_keras(policy, tolerance, options):
+    dtype = keras.DTypePolicy(policy).compute_dtype
+    inputs = tf.cast(3 * tf.random.stateless_normal([8, 6, 6, 4], [0, 0]) + 1, dtype)
+    results = []
+    for kind in (layers.BatchNormalization, keras.layers.BatchNormalization):
+        layer = kind(dtype=policy, **options)
+        layer.build(inputs.shape)
+        results.append(forward_and_backward(layer, inputs))
+    for ours, theirs in zip(*results, strict=True):
+        # Gradients of gamma sum 288 values; the tolerance is relative to the largest.
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * max(1, np.abs(theirs).max()))
+
+
+def test_batch_normalization_uses_the_fused_kernel_in_half_precision():
+    layer = layers.BatchNormalization(dtype="mixed_bfloat16")
+    layer.build((None, 4, 4, 2))
+    graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(
+        tf.TensorSpec([8, 4, 4, 2], tf.bfloat16)
+    )
+    kernels = [op for op in graph.graph.get_operations() if op.type == "FusedBatchNormV3"]
+    assert len(kernels) == 1
+    assert kernels[0].get_attr("T") == tf.bfloat16
+    assert layer.gamma.dtype == "float32"
+
+
+@pytest.mark.parametrize("shape", [(16, 5), (4, 6, 5)])
+def test_batch_normalization_of_other_ranks_equals_keras(shape):
+    inputs = tf.random.stateless_normal(shape, [0, 0]) * 2 + 1
+    ours, theirs = layers.BatchNormalization(), keras.layers.BatchNormalization()
+    np.testing.assert_allclose(
+        ours(inputs, training=True), theirs(inputs, training=True), atol=1e-5
+    )
+    np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, atol=1e-6)
+
+
+def test_frozen_batch_normalization_keeps_its_statistics():
+    layer = layers.BatchNormalization()
+    inputs = tf.random.stateless_normal([4, 3, 3, 2], [0, 0]) + 5
+    layer(inputs)
+    layer.trainable = False
+    outputs = layer(inputs, training=True)
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(2))
+    np.testing.assert_allclose(outputs, inputs / np.sqrt(1 + layer.epsilon), rtol=1e-5)
+
+
+def test_batch_normalization_survives_saving(tmp_path):
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.BatchNormalization(momentum=0.5)])
+    model(tf.random.stateless_normal([4, 4, 4, 3], [0, 0]), training=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.layers[-1], layers.BatchNormalization)
+    assert loaded.layers[-1].momentum == 0.5
+    for ours, theirs in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
