@@ -85,9 +85,9 @@ def test_the_tenth_run_of_a_second_is_later_than_the_second(tmp_path):
 
 def test_find_says_what_there_is(tmp_path):
     make(tmp_path, "20260101-000000-a")
-    with pytest.raises(RunError, match="received 'nope'.*20260101-000000-a.*runs list"):
+    with pytest.raises(RunError, match=r"received 'nope'.*20260101-000000-a.*runs list"):
         rundir.find("nope", tmp_path)
-    with pytest.raises(RunError, match="received 'latest'.*none"):
+    with pytest.raises(RunError, match=r"received 'latest'.*none"):
         rundir.find("latest", tmp_path / "empty")
 
 

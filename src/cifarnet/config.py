@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -22,7 +22,7 @@ from cifarnet.errors import ConfigError
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Layer = dict[str, dict[str, Any]]
-KeyPath = tuple[Union[str, int], ...]  # of a key in the document
+KeyPath = tuple[str | int, ...]  # of a key in the document
 
 
 class _Section(pydantic.BaseModel):
@@ -104,7 +104,7 @@ class Contrast(_Section):
 
 
 Augmentation = Annotated[
-    Union[Flip, AlternatingFlip, Crop, Rotate, Scale, Cutout, Brightness, Contrast],
+    Flip | AlternatingFlip | Crop | Rotate | Scale | Cutout | Brightness | Contrast,
     Field(discriminator="kind"),
 ]
 
@@ -252,7 +252,7 @@ class TriangleSchedule(_Schedule):
 
 
 Schedule = Annotated[
-    Union[ConstantSchedule, StepSchedule, CosineSchedule, TriangleSchedule],
+    ConstantSchedule | StepSchedule | CosineSchedule | TriangleSchedule,
     Field(discriminator="kind"),
 ]
 
@@ -284,6 +284,11 @@ class TrainConfig(_Section):
         ge=0.0,
         description="each step also multiplies every trainable weight by "
         "1 - learning rate x weight_decay",
+    )
+    norm_bias_factor: Positive = Field(
+        1.0,
+        description="learning rate of the biases of batch normalisations, as a multiple; "
+        "64 in Jordan 2024, arXiv 2404.00498, section 3.4",
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     clip_norm: Positive | None = Field(

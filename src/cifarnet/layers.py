@@ -7,6 +7,7 @@ A layer list is looked up here first. Saved models hold Keras' own layers instea
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -46,3 +47,69 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _fits(self, inputs: tf.Tensor) -> bool:
         return len(inputs.shape) == 4 and self.axis in (-1, 3) and not self.synchronized
+
+
+@keras.saving.register_keras_serializable(package="cifarnet")
+class Whitening(keras.initializers.Initializer):
+    """Marks a convolution whose kernel `models.whiten` computes from training images.
+
+    Zeros until then.
+    """
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        """Zeros of `shape`."""
+        return keras.ops.zeros(shape, dtype=dtype)
+
+
+@keras.saving.register_keras_serializable(package="cifarnet")
+class Dirac(keras.initializers.VarianceScaling):
+    """The first filters of a convolution pass its input channels on; the rest are random.
+
+    Jordan 2024, arXiv 2404.00498, section 3.3. The random ones are uniform with variance
+    1 / (3 fan_in), as PyTorch draws them by default.
+    """
+
+    def __init__(self, seed=None):
+        super().__init__(scale=1 / 3, mode="fan_in", distribution="uniform", seed=seed)
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        """A kernel of `shape`, [rows, columns, inputs, filters]."""
+        kernel = np.array(super().__call__(shape, dtype, **kwargs))
+        rows, columns, inputs, filters = shape
+        passed = min(inputs, filters)
+        kernel[..., :passed] = 0.0
+        kernel[rows // 2, columns // 2, range(passed), range(passed)] = 1.0
+        return keras.ops.convert_to_tensor(kernel)
+
+    def get_config(self):
+        """Only the seed: the rest is fixed."""
+        return {"seed": self.seed}
+
+
+# By the name a config gives them.
+INITIALIZERS = {"whitening": Whitening, "dirac": Dirac}
+
+
+def whitening_kernel(images: np.ndarray, size: int, epsilon: float = 5e-4) -> np.ndarray:
+    """Filters that make image patches uncorrelated and of unit variance, and their negatives.
+
+    The eigenvectors of the patches' covariance, each divided by the root of its eigenvalue plus
+    `epsilon`: Page 2019, "How to Train Your ResNet 8"; the negatives let ReLU pass both signs:
+    Jordan 2024, arXiv 2404.00498, section 3.2, whose epsilon this is.
+
+    Args:
+        images: float32 [N, S, S, C], as the convolution receives them.
+        size: side of the kernel, pixels.
+        epsilon: keeps the smallest eigenvalues from being blown up.
+
+    Returns:
+        float32 [size, size, C, 2 size^2 C], strongest component first.
+    """
+    width = images.shape[1] - size + 1
+    shifts = [(y, x) for y in range(size) for x in range(size)]
+    patches = np.stack([images[:, y : y + width, x : x + width] for y, x in shifts], axis=3)
+    patches = patches.reshape(-1, size * size * images.shape[3])
+    values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (vectors / np.sqrt(values + epsilon))[:, ::-1]
+    filters = np.concatenate([filters, -filters], axis=1)
+    return filters.reshape(size, size, images.shape[3], -1).astype(np.float32)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import keras
+import numpy as np
 
 from cifarnet import config as cfg
 from cifarnet import layers as own_layers
@@ -117,6 +118,9 @@ def _apply(
     tensor: Any, name: str, kwargs: dict[str, Any], place: str, policy: str, plain: bool
 ) -> Any:
     layer_class = _layer_class(name, place, plain)
+    initializer = own_layers.INITIALIZERS.get(str(kwargs.get("kernel_initializer")))
+    if initializer is not None:  # a plain model's weights are set afterwards
+        kwargs = {**kwargs, "kernel_initializer": "zeros" if plain else initializer()}
     try:
         return layer_class(**{"dtype": policy, **kwargs})(tensor)
     except Exception as error:  # Keras raises many kinds; each is the user's layer not fitting
@@ -140,6 +144,30 @@ def _layer_class(name: str, place: str, plain: bool) -> type[keras.Layer]:
 def _first_sentences(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else text[:297] + "..."
+
+
+def whiten(model: keras.Model, images: np.ndarray) -> None:
+    """Compute the kernels that the config gives `kernel_initializer: whitening`.
+
+    Args:
+        model: a model not yet trained.
+        images: uint8 [N, S, S, 3]; some thousand training images are enough.
+
+    Raises:
+        ModelError: a layer with another number of filters than whitening gives.
+    """
+    for layer in model.layers:
+        if not isinstance(getattr(layer, "kernel_initializer", None), own_layers.Whitening):
+            continue
+        before = keras.Model(model.input, layer.input)
+        inputs = np.asarray(before(images.astype(np.float32)), np.float32)
+        kernel = own_layers.whitening_kernel(inputs, layer.kernel_size[0])
+        if kernel.shape != tuple(layer.kernel.shape):
+            raise ModelError(
+                f"{layer.name}: whitening a {layer.kernel_size[0]} x {layer.kernel_size[0]} kernel "
+                f"gives {kernel.shape[-1]} filters, received filters: {layer.filters}"
+            )
+        layer.kernel.assign(kernel)
 
 
 def summary(model: keras.Model) -> list[dict[str, Any]]:

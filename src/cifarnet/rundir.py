@@ -275,8 +275,8 @@ def summary(run: RunDir) -> dict[str, Any]:
 
 
 def _test_accuracy(run: RunDir) -> float | None:
-    try:
-        value = json.loads((run.evaluation / "test.json").read_text(encoding="utf-8"))
-        return float(value["accuracy"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Of the plain evaluation if there is one, else of one with test-time augmentation."""
+    for path in [run.evaluation / "test.json", *sorted(run.evaluation.glob("test-*.json"))]:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return float(json.loads(path.read_text(encoding="utf-8"))["accuracy"])
+    return None

@@ -81,7 +81,7 @@ def evaluate(target: str, split: str, tta: str | None, requirements: tuple[str, 
         metrics = evaluation.run(
             predict_, images.pixels, images.labels, dataset.classes, folder, stem, about
         )
-        pictures = _draw(report, folder, stem, dataset.classes)
+        pictures = _draw(report, folder, stem)
     _print(screen, metrics, stem, folder, pictures)
     for requirement in requirements:
         evaluation.check(metrics, requirement)
@@ -90,13 +90,13 @@ def evaluate(target: str, split: str, tta: str | None, requirements: tuple[str, 
     return {"folder": str(folder), "pictures": [str(p) for p in pictures], **metrics}
 
 
-def _draw(report: Any, folder: Path, stem: str, classes: tuple[str, ...]) -> list[Path]:
+def _draw(report: Any, folder: Path, stem: str) -> list[Path]:
     confusion = folder / f"{stem}-confusion.png"
     reliability = folder / f"{stem}-reliability.png"
     mistakes = folder / f"{stem}-mistakes.png"
     report.confusion(folder / f"{stem}.json", confusion)
     report.reliability(folder / f"{stem}.json", reliability)
-    report.mistakes(folder / f"{stem}-predictions.npz", mistakes, classes)
+    report.mistakes(folder / f"{stem}.json", folder / f"{stem}-predictions.npz", mistakes)
     return [confusion, reliability, mistakes]
 
 

@@ -46,7 +46,6 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
     found = rundir.find(resume) if resume is not None else None
     settings = config.load(config_file, overrides) if config_file is not None else None
     with screen.status("loading TensorFlow and data"):
-        from cifarnet import report
         from cifarnet import train as training
         from cifarnet.cli.display import Display
     with Display(screen) as display:
@@ -57,6 +56,8 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
             )
         else:
             run = training.resume(found, observer=display)
+    from cifarnet import report
+
     report.curves(run.history, run.plots / "curves.png")
     return _conclude(run, screen)
 

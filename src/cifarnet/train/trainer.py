@@ -19,6 +19,8 @@ from cifarnet.errors import ConfigError
 
 # Keeps the stream of data orders apart from those of the augmentations.
 _ORDER = 1
+# As in Jordan 2024's code for arXiv 2404.00498.
+_WHITENING_IMAGES = 5_000
 
 
 class Trainer:
@@ -52,11 +54,12 @@ class Trainer:
         self._config = config
         self._dataset = dataset
         self.model = self._build(plain=False)
+        models.whiten(self.model, dataset.train.pixels[:_WHITENING_IMAGES])
         self.kept = self.model
         if config.train.ema is not None:
             self.kept = self._build(plain=False)
             self.kept.set_weights(self.model.get_weights())
-        self._optimizer = _optimizer(config)
+        self._optimizer = _optimizer(config, self.model)
         self._optimizer.build(self.model.trainable_variables)
         self.steps_per_epoch = count // batch
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
@@ -209,9 +212,23 @@ class Trainer:
         return tf.reduce_sum(losses), right
 
 
-def _optimizer(config: Config) -> keras.optimizers.Optimizer:
+class _SGD(keras.optimizers.SGD):
+    """Keras' SGD with a learning rate of its own for some variables."""
+
+    def __init__(self, factors: dict[Any, float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._factors = factors
+
+    def update_step(self, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
+        factor = self._factors.get(variable.ref(), 1.0)
+        super().update_step(gradient, variable, learning_rate * factor)
+
+
+def _optimizer(config: Config, model: keras.Model) -> keras.optimizers.Optimizer:
     train = config.train
-    sgd = keras.optimizers.SGD(
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization) and x.center]
+    sgd = _SGD(
+        factors={layer.beta.value.ref(): train.norm_bias_factor for layer in norms},
         learning_rate=train.learning_rate,
         momentum=train.momentum,
         nesterov=train.nesterov,

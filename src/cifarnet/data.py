@@ -1,0 +1,145 @@
+"""Train, validation and test: three sets, split by class and seed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cifarnet import sources
+from cifarnet.config import DataConfig
+from cifarnet.errors import DataError
+from cifarnet.sources import Images, Progress, Source
+from cifarnet.sources.splits import balanced, stratified
+
+SPLITS = ("train", "validation", "test")
+_BLOCK = 1_000  # images at a time; sums of whole numbers are exact in float64
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source's images, split.
+
+    Attributes:
+        source: the facts of the source.
+        train, validation, test: the sets; `validation` may be empty.
+    """
+
+    source: Source
+    train: Images
+    validation: Images
+    test: Images
+
+    @property
+    def description(self) -> str:
+        """One line for a person."""
+        return self.source.description
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by label."""
+        return self.source.classes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know, such as files that were skipped."""
+        return self.source.notes
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Channel means of the training pixels, 0-255, [3]."""
+        return self._moments[0]
+
+    @property
+    def deviation(self) -> tuple[float, ...]:
+        """Channel standard deviations of the training pixels (of the population), [3]."""
+        return self._moments[1]
+
+    def split(self, name: str) -> Images:
+        """The set called train, validation or test.
+
+        Raises:
+            DataError: it is empty.
+        """
+        images: Images = getattr(self, name)
+        if len(images.labels) == 0:
+            raise DataError(
+                f"there are no {name} images: data.validation_fraction is 0 in this config"
+            )
+        return images
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each set: its pixels' bytes, then its labels'."""
+        return self._digests
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {name: _digest(getattr(self, name)) for name in SPLITS}
+
+    @cached_property
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        pixels = self.train.pixels
+        total, squares = np.zeros(3), np.zeros(3)
+        for start in range(0, len(pixels), _BLOCK):
+            for channel in range(3):
+                values = pixels[start : start + _BLOCK, ..., channel].astype(np.float64).ravel()
+                total[channel] += values.sum()
+                squares[channel] += values @ values
+        count = pixels.size / 3
+        mean = total / count
+        return tuple(mean.tolist()), tuple(np.sqrt(squares / count - mean**2).tolist())
+
+
+def load(config: DataConfig, seed: int, progress: Progress | None = None) -> Dataset:
+    """Load a source and split it.
+
+    Args:
+        config: source, `limit` and `validation_fraction`.
+        seed: decides which training images are used and which are held out.
+        progress: told while something is fetched.
+
+    Raises:
+        DataError: the source cannot be had; a class too small; a limit out of range.
+    """
+    source = sources.load(config, progress)
+    labels, classes = source.train.labels, source.classes
+    rows = np.arange(len(labels))
+    if config.limit is not None:
+        rows = balanced(labels, config.limit, seed, classes)
+    held = rows[:0]
+    if config.validation_fraction > 0:
+        kept, held = stratified(
+            labels[rows], config.validation_fraction, seed, classes, "data.validation_fraction"
+        )
+        rows, held = rows[kept], rows[held]
+    return Dataset(source, source.train.take(rows), source.train.take(held), source.test)
+
+
+def info(dataset: Dataset) -> dict[str, Any]:
+    """What `data info` shows: counts a class, digest and moments; JSON-able."""
+    return {
+        "source": dataset.source.name,
+        "description": dataset.description,
+        "splits": {
+            name: {"digest": dataset.digests()[name], "per_class": _per_class(dataset, name)}
+            for name in SPLITS
+        },
+        "mean": list(dataset.mean),
+        "deviation": list(dataset.deviation),
+        "notes": list(dataset.notes),
+    }
+
+
+def _per_class(dataset: Dataset, split: str) -> dict[str, int]:
+    labels = getattr(dataset, split).labels
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    return dict(zip(dataset.classes, counts.tolist(), strict=True))
+
+
+def _digest(images: Images) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(images.pixels).data)
+    digest.update(np.ascontiguousarray(images.labels).data)
+    return digest.hexdigest()

@@ -1,0 +1,319 @@
+"""Training on real Keras: numbers by hand, bits across stops, files on disk."""
+
+import csv
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from cifarnet import config, data, rundir, train
+from cifarnet.errors import ConfigError, DataError, Interrupted, RunError, TrainingError
+from cifarnet.train.trainer import Trainer
+
+SMALL = {
+    "name": "small",
+    "data": {
+        "source": "synthetic",
+        "limit": 300,
+        "validation_fraction": 0.2,
+        "augment": [{"kind": "flip"}, {"kind": "crop", "pixels": 2}, {"kind": "cutout", "size": 4}],
+    },
+    "model": {
+        "layers": [
+            {"Conv2D": {"filters": 4, "kernel_size": 3, "use_bias": False}},
+            "BatchNormalization",
+            "ReLU",
+            {"MaxPooling2D": {"pool_size": 4}},
+            "Flatten",
+            {"Dropout": {"rate": 0.2}},
+            {"Dense": {"units": 10}},
+        ]
+    },
+    "train": {
+        "epochs": 4,
+        "batch_size": 50,
+        "learning_rate": 0.05,
+        "momentum": 0.9,
+        "precision": "float32",
+        "schedule": {"kind": "cosine", "warmup_epochs": 1},
+    },
+}
+
+
+def small(**options) -> config.Config:
+    """`SMALL` with keys of `train` replaced."""
+    return config.parse({**SMALL, "train": {**SMALL["train"], **options}})
+
+
+def trainer(settings: config.Config) -> Trainer:
+    return Trainer(settings, data.load(settings.data, settings.seed))
+
+
+class StopAfter(train.Observer):
+    """Sends this process Ctrl-C once `step` steps of `epoch` are done."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self._at = (epoch, step)
+        self._sent = False
+
+    def progressed(self, now: dict) -> None:
+        if not self._sent and (now["epoch"], now["step"]) >= self._at:
+            self._sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def weights(run: rundir.RunDir) -> list[np.ndarray]:
+    return keras.models.load_model(run.model).get_weights()
+
+
+def assert_equal_bits(one: rundir.RunDir, other: rundir.RunDir) -> None:
+    for a, b in zip(weights(one), weights(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    columns = ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"]
+    tables = []
+    for run in (one, other):
+        with run.history.open() as file:
+            tables.append([[row[c] for c in columns] for row in csv.DictReader(file)])
+    assert tables[0] == tables[1]
+
+
+# --- the step -------------------------------------------------------------------------
+
+
+def plain_step(settings: config.Config, velocity: bool) -> tuple[list, list]:
+    """Weights after two steps of the Trainer, and of the same arithmetic in NumPy."""
+    ours = trainer(settings)
+    before = [np.asarray(w) for w in ours.model.trainable_variables]
+    reference = [w.copy() for w in before]
+    buffers = [np.zeros_like(w) for w in before]
+    model = keras.models.clone_model(ours.model)
+    rate, options = settings.train.learning_rate, settings.train
+    dataset = data.load(settings.data, settings.seed)
+    order = np.random.default_rng([settings.seed, 0, 1]).permutation(len(dataset.train.labels))
+    import tensorflow as tf
+
+    for step in range(2):
+        batch = order[step * options.batch_size : (step + 1) * options.batch_size]
+        model.set_weights(reference)
+        with tf.GradientTape() as tape:
+            logits = model(dataset.train.pixels[batch].astype(np.float32))
+            loss = tf.reduce_mean(
+                keras.losses.categorical_crossentropy(
+                    np.eye(10)[dataset.train.labels[batch]],
+                    logits,
+                    from_logits=True,
+                    label_smoothing=options.label_smoothing,
+                )
+            )
+        gradients = [g.numpy() for g in tape.gradient(loss, [w.value for w in model.weights])]
+        if options.clip_norm:
+            norm = np.sqrt(sum((g**2).sum() for g in gradients))
+            gradients = [g * min(1, options.clip_norm / norm) for g in gradients]
+        for i, gradient in enumerate(gradients):
+            reference[i] = reference[i] * (1 - rate * options.weight_decay)
+            buffers[i] = options.momentum * buffers[i] - rate * gradient
+            change = buffers[i]
+            if options.nesterov:
+                change = options.momentum * buffers[i] - rate * gradient
+            reference[i] = reference[i] + change
+    losses, _ = ours.steps(2)
+    assert losses[1] == pytest.approx(float(loss), rel=1e-4)
+    return [np.asarray(w) for w in ours.model.trainable_variables], reference
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "nesterov": True},
+        {"weight_decay": 0.5},
+        {"label_smoothing": 0.2},
+        {"clip_norm": 0.01},
+    ],
+    ids=str,
+)
+def test_two_steps_equal_their_arithmetic(options):
+    settings = config.parse(
+        {
+            "data": {"source": "synthetic", "limit": 100},
+            "model": {"layers": ["Flatten", {"Dense": {"units": 10}}]},
+            "train": {
+                "epochs": 1,
+                "batch_size": 16,
+                "learning_rate": 0.1,
+                "precision": "float32",
+                **options,
+            },
+        }
+    )
+    ours, expected = plain_step(settings, velocity=bool(options))
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_the_average_follows_its_formula():
+    ours = trainer(small(ema=0.9))
+    average = [np.asarray(w) for w in ours.model.weights]
+    for step in range(1, 4):
+        ours.steps(1)
+        decay = min(0.9, (1 + step) / (10 + step))
+        now = [np.asarray(w) for w in ours.model.weights]
+        average = [decay * a + (1 - decay) * w for a, w in zip(average, now, strict=True)]
+    for kept, expected in zip(ours.kept.weights, average, strict=True):
+        np.testing.assert_allclose(kept, expected, atol=1e-5)
+
+
+def test_regularisers_of_layers_count():
+    document = config.parse(SMALL).model_dump(mode="json")
+    losses = []
+    for factor in (0.0, 1.0):
+        regulariser = {"class_name": "L2", "config": {"l2": factor}}
+        document["model"]["layers"][0]["Conv2D"]["kernel_regularizer"] = regulariser
+        ours = trainer(config.parse(document))
+        kernel = np.asarray(ours.model.trainable_variables[0])
+        losses.append(ours.steps(1)[0][0])
+    assert losses[1] - losses[0] == pytest.approx((kernel**2).sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_every_precision_learns(precision, tmp_path):
+    ours = trainer(small(precision=precision, epochs=8))
+    first = ours.steps(4)[0].mean()
+    for _ in range(7):
+        last = ours.steps(4)[0].mean()
+    assert last < 0.8 * first
+    assert {w.dtype for w in ours.model.weights} == {"float32"}
+
+
+def test_validation_is_what_the_kept_weights_give():
+    settings = small(ema=0.5)
+    ours = trainer(settings)
+    ours.steps(4)
+    loss, accuracy = ours.validate()
+    images = data.load(settings.data, settings.seed).validation
+    logits = ours.float32_model(ours.kept.get_weights())(images.pixels.astype(np.float32))
+    expected = keras.losses.sparse_categorical_crossentropy(images.labels, logits, from_logits=True)
+    assert loss == pytest.approx(float(np.mean(expected)), rel=1e-4)
+    assert accuracy == pytest.approx(np.mean(np.argmax(logits, axis=1) == images.labels))
+
+
+def test_a_batch_larger_than_the_set_is_refused():
+    with pytest.raises(ConfigError, match="500 is more than the 240 training images"):
+        trainer(small(batch_size=500))
+
+
+# --- bits -----------------------------------------------------------------------------
+
+
+def test_the_same_config_gives_the_same_bits_and_so_does_the_saved_one(tmp_path):
+    one = train.run(small(), tmp_path)
+    two = train.run(small(), tmp_path)
+    again = train.run(config.load(one.config), tmp_path)
+    assert_equal_bits(one, two)
+    assert_equal_bits(one, again)
+    other = train.run(config.parse({**SMALL, "seed": 1}), tmp_path)
+    assert not np.array_equal(weights(one)[0], weights(other)[0])
+
+
+def test_groups_of_steps_change_nothing():
+    one, other = trainer(small()), trainer(small())
+    together = one.steps(4)[0]
+    apart = [other.steps(1)[0][0] for _ in range(4)]
+    np.testing.assert_array_equal(together, apart)
+
+
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "select": "best"}], ids=["plain", "average"])
+@pytest.mark.parametrize("stop", [(1, 1), (2, 3), (3, 4)], ids=str)
+def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_path):
+    whole = train.run(small(**options), tmp_path)
+    with pytest.raises(Interrupted, match="cifarnet train --resume"):
+        train.run(small(**options), tmp_path, observer=StopAfter(*stop))
+    run = rundir.find("latest", tmp_path)
+    assert rundir.status(run) == "interrupted"
+    assert run.read_manifest()["steps_done"] < 16
+    train.resume(run)
+    assert run.read_manifest()["status"] == "finished"
+    assert_equal_bits(whole, run)
+
+
+def test_only_what_can_go_on_is_resumed(tmp_path):
+    run = train.run(small(epochs=1), tmp_path)
+    with pytest.raises(RunError, match="has finished: all epochs done"):
+        train.resume(run)
+    run.update_manifest(status="killed")
+    run.config.write_text(run.config.read_text().replace("filters: 4", "filters: 5"))
+    with pytest.raises(RunError, match="does not fit its config"):
+        train.resume(run)
+
+
+# --- endings --------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path):
+    with pytest.raises(TrainingError) as caught:
+        train.run(small(learning_rate=1e30, schedule={"kind": "constant"}), tmp_path)
+    for text in ("no longer a number at step", "learning rate is too high", "1e+29", "clip_norm"):
+        assert text in str(caught.value)
+    run = rundir.find("latest", tmp_path)
+    assert rundir.status(run) == "failed"
+    assert "no longer a number" in run.read_manifest()["why"]
+
+
+def test_training_stops_at_the_wanted_level(tmp_path):
+    run = train.run(small(epochs=30, stop={"validation_accuracy": 0.15}), tmp_path)
+    manifest = run.read_manifest()
+    assert manifest["why"] == "validation accuracy reached 0.15"
+    assert manifest["epochs_done"] < 30
+    assert manifest["validation_accuracy"] >= 0.15
+
+
+def test_early_stopping_ends_when_the_loss_no_longer_falls(tmp_path):
+    stopping = {"patience": 2, "min_delta": 100.0}
+    run = train.run(small(epochs=30, early_stopping=stopping), tmp_path)
+    assert run.read_manifest()["epochs_done"] == 3
+
+
+def test_select_best_keeps_the_best_epochs_weights(tmp_path):
+    settings = small(epochs=6, learning_rate=0.5, select="best", schedule={"kind": "constant"})
+    run = train.run(settings, tmp_path)
+    with run.history.open() as file:
+        accuracies = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
+    manifest = run.read_manifest()
+    assert manifest["kept_epoch"] == 1 + int(np.argmax(accuracies))
+    assert manifest["validation_accuracy"] == max(accuracies)
+    images = data.load(settings.data, settings.seed).validation
+    logits = keras.models.load_model(run.model)(images.pixels.astype(np.float32))
+    right = np.mean(np.argmax(logits, axis=1) == images.labels)
+    assert right == pytest.approx(max(accuracies))
+
+
+def test_half_an_epoch_is_half_the_steps(tmp_path):
+    run = train.run(small(epochs=1.5), tmp_path)
+    manifest = run.read_manifest()
+    assert (manifest["steps_done"], manifest["epochs_done"]) == (6, 1.5)
+    assert len(run.history.read_text().splitlines()) == 3
+
+
+def test_the_manifest_says_what_was_done(tmp_path):
+    run = train.run(small(precision="auto", epochs=1), tmp_path, command="cifarnet train")
+    manifest = run.read_manifest()
+    assert manifest["status"] == "finished"
+    assert manifest["command"] == "cifarnet train"
+    assert manifest["data"]["counts"] == {"train": 240, "validation": 60, "test": 2000}
+    assert set(manifest["data"]["digests"]) == {"train", "validation", "test"}
+    # 3x3x3x4 + 4x4, then 7x7x4 inputs to 10 outputs.
+    assert manifest["model"]["parameters"] == 108 + 16 + 1970
+    assert manifest["machine"]["cores"] >= 1
+    assert manifest["precision"]["milliseconds"].keys() >= {"float32", "bfloat16"}
+    assert config.load(run.config).train.precision == manifest["precision"]["chosen"]
+
+
+def test_nothing_is_written_for_a_config_that_cannot_train(tmp_path):
+    with pytest.raises(ConfigError):
+        train.run(small(batch_size=500), tmp_path / "runs")
+    with pytest.raises(DataError):
+        train.run(config.parse({**SMALL, "data": {**SMALL["data"], "limit": 3}}), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
