@@ -7,6 +7,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cifarnet import config, data, rundir, train
 from cifarnet.errors import ConfigError, DataError, Interrupted, RunError, TrainingError
@@ -37,7 +38,7 @@ SMALL = {
         "learning_rate": 0.05,
         "momentum": 0.9,
         "precision": "float32",
-        "schedule": {"kind": "cosine", "warmup_epochs": 1},
+        "schedule": {"kind": "cosine", "warmup_epochs": 0.5},
     },
 }
 
@@ -82,7 +83,7 @@ def assert_equal_bits(one: rundir.RunDir, other: rundir.RunDir) -> None:
 # --- the step -------------------------------------------------------------------------
 
 
-def plain_step(settings: config.Config, velocity: bool) -> tuple[list, list]:
+def plain_step(settings: config.Config) -> tuple[list, list]:
     """Weights after two steps of the Trainer, and of the same arithmetic in NumPy."""
     ours = trainer(settings)
     before = [np.asarray(w) for w in ours.model.trainable_variables]
@@ -92,8 +93,6 @@ def plain_step(settings: config.Config, velocity: bool) -> tuple[list, list]:
     rate, options = settings.train.learning_rate, settings.train
     dataset = data.load(settings.data, settings.seed)
     order = np.random.default_rng([settings.seed, 0, 1]).permutation(len(dataset.train.labels))
-    import tensorflow as tf
-
     for step in range(2):
         batch = order[step * options.batch_size : (step + 1) * options.batch_size]
         model.set_weights(reference)
@@ -149,7 +148,7 @@ def test_two_steps_equal_their_arithmetic(options):
             },
         }
     )
-    ours, expected = plain_step(settings, velocity=bool(options))
+    ours, expected = plain_step(settings)
     for a, b in zip(ours, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
@@ -164,6 +163,20 @@ def test_the_average_follows_its_formula():
         average = [decay * a + (1 - decay) * w for a, w in zip(average, now, strict=True)]
     for kept, expected in zip(ours.kept.weights, average, strict=True):
         np.testing.assert_allclose(kept, expected, atol=1e-5)
+
+
+def test_norm_bias_factor_multiplies_the_rate_of_those_biases_alone():
+    changes = []
+    for factor in (1.0, 3.0):
+        options = {"schedule": {"kind": "constant"}, "norm_bias_factor": factor}
+        ours = trainer(small(**options))
+        before = [np.asarray(w) for w in ours.model.trainable_variables]
+        ours.steps(1)
+        after = [np.asarray(w) for w in ours.model.trainable_variables]
+        paths = [w.path.split("/")[-1] for w in ours.model.trainable_variables]
+        changes.append([b - a for a, b in zip(before, after, strict=True)])
+    for path, once, thrice in zip(paths, *changes, strict=True):
+        np.testing.assert_allclose(thrice, (3 if path == "beta" else 1) * once, atol=1e-6)
 
 
 def test_regularisers_of_layers_count():
@@ -253,8 +266,10 @@ def test_only_what_can_go_on_is_resumed(tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path):
+    options = {**SMALL["train"], "learning_rate": 1e30, "schedule": {"kind": "constant"}}
+    network = {"layers": ["Flatten", {"Dense": {"units": 10}}]}
     with pytest.raises(TrainingError) as caught:
-        train.run(small(learning_rate=1e30, schedule={"kind": "constant"}), tmp_path)
+        train.run(config.parse({**SMALL, "model": network, "train": options}), tmp_path)
     for text in ("no longer a number at step", "learning rate is too high", "1e+29", "clip_norm"):
         assert text in str(caught.value)
     run = rundir.find("latest", tmp_path)

@@ -25,7 +25,8 @@ def curves(history: Path, png: Path) -> None:
     with history.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) for row in rows]
-    figure = _figure(9.5, 3.6)
+    figure = _figure(9.5, 3.8)
+    figure.suptitle(history.resolve().parent.name, fontsize=10)
     for place, name in enumerate(("loss", "accuracy")):
         axes = figure.add_subplot(1, 2, place + 1)
         rate = axes.twinx()
@@ -65,7 +66,7 @@ def confusion(metrics: Path, png: Path) -> None:
     axes.set_yticks(range(len(classes)), classes, fontsize=small)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{_title(found)}: accuracy {100 * found['accuracy']:.2f} %", fontsize=10)
+    axes.set_title(f"{_title(found)}\naccuracy {100 * found['accuracy']:.2f} %", fontsize=10)
     if len(classes) <= 20:
         for (row, column), number in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -97,7 +98,7 @@ def reliability(metrics: Path, png: Path) -> None:
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
     error = 100 * found["expected_calibration_error"]
-    axes.set_title(f"{_title(found)}: calibration error {error:.2f} %", fontsize=10)
+    axes.set_title(f"{_title(found)}\ncalibration error {error:.2f} %", fontsize=10)
     axes.legend(loc="upper left", fontsize=8)
     _save(figure, png)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -45,7 +46,7 @@ def list_() -> Any:
         table.add_row(
             one["name"],
             one["status"],
-            one["config"] or "-",
+            Path(one["config"] or "-").name,
             "-" if one["epochs"] is None else f"{one['epochs']:g}",
             percent(one["validation_accuracy"]),
             percent(one["test_accuracy"]),

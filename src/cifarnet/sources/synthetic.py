@@ -6,6 +6,8 @@ freely within a class, so single pixels say little and a network must look at fo
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from cifarnet.sources.images import Images, Source
@@ -28,8 +30,9 @@ _NOISE = np.float32(20)  # standard deviation, of 0-255
 _SEED = 20_260_101  # the set is one fixed set, whatever a config's seed is
 
 
+@functools.cache
 def load() -> Source:
-    """10,000 training and 2,000 test images, as many of each class."""
+    """10,000 training and 2,000 test images, as many of each class; drawn once a process."""
     return Source(
         name="synthetic",
         description="synthetic shapes and textures (not CIFAR-10)",
@@ -53,7 +56,10 @@ def _draw(count: int, random: np.random.Generator) -> Images:
     pixels *= _NOISE
     pixels += outside.astype(np.float32)
     pixels += masks[..., None] * (inside - outside).astype(np.float32)
-    return Images(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8), labels)
+    images = Images(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8), labels)
+    images.pixels.setflags(write=False)  # shared by all who load the set
+    images.labels.setflags(write=False)
+    return images
 
 
 def _grid(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
