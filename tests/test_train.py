@@ -326,6 +326,20 @@ def test_the_manifest_says_what_was_done(tmp_path):
     assert config.load(run.config).train.precision == manifest["precision"]["chosen"]
 
 
+def test_tensorboard_logs_on_request(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train.run(small(epochs=2, tensorboard=True), tmp_path)
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    logged = [tf.make_ndarray(e.tensor_proto) for e in events.Tensors("validation_accuracy")]
+    with run.history.open() as file:
+        expected = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(logged, expected, rtol=1e-6)
+    assert not (train.run(small(epochs=1), tmp_path).path / "tensorboard").exists()
+
+
 def test_nothing_is_written_for_a_config_that_cannot_train(tmp_path):
     with pytest.raises(ConfigError):
         train.run(small(batch_size=500), tmp_path / "runs")

@@ -101,9 +101,9 @@ def _residual(tensor: Any, kwargs: dict[str, Any], place: str, policy: str, plai
     branches = []
     for key in ("layers", "shortcut"):
         try:
-            items = cfg.normalise_layers(kwargs.get(key, []), f"{place}.{key}")
+            items = cfg.normalise_layers(kwargs.get(key, []))
         except ValueError as error:
-            raise ModelError(str(error)) from None
+            raise ModelError(f"{place}.{key}: {error}") from None
         branches.append(_chain(tensor, items, f"{place}.{key}", policy, plain))
     if branches[0].shape != branches[1].shape:
         raise ModelError(

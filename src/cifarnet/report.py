@@ -22,6 +22,8 @@ _DPI = 110
 
 def curves(history: Path, png: Path) -> None:
     """Loss and accuracy by epoch, with the learning rate behind, from `history.csv`."""
+    from matplotlib.ticker import MaxNLocator
+
     with history.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) for row in rows]
@@ -46,7 +48,7 @@ def curves(history: Path, png: Path) -> None:
         axes.patch.set_visible(False)
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(loc="upper right" if name == "loss" else "lower right", framealpha=0.9)
     _save(figure, png)

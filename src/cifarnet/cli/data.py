@@ -160,8 +160,7 @@ def _load(config_file: Path | None, overrides: tuple[str, ...]) -> tuple[Any, An
     from cifarnet import data as datasets
 
     if config_file is None:
-        bare = {"model": {"layers": ["Flatten"]}, "train": {"epochs": 1, "learning_rate": 1}}
-        settings = config.parse(bare, overrides=overrides)
+        settings = config.of_data(overrides)
     else:
         settings = config.load(config_file, overrides)
     with _bar() as progress:

@@ -201,8 +201,7 @@ def _resolve(target: str) -> tuple[Path, RunDir | None, Config]:
     if path.suffix and path.exists() and not (path / "run.json").exists():
         homes = [parent for parent in path.resolve().parents if (parent / "run.json").is_file()]
         if not homes:
-            bare = {"model": {"layers": ["Flatten"]}, "train": {"epochs": 1, "learning_rate": 1}}
-            return path, None, config.parse(bare)
+            return path, None, config.of_data()
         run = rundir.RunDir(homes[0])
         return path, run, config.load(run.config)
     run = rundir.find(target)

@@ -54,9 +54,12 @@ def read(path: Path) -> tuple[Images, Images]:
         )
     try:
         with tarfile.open(path, "r:*") as archive:
-            return _decode(dict(_archive_files(archive)), path)
+            files = dict(_archive_files(archive))
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a whole archive: {error}") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return _decode(files, path)
 
 
 def _folder_files(path: Path) -> Files:

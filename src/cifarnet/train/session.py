@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import signal
 import threading
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 from cifarnet import config as cfg
 from cifarnet import data, machine, models, rundir
-from cifarnet.errors import CifarnetError, Interrupted, RunError, TrainingError
+from cifarnet.errors import CifarnetError, ConfigError, Interrupted, RunError, TrainingError
 from cifarnet.rundir import RunDir
 from cifarnet.train import checkpoint, precision
 from cifarnet.train.checkpoint import Checkpoint
@@ -73,6 +74,7 @@ def run(
         Interrupted: stopped by the user; `resume` goes on.
     """
     observer = observer or Observer()
+    _check_extras(config)
     dataset = data.load(config.data, config.seed, observer.fetching)
     measured: dict[str, Any] = {"chosen": config.train.precision}
     if config.train.precision == "auto":
@@ -148,6 +150,11 @@ class _Session:
         self._timed_images = 0
         self._timed_seconds = 0.0
         self._traced = False
+        self._board = (
+            tf.summary.create_file_writer(str(run.path / "tensorboard"))
+            if config.train.tensorboard
+            else None
+        )
 
     def run(self, about: dict[str, Any]) -> RunDir:
         self._run.update_manifest(**about, status="running", why=None, error=None)
@@ -226,7 +233,16 @@ class _Session:
         self._checkpoint()
         rundir.write_text(self._run.history, progress.history_csv())
         self._run.update_manifest(**self._so_far())
+        if self._board is not None:
+            self._write_board(progress.rows[-1])
         self._observer.epoch_ended(progress.rows[-1], best)
+
+    def _write_board(self, row: dict[str, Any]) -> None:
+        with self._board.as_default():
+            for name, value in row.items():
+                if value is not None and name != "epoch":
+                    tf.summary.scalar(name, value, step=row["epoch"])
+            self._board.flush()
 
     def _checkpoint(self) -> None:
         Checkpoint(self._trainer.state(), self._progress, self._selected).save(self._run.checkpoint)
@@ -284,6 +300,14 @@ class _Session:
             f"-o train.learning_rate={rate / 10:g}, a warm-up "
             "(-o train.schedule.warmup_epochs=1) or -o train.clip_norm=1. "
             f"{self._run.path} keeps the checkpoint of the last whole epoch, if there was one."
+        )
+
+
+def _check_extras(config: cfg.Config) -> None:
+    if config.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "train.tensorboard: true needs the package tensorboard; install it with: "
+            "pip install 'cifarnet[tensorboard]'"
         )
 
 

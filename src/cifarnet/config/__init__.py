@@ -1,0 +1,64 @@
+"""One YAML file, its `base` files and `-o key=value` overrides -> one frozen `Config`.
+
+Every value is checked here, once; the rest of the program receives typed, frozen values.
+"""
+
+from cifarnet.config.editors import schema
+from cifarnet.config.kinds import (
+    AlternatingFlip,
+    Augmentation,
+    Brightness,
+    ConstantSchedule,
+    Contrast,
+    CosineSchedule,
+    Crop,
+    Cutout,
+    Flip,
+    Rotate,
+    Scale,
+    Schedule,
+    StepSchedule,
+    TriangleSchedule,
+)
+from cifarnet.config.layerlist import Layer, normalise_layers
+from cifarnet.config.reading import dump, load, of_data, parse
+from cifarnet.config.sections import (
+    Config,
+    DataConfig,
+    EarlyStopping,
+    EvaluateConfig,
+    ModelConfig,
+    Stop,
+    TrainConfig,
+)
+
+__all__ = [
+    "AlternatingFlip",
+    "Augmentation",
+    "Brightness",
+    "Config",
+    "ConstantSchedule",
+    "Contrast",
+    "CosineSchedule",
+    "Crop",
+    "Cutout",
+    "DataConfig",
+    "EarlyStopping",
+    "EvaluateConfig",
+    "Flip",
+    "Layer",
+    "ModelConfig",
+    "Rotate",
+    "Scale",
+    "Schedule",
+    "StepSchedule",
+    "Stop",
+    "TrainConfig",
+    "TriangleSchedule",
+    "dump",
+    "load",
+    "normalise_layers",
+    "of_data",
+    "parse",
+    "schema",
+]

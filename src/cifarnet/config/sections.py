@@ -1,0 +1,219 @@
+"""The sections of a config: every key, its type, range and default.
+
+The JSON Schema for editors is generated from these models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from cifarnet.config.kinds import (
+    Augmentation,
+    ConstantSchedule,
+    Fraction,
+    Positive,
+    Schedule,
+    Section,
+)
+from cifarnet.config.layerlist import Layer, is_text, normalise_layers
+from cifarnet.config.yamlfile import brief
+
+_MOST = 2**31  # of a count, exclusive
+
+
+class DataConfig(Section):
+    """Where the images come from and how they are split and varied."""
+
+    source: Literal["cifar10", "synthetic", "directory"] = "cifar10"
+    path: Path | None = Field(
+        None,
+        description="cifar10: an archive or folder to read instead of fetching; "
+        "directory: the folder that holds a folder per class (required). "
+        "In a config file it is relative to that file, in an override to the current "
+        "directory; a leading ~ is your home. The resolved config holds it absolute",
+    )
+    validation_fraction: StrictFloat = Field(
+        0.1, ge=0.0, lt=1.0, description="share of the training images held out, class by class"
+    )
+    test_fraction: StrictFloat = Field(
+        0.2,
+        gt=0.0,
+        lt=1.0,
+        description="directory without train/ and test/ folders: share held out as the test set",
+    )
+    limit: StrictInt | None = Field(
+        None, ge=1, lt=_MOST, description="use this many training images in all, class-balanced"
+    )
+    image_size: StrictInt = Field(
+        32, ge=8, le=512, description="side of the input, pixels; directory images are resized"
+    )
+    max_unreadable: Fraction = Field(
+        0.01, description="directory: share of unreadable images that is tolerated"
+    )
+    augment: tuple[Augmentation, ...] = Field(
+        (), description="applied to training images, in this order"
+    )
+
+    @pydantic.field_validator("path", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("expected the path of a file or folder, received an empty text")
+        return value
+
+    @pydantic.field_validator("path")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        try:
+            path = value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError(f"{value}: there is no such home folder") from None
+        if "\0" in str(path) or not is_text(str(path)):
+            raise ValueError(f"expected a path in UTF-8, received {brief(str(path))}")
+        return path
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.source == "directory" and self.path is None:
+            raise ValueError("source: directory needs data.path, a folder with a folder per class")
+        if self.source != "directory" and self.image_size != 32:
+            raise ValueError(
+                f"{self.source} images are 32 pixels wide; image_size is only for source: directory"
+            )
+        return self
+
+
+class ModelConfig(Section):
+    """The network: raw pixels 0-255 in, logits out."""
+
+    normalise: Literal["unit", "standard", "none"] = Field(
+        "standard",
+        description="first step inside the model. unit: pixels / 255; standard: subtract the "
+        "training images' channel means and divide by their standard deviations",
+    )
+    layers: tuple[Layer, ...] = Field(
+        min_length=1,
+        description="Keras layer class names with their keyword arguments, in order; "
+        "the last gives one logit a class",
+    )
+
+    @pydantic.field_validator("layers", mode="before")
+    @classmethod
+    def _layers(cls, value: object) -> object:
+        return normalise_layers(value)
+
+
+class EarlyStopping(Section):
+    """Stop when the validation loss has not improved for `patience` epochs."""
+
+    patience: StrictInt = Field(5, ge=1, lt=_MOST, description="epochs")
+    min_delta: StrictFloat = Field(0.0, ge=0.0, description="smallest fall of the loss that counts")
+
+
+class Stop(Section):
+    """Stop as soon as the level is reached."""
+
+    validation_accuracy: Fraction
+
+
+class TrainConfig(Section):
+    """SGD and everything around it."""
+
+    epochs: StrictFloat = Field(
+        gt=0.0, description="passes over the training images; may be a fraction"
+    )
+    batch_size: StrictInt = Field(128, ge=1, lt=_MOST)
+    learning_rate: StrictFloat = Field(gt=0.0, description="the peak of the schedule")
+    schedule: Schedule = ConstantSchedule(kind="constant")
+    momentum: StrictFloat = Field(0.0, ge=0.0, lt=1.0)
+    nesterov: StrictBool = False
+    weight_decay: StrictFloat = Field(
+        0.0,
+        ge=0.0,
+        description="each step also multiplies every trainable weight by "
+        "1 - learning rate x weight_decay",
+    )
+    norm_bias_factor: Positive = Field(
+        1.0,
+        description="learning rate of the biases of batch normalisations, as a multiple; "
+        "64 in Jordan 2024, arXiv 2404.00498, section 3.4",
+    )
+    label_smoothing: StrictFloat = Field(0.0, ge=0.0, lt=1.0)
+    clip_norm: Positive | None = Field(
+        None, description="scale gradients down to this norm over all weights together"
+    )
+    ema: StrictFloat | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="decay a step of an exponential moving average of the weights, "
+        "which is then what is validated and kept",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the arithmetic; weights are float32 always"
+    )
+    early_stopping: EarlyStopping | None = None
+    stop: Stop | None = None
+    select: Literal["best", "last"] = Field(
+        "last",
+        description="which epoch's weights are kept: the highest validation accuracy, or the last",
+    )
+    tensorboard: StrictBool = Field(
+        False, description="also write TensorBoard logs (extra: tensorboard)"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.nesterov and self.momentum == 0.0:
+            raise ValueError("nesterov: true needs a momentum above 0, such as 0.9")
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below "
+                f"epochs {self.epochs}"
+            )
+        return self
+
+
+class EvaluateConfig(Section):
+    """How accuracy is measured."""
+
+    batch_size: StrictInt = Field(500, ge=1, lt=_MOST)
+    tta: Literal["none", "mirror", "mirror_translate"] = Field(
+        "none",
+        description="test-time augmentation. mirror: mean of the image and its mirror image; "
+        "mirror_translate: those two, and both shifted by one pixel up-left and down-right",
+    )
+
+
+class Config(Section):
+    """All that decides what a run computes."""
+
+    name: StrictStr = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: StrictInt = Field(
+        0, ge=0, lt=_MOST, description="of the split, weights, order, augmentation"
+    )
+    data: DataConfig = DataConfig()
+    model: ModelConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Config:
+        needs = [
+            name
+            for name, used in (
+                ("train.early_stopping", self.train.early_stopping is not None),
+                ("train.stop", self.train.stop is not None),
+                ("train.select: best", self.train.select == "best"),
+            )
+            if used
+        ]
+        if needs and self.data.validation_fraction == 0.0:
+            raise ValueError(f"{needs[0]} needs a validation set: data.validation_fraction above 0")
+        return self

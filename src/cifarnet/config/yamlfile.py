@@ -1,0 +1,222 @@
+"""One YAML text -> plain values, and the line each key was written on; and back.
+
+A config may come from anyone: size, nesting and alias expansion are bounded, and no tag can
+build anything but plain values.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cifarnet.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]  # of a key in the document
+
+_MOST_BYTES = 200_000  # PyYAML reads some 50 kB a second
+_MOST_VALUES = 20_000
+MOST_LEVELS = 40  # the deepest shipped config has 6; a Residual in a Residual adds 4
+_MOST_DIGITS = 40
+
+# Patterns and their possible first characters: the scalars of YAML 1.2, section 10.3.2, which is
+# what editors read. PyYAML's own are those of 1.1, where 1e-3 is a text, 010 is eight, 1:30 is
+# ninety and `on` is true.
+_SCALARS = {
+    "null": (r"null|Null|NULL|~|", [*"nN~", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", [*"-+0123456789"]),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        [*"-+.0123456789"],
+    ),
+}
+_TAG = "tag:yaml.org,2002:"
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows plain values alone: no dates, sets or bytes, and no Python objects."""
+
+    def _number(self, node: yaml.ScalarNode) -> int | float:
+        text = str(self.construct_scalar(node))
+        if len(text) > _MOST_DIGITS:
+            problem = f"expected a number, received {len(text):,} characters of one"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        if node.tag.endswith("int"):
+            return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+        return float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
+
+    def _refuse(self, node: yaml.Node) -> None:
+        tag = node.tag.replace(_TAG, "!!")
+        problem = f"the tag {tag} is not allowed. Write plain values"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that YAML 1.1 or 1.2 would read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Loader.yaml_implicit_resolvers = {}
+_Loader.yaml_constructors = {
+    tag: yaml.SafeLoader.yaml_constructors[tag]
+    for tag in (f"{_TAG}{name}" for name in ("null", "bool", "str", "seq", "map"))
+}
+_Loader.add_constructor(f"{_TAG}int", _Loader._number)
+_Loader.add_constructor(f"{_TAG}float", _Loader._number)
+_Loader.add_constructor(None, _Loader._refuse)  # every other tag
+_Loader.add_implicit_resolver(f"{_TAG}merge", re.compile("^<<$"), ["<"])
+for _name, (_pattern, _starts) in _SCALARS.items():
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"^(?:{_pattern})$"), _starts)
+
+
+def read(path: Path) -> tuple[dict[Any, Any], dict[KeyPath, str]]:
+    """Read a file.
+
+    Returns:
+        The mapping it holds, and for each key path the place `file:line`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it cannot be read, is not YAML, or not a mapping.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ConfigError(
+                f"{path} is larger than {_MOST_BYTES // 1000} kB, so it is not a config. "
+                "Give a YAML file, such as configs/article.yaml."
+            )
+        text = content.decode("utf-8")
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        raise ConfigError(
+            f"{path} is a folder; expected a YAML file, such as {path / 'config.yaml'}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: expected UTF-8 text, received the byte 0x{content[error.start]:02x} at "
+            f"position {error.start}. Save the file as UTF-8."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the config {str(path)!r}: {error}") from None
+    document, lines = _parse(text, str(path))
+    if not isinstance(document, dict):
+        raise ConfigError(
+            f"{path}: expected sections such as `data:`, `model:`, `train:`, "
+            f"received {describe(document)}"
+        )
+    return document, {key: f"{path}:{line}" for key, line in lines}
+
+
+def value(text: str, where: str) -> tuple[Any, list[KeyPath]]:
+    """The value of a text such as `0.1` or `{kind: flip}`, and every key path in it.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
+    thing, lines = _parse(text, where)
+    return thing, [path for path, _ in lines]
+
+
+def text(document: Any) -> str:
+    """Plain values as YAML that reads back equal."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100)
+
+
+def describe(thing: object) -> str:
+    """A value and its type as an error message shows it."""
+    if thing is None or isinstance(thing, bool | int | float):
+        return brief(thing)
+    for kind, name in ((str, "the text"), (list, "the list"), (dict, "the mapping")):
+        if isinstance(thing, kind):
+            return f"{name} {brief(thing)}"
+    return f"a {type(thing).__name__}, {brief(thing)}"
+
+
+def brief(thing: object) -> str:
+    """The value's text on one line, at most 80 characters."""
+    if thing is None:
+        return "nothing"
+    if isinstance(thing, bool):
+        return str(thing).lower()
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 80
+    try:
+        shown = short.repr(thing)
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        return "a very large number"
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def _parse(text: str, where: str) -> tuple[Any, list[tuple[KeyPath, int]]]:
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None, []
+        lines = list(_lines(node, where))
+        return loader.construct_document(node), lines
+    except yaml.MarkedYAMLError as error:
+        problem = error.problem or ""
+        if problem.startswith("but ") and error.context:
+            problem = f"{error.context}, {problem}"
+        raise _invalid(where, error.problem_mark, problem) from None
+    except RecursionError:
+        raise _too_much(where) from None
+    except (yaml.YAMLError, ValueError, LookupError) as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _invalid(where: str, mark: yaml.Mark | None, problem: str) -> ConfigError:
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return ConfigError(f"{where} is not valid YAML: {place}{problem}")
+
+
+def _too_much(where: str) -> ConfigError:
+    return ConfigError(
+        f"{where} holds more than {_MOST_VALUES:,} values, aliases followed, or is nested more "
+        f"than {MOST_LEVELS} levels deep, so it is not a config"
+    )
+
+
+def _lines(root: yaml.Node, where: str) -> Iterator[tuple[KeyPath, int]]:
+    """Every key path and its line, aliases followed; bounded, as they can expand without end.
+
+    Keys are checked here and not while values are built, where merges (`<<`) were applied.
+    """
+    count = 0
+    stack: list[tuple[KeyPath, yaml.Node]] = [((), root)]
+    while stack:
+        at, node = stack.pop()
+        for name, key, child in _children(node, where):
+            count += 1
+            if count > _MOST_VALUES or len(at) >= MOST_LEVELS:
+                raise _too_much(where)
+            yield (*at, name), key.start_mark.line + 1
+            stack.append(((*at, name), child))
+
+
+def _children(node: yaml.Node, where: str) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
+    if isinstance(node, yaml.SequenceNode):
+        yield from ((i, child, child) for i, child in enumerate(node.value))
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, child in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
+            got = brief(key.value) if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+            raise _invalid(where, key.start_mark, f"expected a name as key, received {got}")
+        if key.value in seen:
+            raise _invalid(where, key.start_mark, f"the key {brief(key.value)} appears twice")
+        seen.add(key.value)
+        yield key.value, key, child
