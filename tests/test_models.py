@@ -127,6 +127,37 @@ def test_what_does_not_fit_is_refused_by_place_and_reason(layers, says):
         assert text in str(caught.value)
 
 
+WHITENING = {
+    "Conv2D": {
+        "filters": 24,
+        "kernel_size": 2,
+        "use_bias": False,
+        "kernel_initializer": "whitening",
+        "trainable": False,
+    }
+}
+
+
+def test_whiten_fills_the_kernels_that_ask_for_it():
+    model = build([WHITENING, CONV, *HEAD])
+    images = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), np.uint8)
+    others = [np.asarray(w) for w in model.weights[1:]]
+    models.whiten(model, images)
+    inside = keras.Model(model.input, model.layers[2].output)
+    outputs = np.asarray(inside(images.astype(np.float32)))[..., :12].reshape(-1, 12)
+    # Random pixels have a variance near 1.5 after normalisation: epsilon hardly matters.
+    np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=5e-3)
+    for before, after in zip(others, model.weights[1:], strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert len(model.trainable_weights) == len(model.weights) - 1
+
+
+def test_whiten_refuses_another_number_of_filters():
+    layer = {"Conv2D": {**WHITENING["Conv2D"], "filters": 20}}
+    with pytest.raises(ModelError, match="2 x 2 kernel gives 24 filters, received filters: 20"):
+        models.whiten(build([layer, *HEAD]), np.zeros((2, 32, 32, 3), np.uint8))
+
+
 def test_saving_is_loadable_without_cifarnet(tmp_path):
     import subprocess
     import sys

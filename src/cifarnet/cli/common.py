@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from cifarnet.errors import CifarnetError
+from cifarnet.errors import CifarnetError, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +44,7 @@ class Command(click.Command):
         except CifarnetError as error:
             _fail(context, str(error), type(error).__name__, error.exit_code)
         except KeyboardInterrupt:
-            _fail(context, "interrupted", "Interrupted", 130)
+            _fail(context, "by Ctrl-C", "Interrupted", Interrupted.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
@@ -69,7 +69,8 @@ class Group(click.Group):
 def _fail(context: click.Context, message: str, kind: str, code: int) -> NoReturn:
     if context.meta.get(_DEBUG):
         traceback.print_exc()
-    click.secho("Error: ", fg="red", bold=True, err=True, nl=False)
+    label, colour = ("Stopped: ", "yellow") if code == Interrupted.exit_code else ("Error: ", "red")
+    click.secho(label, fg=colour, bold=True, err=True, nl=False)
     click.echo(message, err=True)
     if context.meta.get(_JSON):
         click.echo(json.dumps({"error": message, "kind": kind, "exit_code": code}, indent=2))

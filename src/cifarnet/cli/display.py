@@ -91,7 +91,8 @@ class Display(Observer):
         """Move the live line."""
         if self._live is not None and self._task is not None:
             text = (
-                f"epoch {now['epoch']}/{now['epochs']}  loss {now['loss']:.3f}  "
+                f"epoch {now['epoch']}/{now['epochs']}  step {now['step']}/{now['steps']}  "
+                f"loss {now['loss']:.3f}  "
                 f"accuracy {now['accuracy']:.3f}  rate {now['learning_rate']:.2g}  "
                 f"{now['images_per_second']:,.0f} images/s  "
                 f"{duration(now['seconds_left'])} left"

@@ -21,8 +21,11 @@ class LayerError(ValueError):
         self.at = at
 
     def __str__(self) -> str:
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.at)
-        return f"{place}: {self.args[0]}" if place else str(self.args[0])
+        """`[1] (Dense).units: expected ...`; `: expected ...` for the list itself."""
+        parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.at]
+        if len(parts) > 1:
+            parts[1] = f" ({self.at[1]})"
+        return f"{''.join(parts)}: {self.args[0]}"
 
 
 def normalise_layers(value: object) -> list[Layer]:

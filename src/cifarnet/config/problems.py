@@ -16,7 +16,7 @@ from cifarnet.config.yamlfile import KeyPath, brief, describe
 _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "keys with values",
-    "float_type": "a number",
+    "float_type": "a valid number",
     "int_type": "a whole number",
     "model_attributes_type": "a `kind:` and its keys",
     "model_type": "keys with values",
@@ -47,7 +47,8 @@ def lines(
             known = context["known"]
             found = [((*path, key), _unknown(str(key), known)) for key in context["keys"]]
         elif isinstance(bad, LayerError):
-            found = [((*path, *bad.at), str(bad.args[0]))]
+            yield f"{_place((*path, *bad.at), places)}{dotted(path)}{bad}"
+            continue
         else:
             found = [(path, _text(problem, path))]
         for at, text in found:
@@ -137,7 +138,7 @@ def _unknown(key: str, known: Sequence[str]) -> str:
 
 
 def _did_you_mean(names: Sequence[str]) -> str:
-    return f"; did you mean {' or '.join(names)}?" if names else ""
+    return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 
 def _all_keys(model: type[pydantic.BaseModel], at: str = "", kind: str = "") -> Iterator[Any]:

@@ -176,8 +176,7 @@ class _Session:
         self._observer.ended(self._run.read_manifest())
         if why is None:
             raise Interrupted(
-                f"stopped; {self._run.path} is kept. Go on with: "
-                f"cifarnet train --resume {self._run.path}"
+                f"{self._run.path} is kept. Go on with: cifarnet train --resume {self._run.path}"
             )
         return self._run
 
