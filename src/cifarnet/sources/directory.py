@@ -14,6 +14,9 @@ from cifarnet.sources.images import Images, Source
 from cifarnet.sources.splits import stratified
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+# What a file may be inside, whatever its name: Pillow would hand others, such as EPS, to
+# programs outside.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 _MOST_CLASSES = 256  # labels are uint8
 _SEED = 20_260_101  # the test set stays the same, whatever a config's seed is
 # An image that claims more is refused before it is decoded.
@@ -29,7 +32,7 @@ def class_names(path: Path) -> tuple[str, ...]:
     root = path / "train" if _is_split(path) else path
     if not root.is_dir():
         raise DataError(f"data.path: expected a folder with a folder per class, found no {root}")
-    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != "."))
+    names = tuple(sorted(p.name for p in _class_folders(root)))
     if not 2 <= len(names) <= _MOST_CLASSES:
         raise DataError(
             f"{root}: expected 2 to {_MOST_CLASSES} class folders, found {len(names)}"
@@ -51,6 +54,12 @@ def load(config: DataConfig) -> Source:
     classes = class_names(path)
     skipped: list[str] = []
     if _is_split(path):
+        unknown = sorted({p.name for p in _class_folders(path / "test")} - set(classes))
+        if unknown:
+            raise DataError(
+                f"{path / 'test'}: expected the classes of {path / 'train'}, found also "
+                f"{', '.join(unknown)}; add them to train or remove them"
+            )
         train = _read_classes(path / "train", classes, config.image_size, skipped)
         test = _read_classes(path / "test", classes, config.image_size, skipped)
     else:
@@ -75,10 +84,10 @@ def read_image(path: Path, size: int) -> np.ndarray:
         DataError: no such file, not an image, or larger than 100 million pixels.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels are too many")
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
             resized = upright.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(resized if upright.size != (size, size) else upright, np.uint8)
     except FileNotFoundError:
@@ -106,6 +115,18 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         else:
             raise DataError(f"there is no image file or folder {path}")
     return files
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 0-255; `convert` would cut off all above 255."""
+    if not image.mode.startswith("I"):
+        return image
+    grey = np.asarray(image).astype(np.float32) * (255 / 65535)
+    return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+
+
+def _class_folders(root: Path) -> list[Path]:
+    return [p for p in root.iterdir() if p.is_dir() and p.name[0] != "."]
 
 
 def _is_split(path: Path) -> bool:

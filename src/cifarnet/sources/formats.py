@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import pickle
 import tarfile
 import zlib
@@ -46,7 +47,10 @@ def read(path: Path) -> tuple[Images, Images]:
         DataError: not there, not one of these forms, damaged.
     """
     if path.is_dir():
-        return _decode(_folder_files(path), path)
+        try:
+            return _decode(_folder_files(path), path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error}") from None
     if not path.exists():
         raise DataError(
             f"{path} does not exist; expected cifar-10-binary.tar.gz, cifar-10-python.tar.gz, "
@@ -55,7 +59,7 @@ def read(path: Path) -> tuple[Images, Images]:
     try:
         with tarfile.open(path, "r:*") as archive:
             files = dict(_archive_files(archive))
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} is not a whole archive: {error}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
