@@ -316,6 +316,16 @@ def test_data_info_counts_what_the_config_asks_for(tmp_path):
     assert len(per_class) == 10
 
 
+def test_data_fetch_and_verify_say_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("CIFARNET_HOME", str(tmp_path / "home"))
+    done = cifarnet("data", "verify", cwd=tmp_path, code=1)
+    assert "cifarnet data fetch" in done.stderr
+    (tmp_path / "wrong.tar.gz").write_text("no archive")
+    done = cifarnet("data", "fetch", "--path", "wrong.tar.gz", cwd=tmp_path, code=1)
+    assert "wrong.tar.gz is not a whole archive" in done.stderr
+    assert not (tmp_path / "home" / "cifar10").exists()
+
+
 def test_data_preview_draws_a_sheet(tmp_path):
     cifarnet("data", "preview", "--config", SMOKE, "--output", "sheet.png", cwd=tmp_path)
     picture = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))

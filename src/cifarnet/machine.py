@@ -32,6 +32,8 @@ def git_commit() -> str | None:
     """Commit of the checkout this package is run from, with `+` if it has changes, or None."""
     folder = Path(__file__).parent
     try:
+        # An installed copy may lie inside some other checkout, whose commit says nothing.
+        _git("ls-files", "--error-unmatch", Path(__file__).name, cwd=folder)
         commit = _git("rev-parse", "HEAD", cwd=folder)
         return commit + ("+" if _git("status", "--porcelain", "--", ".", cwd=folder) else "")
     except (OSError, subprocess.SubprocessError):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cifarnet.config.yamlfile import brief, describe
+from cifarnet.config.yamlfile import brief, describe, shown
 
 Layer = dict[str, dict[str, Any]]
 
@@ -21,11 +21,11 @@ class LayerError(ValueError):
         self.at = at
 
     def __str__(self) -> str:
-        """`[1] (Dense).units: expected ...`; `: expected ...` for the list itself."""
-        parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.at]
+        """As in `[1] (Dense).units: expected ...`."""
+        parts = [f"[{p}]" if isinstance(p, int) else f".{shown(p)}" for p in self.at]
         if len(parts) > 1:
-            parts[1] = f" ({self.at[1]})"
-        return f"{''.join(parts)}: {self.args[0]}"
+            parts[1] = f" ({parts[1][1:]})"
+        return ": ".join(filter(None, ["".join(parts), str(self.args[0])]))
 
 
 def normalise_layers(value: object) -> list[Layer]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cifarnet.config import yamlfile
-from cifarnet.config.yamlfile import MOST_LEVELS, KeyPath, brief
+from cifarnet.config.yamlfile import MOST_LEVELS, KeyPath, brief, shown
 from cifarnet.errors import ConfigError
 
 Places = dict[KeyPath, str]
@@ -40,8 +40,7 @@ def override(document: dict[str, Any], text: str, places: Places) -> None:
     Raises:
         ConfigError: not of that form, or it leads into something that has no such item.
     """
-    shown = text if text.isprintable() and len(text) <= 80 else brief(text)
-    where = f"override {shown}"
+    where = f"override {shown(text)}"
     key, equals, value_text = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts) or len(parts) > MOST_LEVELS:
@@ -64,7 +63,7 @@ def override(document: dict[str, Any], text: str, places: Places) -> None:
     else:
         _forget(old, places, path)
     target[last] = value
-    places.update({(*path, *rest): f"-o {shown}" for rest in ((), *inner)})
+    places.update({(*path, *rest): f"-o {shown(text)}" for rest in ((), *inner)})
 
 
 def _step(target: Any, part: str, path: KeyPath, where: str) -> str | int:

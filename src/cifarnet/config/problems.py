@@ -11,7 +11,7 @@ import pydantic
 
 from cifarnet.config.layerlist import LayerError
 from cifarnet.config.sections import Config
-from cifarnet.config.yamlfile import KeyPath, brief, describe
+from cifarnet.config.yamlfile import KeyPath, brief, describe, shown
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -47,7 +47,7 @@ def lines(
             known = context["known"]
             found = [((*path, key), _unknown(str(key), known)) for key in context["keys"]]
         elif isinstance(bad, LayerError):
-            yield f"{_place((*path, *bad.at), places)}{dotted(path)}{bad}"
+            yield f"{_place((*path, *bad.at), places)}{dotted(path)}{'' if bad.at else ': '}{bad}"
             continue
         else:
             found = [(path, _text(problem, path))]
@@ -67,8 +67,7 @@ def dotted(path: Sequence[object]) -> str:
     """`("layers", 0, "Conv2D")` as `layers[0].Conv2D`."""
     text = ""
     for part in path:
-        plain = isinstance(part, str) and re.fullmatch(r"[\w.-]{1,80}", part)
-        name = str(part) if plain else brief(part)
+        name = shown(part) if isinstance(part, str) and part else brief(part)
         text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
     return text
 
@@ -123,9 +122,9 @@ def _unknown(key: str, known: Sequence[str]) -> str:
     """What a person who wrote `key`, where only `known` exist, may have meant."""
     word = key.lower().replace("-", "_")
     elsewhere: dict[str, list[str]] = {}
-    for path, shown in _all_keys(Config):
+    for path, display in _all_keys(Config):
         for name in {path, path.rpartition(".")[2]}:
-            elsewhere.setdefault(name, []).append(shown)
+            elsewhere.setdefault(name, []).append(display)
     if word in elsewhere and "." in word:
         section, _, last = word.rpartition(".")
         return f"unknown key. Write `{last}:` under `{section}:`, indented"

@@ -158,6 +158,11 @@ def brief(thing: object) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
+def shown(name: str) -> str:
+    """A name or text from outside, safe to print: bare, or quoted and shortened."""
+    return name if name.isprintable() and len(name) <= 80 else brief(name)
+
+
 def _parse(text: str, where: str) -> tuple[Any, list[tuple[KeyPath, int]]]:
     try:
         loader = _Loader(text)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +13,20 @@ import numpy as np
 import tensorflow as tf
 
 from cifarnet import config as cfg
-from cifarnet import data, machine, models, rundir
+from cifarnet import data, models, rundir
 from cifarnet.errors import CifarnetError, ConfigError, Interrupted, RunError, TrainingError
 from cifarnet.rundir import RunDir
 from cifarnet.train import checkpoint, precision
 from cifarnet.train.checkpoint import Checkpoint
+from cifarnet.train.interrupt import stop_signal
+from cifarnet.train.manifest import describe, now
+from cifarnet.train.observer import Observer
 from cifarnet.train.progress import Progress
 from cifarnet.train.trainer import Trainer
 
 # Steps run in groups of about this long: long enough to cost nothing, short enough for a
 # lively display and a quick answer to Ctrl-C.
 _GROUP_SECONDS = 0.5
-
-
-class Observer:
-    """Told how a training goes; the command line shows it. Does nothing by itself."""
-
-    def fetching(self, what: str, done: int, total: int | None) -> None:
-        """The data set is being fetched: bytes done, bytes in all if known."""
-
-    def started(self, run: RunDir, about: dict[str, Any]) -> None:
-        """Training begins; `about` is the manifest."""
-
-    def progressed(self, now: dict[str, Any]) -> None:
-        """Some steps are done: `epoch`, `epochs`, `step`, `steps` (in the epoch), `loss`,
-        `accuracy`, `learning_rate`, `images_per_second`, `seconds_left`."""
-
-    def epoch_ended(self, row: dict[str, Any], best: bool) -> None:
-        """An epoch is done; `row` is its line of the history."""
-
-    def ended(self, about: dict[str, Any]) -> None:
-        """Training ended as the manifest `about` says."""
 
 
 def run(
@@ -85,7 +64,7 @@ def run(
     new = rundir.create(config.name, root)
     rundir.write_text(new.config, cfg.dump(config))
     with rundir.lock(new):
-        about = _describe(config, dataset, trainer) | {
+        about = describe(config, dataset, trainer) | {
             "config_file": config_file,
             "command": command,
             "precision": measured,
@@ -126,7 +105,7 @@ def resume(run: RunDir, observer: Observer | None = None) -> RunDir:
                 f"the checkpoint {run.checkpoint} does not fit its config: {error}"
             ) from None
         session = _Session(run, config, trainer, saved.progress, saved.selected, observer)
-        return session.run({"resumed": [*manifest.get("resumed", []), _now()]})
+        return session.run({"resumed": [*manifest.get("resumed", []), now()]})
 
 
 class _Session:
@@ -160,7 +139,7 @@ class _Session:
         self._run.update_manifest(**about, status="running", why=None, error=None)
         self._observer.started(self._run, self._run.read_manifest())
         try:
-            with _stop_signal() as stop:
+            with stop_signal() as stop:
                 why = self._loop(stop)
         except CifarnetError as error:
             self._run.update_manifest(**self._so_far(), status="failed", why=str(error))
@@ -287,7 +266,7 @@ class _Session:
             "validation_accuracy": kept.get("validation_accuracy"),
             "seconds": round(progress.seconds, 2),
             "images_per_second": float(np.median(speeds)) if speeds else None,
-            "updated": _now(),
+            "updated": now(),
         }
 
     def _advice(self, losses: np.ndarray) -> str:
@@ -308,62 +287,3 @@ def _check_extras(config: cfg.Config) -> None:
             "train.tensorboard: true needs the package tensorboard; install it with: "
             "pip install 'cifarnet[tensorboard]'"
         )
-
-
-def _describe(config: cfg.Config, dataset: data.Dataset, trainer: Trainer) -> dict[str, Any]:
-    layers = models.summary(trainer.model)
-    return {
-        "name": config.name,
-        "started": _now(),
-        "seed": config.seed,
-        "data": {
-            "source": dataset.description,
-            "classes": list(dataset.classes),
-            "counts": {
-                "train": len(dataset.train.labels),
-                "validation": len(dataset.validation.labels),
-                "test": len(dataset.test.labels),
-            },
-            "digests": dataset.digests(),
-            "notes": list(dataset.notes),
-        },
-        "model": {
-            "parameters": sum(layer["parameters"] for layer in layers),
-            "macs": sum(layer["macs"] for layer in layers),
-        },
-        "epochs": config.train.epochs,
-        "steps": trainer.total_steps,
-        "machine": machine.describe(),
-        "threads": {
-            "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
-            "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
-        },
-        "versions": machine.versions(),
-        "git_commit": machine.git_commit(),
-    }
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends the process as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
