@@ -286,6 +286,29 @@ def test_predict_says_which_file_is_no_image(place, tmp_path):
     assert "absent.png" in done.stderr
 
 
+OWN = """
+data: {source: directory, path: photos, image_size: 16, validation_fraction: 0.25}
+model: {layers: [Flatten, {Dense: {units: 2}}]}
+train: {epochs: 5, batch_size: 8, learning_rate: 0.01, precision: float32}
+"""
+
+
+def test_a_folder_of_own_images_is_trained_evaluated_and_predicted(tmp_path):
+    random = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 156)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = random.integers(low, low + 100, (20, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    (tmp_path / "own.yaml").write_text(OWN)
+    cifarnet("train", "--config", "own.yaml", cwd=tmp_path)
+    cifarnet("evaluate", "latest", "--require", "accuracy>=0.95", cwd=tmp_path)
+    image = tmp_path / "photos" / "light" / "3.png"
+    (answer,) = json.loads(cifarnet("predict", "latest", image, "--json", cwd=tmp_path).stdout)
+    assert answer["classes"][0]["class"] == "light"
+    assert len(answer["classes"]) == 2
+
+
 # --- runs, data, config ---------------------------------------------------------------
 
 

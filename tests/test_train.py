@@ -312,6 +312,17 @@ def test_half_an_epoch_is_half_the_steps(tmp_path):
     assert len(run.history.read_text().splitlines()) == 3
 
 
+def test_without_validation_images_there_is_nothing_to_validate(tmp_path):
+    everything = {**SMALL["data"], "validation_fraction": 0.0}
+    settings = config.parse({**SMALL, "data": everything})
+    run = train.run(settings, tmp_path)
+    with run.history.open() as file:
+        assert [row["validation_accuracy"] for row in csv.DictReader(file)] == [""] * 4
+    manifest = run.read_manifest()
+    assert manifest["data"]["counts"]["train"] == 300
+    assert (manifest["validation_accuracy"], manifest["kept_epoch"]) == (None, 4)
+
+
 def test_the_manifest_says_what_was_done(tmp_path):
     run = train.run(small(precision="auto", epochs=1), tmp_path, command="cifarnet train")
     manifest = run.read_manifest()
