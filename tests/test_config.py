@@ -29,6 +29,7 @@ train:
 # The same file is written for every example; nothing else of the fixture is used.
 PROPERTY = settings(
     max_examples=150,
+    database=None,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -245,6 +246,7 @@ def test_another_kind_replaces_the_base_s_whole(tmp_path):
     for overrides in (
         ["train.schedule={kind: cosine}", "train.schedule.end=0.1"],
         ["train.schedule=null", "train.schedule.end=0.1", "train.schedule.kind=cosine"],
+        ["train.schedule=null", "train.schedule.end=0.1", "train.schedule={kind: cosine}"],
     ):
         assert config.load(same, overrides).train.schedule.end == 0.1
     assert "train.schedule.at: unknown key" in refused(same, "train.schedule.kind=cosine")
@@ -271,6 +273,7 @@ def test_a_base_that_is_reached_through_a_link_is_still_a_circle(tmp_path):
     write(tmp_path, "base: link.yaml\n")
     (tmp_path / "link.yaml").symlink_to("c.yaml")
     assert "circle" in refused(tmp_path / "c.yaml")
+    assert "circle" in refused(tmp_path / "link.yaml")
 
 
 def test_data_path_is_relative_to_the_file_that_says_it(tmp_path, monkeypatch):
@@ -288,7 +291,9 @@ def test_data_path_is_relative_to_the_file_that_says_it(tmp_path, monkeypatch):
     assert config.load(file, ["data.path=~/mine"]).data.path == Path("/home/someone/mine")
     home = write(tmp_path, MINIMAL + "data: {path: ~/mine}\n", "home.yaml")
     assert config.load(home).data.path == Path("/home/someone/mine")
-    assert "no such home folder" in refused(home, "data.path=~nobody-of-that-name/x")
+    assert "~nobody-of-that-name/x cannot be made an absolute path" in refused(
+        home, "data.path=~nobody-of-that-name/x"
+    )
     # The dumped config means the same wherever it is read.
     copied = write(tmp_path / "in", config.dump(config.load(file)), "dumped.yaml")
     assert config.load(copied) == config.load(file)
@@ -301,6 +306,21 @@ def test_overrides_reach_into_lists_and_mappings(tmp_path):
     assert loaded.model.layers == ({"ReLU": {}}, {"Dense": {"units": 7}})
     assert loaded.train.schedule.at == (1, 2)
     assert (loaded.seed, loaded.train.epochs) == (5, 3)
+
+
+def test_an_override_changes_one_place_of_an_aliased_value(tmp_path):
+    text = "model: {layers: [&d {Dense: {units: 10}}, *d]}\ntrain: {epochs: 1, learning_rate: 1}\n"
+    loaded = config.load(write(tmp_path, text), ["model.layers.0.Dense.units=7"])
+    assert loaded.model.layers == ({"Dense": {"units": 7}}, {"Dense": {"units": 10}})
+
+
+def test_a_path_needs_a_current_directory_only_where_it_is_relative(tmp_path, monkeypatch):
+    file = write(tmp_path, MINIMAL)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "x cannot be made an absolute path" in refused(file, "data.path=x")
+    assert config.load(file, ["data.path=/x"]).data.path == Path("/x")
 
 
 @pytest.mark.parametrize(
@@ -349,8 +369,19 @@ def test_the_place_of_a_replaced_value_is_the_new_one(tmp_path):
     assert "/base.yaml:6: train.schedule.factor" in refused(
         tmp_path / "base.yaml", "train.schedule.kind=triangle", "train.schedule.at=1"
     )
+    message = refused(tmp_path / "base.yaml", "train.schedule={factor: 2}")
+    assert "  -o train.schedule={factor: 2}: train.schedule.factor: expected" in message
     message = refused(tmp_path / "base.yaml", "model.layers=[{Dense: {units: .inf}}]")
     assert "  -o model.layers=[{Dense: {units: .inf}}]: model.layers[0] (Dense).units" in message
+
+
+def test_a_key_that_was_replaced_away_is_not_named_as_the_place(tmp_path):
+    write(tmp_path, MINIMAL + "  stop: {validation_accuracy: 0.5}\n", "base.yaml")
+    message = refused(tmp_path / "base.yaml", "train.stop=null", "train.stop={}")
+    assert "  -o train.stop={}: train.stop.validation_accuracy: required" in message
+    write(tmp_path, "base: base.yaml\ntrain: {stop: null}\n", "middle.yaml")
+    file = write(tmp_path, "base: middle.yaml\nseed: 1\ntrain:\n  stop: {}\n")
+    assert f"  {file}:4: train.stop.validation_accuracy: required" in refused(file)
 
 
 # --- errors ---------------------------------------------------------------------------
@@ -367,6 +398,7 @@ def test_the_place_of_a_replaced_value_is_the_new_one(tmp_path):
         ("SEED: 3\n", ["did you mean 'seed'?"]),
         ("data: {sorce: cifar10}\n", ["data.sorce: unknown key; did you mean 'source'?"]),
         ("data: {warmup_epochs: 1}\n", ["'train.schedule.warmup_epochs (kind: constant)' or"]),
+        ("data: {batch_size: 1}\n", ["mean 'train.batch_size' or 'evaluate.batch_size'? Known"]),
         ("data: {patience: 1}\n", ["did you mean 'train.early_stopping.patience'? Known here: "]),
         ("data: {augment: [{kind: flip, x: 1}]}\n", ["data.augment[0].x: unknown key"]),
         ("data: {augment: [{kind: cutout, pixel: 1}]}\n", ["'data.augment[].pixels (kind: crop)'"]),
@@ -384,6 +416,7 @@ def test_the_place_of_a_replaced_value_is_the_new_one(tmp_path):
         ("data: 3\n", ["data: expected keys with values, received 3"]),
         ("data: [a]\n", ["data: expected keys with values, received the list ['a']"]),
         ("data:\n", ["data: expected keys", "received nothing. Write its keys below it, indented"]),
+        ("data: {max_unreadable: '0'}\n", ["data.max_unreadable: expected a valid number, rec"]),
         ("data: {path: 3}\n", ["data.path: expected the path of a file or folder, received 3"]),
         ("data: {path: ' '}\n", ["data.path: expected the path of a file", "an empty text"]),
         ('data: {path: "a\\0"}\n', ["data.path: expected a path in UTF-8"]),
@@ -429,6 +462,7 @@ def test_what_is_wrong_is_said_with_its_place(text, says, tmp_path):
         ("nesterov: true", "train: nesterov: true needs a momentum above 0, such as 0.9"),
         ("nesterov: 1", "train.nesterov: expected true or false, received 1"),
         ("nesterov: yes", "train.nesterov: expected true or false, received the text 'yes'"),
+        ("clip_norm: true", "train.clip_norm: expected a valid number, received true"),
         ("weight_decay: -1", "train.weight_decay: expected a number greater than or equal to 0"),
         ("norm_bias_factor: 0", "train.norm_bias_factor: expected a number greater than 0"),
         ("label_smoothing: 1", "train.label_smoothing: expected a number less than 1"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pydantic
 
@@ -152,10 +152,13 @@ def _all_keys(model: type[pydantic.BaseModel], at: str = "", kind: str = "") -> 
 
 def _models(annotation: Any, in_list: bool = False) -> Iterator[tuple[Any, bool]]:
     """The models in a field's type, and whether they are items of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+    arguments = get_args(annotation)
+    # In Python 3.10 dict[str, int] is an instance of `type`, too, but no class.
+    is_class = isinstance(annotation, type) and not arguments
+    if is_class and issubclass(annotation, pydantic.BaseModel):
         yield annotation, in_list
-    for argument in get_args(annotation):
-        yield from _models(argument, in_list or getattr(annotation, "__origin__", None) is tuple)
+    for argument in arguments:
+        yield from _models(argument, in_list or get_origin(annotation) is tuple)
 
 
 def _document_path(loc: Sequence[str | int], document: Any) -> KeyPath:

@@ -72,8 +72,8 @@ class DataConfig(Section):
             return None
         try:
             path = value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError(f"{value}: there is no such home folder") from None
+        except (RuntimeError, OSError) as error:  # an unknown home, no current directory
+            raise ValueError(f"{value} cannot be made an absolute path: {error}") from None
         if "\0" in str(path) or not is_text(str(path)):
             raise ValueError(f"expected a path in UTF-8, received {brief(str(path))}")
         return path

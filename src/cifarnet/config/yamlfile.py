@@ -152,10 +152,10 @@ def brief(thing: object) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 80
     try:
-        shown = short.repr(thing)
+        result = short.repr(thing)
     except ValueError:  # Python prints no integer of more than 4,300 digits
         return "a very large number"
-    return shown if len(shown) <= 80 else shown[:77] + "..."
+    return result if len(result) <= 80 else result[:77] + "..."
 
 
 def shown(name: str) -> str:
@@ -170,7 +170,7 @@ def _parse(text: str, where: str) -> tuple[Any, list[tuple[KeyPath, int]]]:
         if node is None:
             return None, []
         lines = list(_lines(node, where))
-        return loader.construct_document(node), lines
+        return _unshared(loader.construct_document(node)), lines
     except yaml.MarkedYAMLError as error:
         problem = error.problem or ""
         if problem.startswith("but ") and error.context:
@@ -180,6 +180,13 @@ def _parse(text: str, where: str) -> tuple[Any, list[tuple[KeyPath, int]]]:
         raise _too_much(where) from None
     except (yaml.YAMLError, ValueError, LookupError) as error:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _unshared(thing: Any) -> Any:
+    """A copy in which aliased values are apart, so that changing one leaves the others."""
+    if isinstance(thing, dict):
+        return {key: _unshared(inner) for key, inner in thing.items()}
+    return [_unshared(inner) for inner in thing] if isinstance(thing, list) else thing
 
 
 def _invalid(where: str, mark: yaml.Mark | None, problem: str) -> ConfigError:
