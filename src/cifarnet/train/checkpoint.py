@@ -60,7 +60,7 @@ def load(path: Path) -> Checkpoint:
             f"{path.parent.parent} has no checkpoint: it stopped before its first epoch ended. "
             "Start it anew with `cifarnet train --config`."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"the checkpoint {path} is damaged: {error}") from None
     selected = [arrays.pop(name) for name in sorted(arrays) if name.startswith(_SELECTED)]
     return Checkpoint(arrays, progress, selected or None)
