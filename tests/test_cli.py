@@ -119,6 +119,7 @@ def test_train_prints_a_line_an_epoch_and_logs_it(tmp_path):
 
 def test_train_json_is_one_document_and_the_rest_goes_to_standard_error(tmp_path):
     done = cifarnet("train", "--config", SMOKE, *TINY, "--json", cwd=tmp_path)
+    assert done.stderr.startswith("Training ")  # no notices of TensorFlow's before it
     document = json.loads(done.stdout)
     assert document["status"] == "finished"
     assert (tmp_path / document["run"] / "model.keras").exists()
@@ -154,6 +155,30 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
     assert [line.split(",")[0] for line in history[1:]] == [
         str(n + 1) for n in range(int(done) + 3)
     ]
+
+
+def test_a_killed_run_is_seen_and_goes_on_to_the_same_bits(tmp_path):
+    import keras
+
+    options = ["train", "--config", SMOKE, *TINY, "-o", "train.epochs=4"]
+    command = [sys.executable, "-m", "cifarnet", *map(str, options)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if re.match(r" +2 ", line):  # the second epoch is done
+            process.kill()
+            break
+    process.communicate()
+    killed = only_run(tmp_path)
+    (summary,) = json.loads(cifarnet("runs", "list", "--json", cwd=tmp_path).stdout)
+    assert summary["status"] == "killed"
+    cifarnet("train", "--resume", killed.name, cwd=tmp_path)
+    whole = json.loads(cifarnet(*options, "--json", cwd=tmp_path).stdout)["run"]
+    one, other = (
+        keras.models.load_model(run / "model.keras") for run in (killed, tmp_path / whole)
+    )
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not [path for path in killed.rglob("*.tmp") if path.is_file()]
 
 
 def test_train_wants_a_config_or_a_run(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -87,6 +88,27 @@ def console() -> Console:
     # A pipe or a file has no width; 100 keeps paths and tables whole.
     width = None if stream.isatty() else 100
     return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+def load_tensorflow(screen: Console) -> None:
+    """Import TensorFlow and find its devices, without its start-up notices.
+
+    They come from C++ before any logging is set up, so no setting turns them off. Python's
+    own errors still come through as exceptions.
+    """
+    with screen.status("loading TensorFlow"):
+        sys.stderr.flush()
+        console_error = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()
+        finally:
+            os.dup2(console_error, 2)
+            os.close(console_error)
+            os.close(nowhere)
 
 
 def facts(rows: list[tuple[str, str]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.common import Group, console, override_option
+from cifarnet.cli.common import Group, console, load_tensorflow, override_option
 
 _file = click.argument("file", type=click.Path(path_type=Path))
 
@@ -59,9 +59,9 @@ def show(file: Path, overrides: tuple[str, ...], with_model: bool) -> Any:
         settings = configs.load(file, overrides)
         console().print(configs.dump(settings), end="", markup=False)
         return settings.model_dump(mode="json")
+    _, model = _built(file, overrides)
     from cifarnet import models
 
-    _, model = _built(file, overrides)
     layers = models.summary(model)
     total = {key: sum(layer[key] for layer in layers) for key in ("parameters", "macs")}
     _print_layers(layers, total)
@@ -86,9 +86,12 @@ def schema() -> Any:
 def _built(file: Path, overrides: tuple[str, ...]) -> tuple[Any, Any]:
     """The config and its network; ten classes are assumed where only the data would tell."""
     from cifarnet import config as configs
-    from cifarnet import models, sources
+    from cifarnet import sources
 
     settings = configs.load(file, overrides)
+    load_tensorflow(console())
+    from cifarnet import models
+
     classes = len(sources.class_names(settings.data))
     grey = (128.0, 128.0, 128.0)
     model = models.build(settings.model, settings.data.image_size, classes, grey, grey)

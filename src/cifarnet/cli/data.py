@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.common import Group, console, facts, override_option
+from cifarnet.cli.common import Group, console, facts, load_tensorflow, override_option
 
 _config = click.option(
     "--config",
@@ -138,6 +138,7 @@ def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, 
     import numpy as np
 
     dataset, settings = _load(config_file, overrides)
+    load_tensorflow(console())
     from cifarnet import augment, report
 
     rows = [int(np.flatnonzero(dataset.train.labels == c)[0]) for c in range(len(dataset.classes))]

@@ -17,7 +17,6 @@ from rich.progress import (
 
 from cifarnet.cli.common import duration, facts
 from cifarnet.rundir import RunDir
-from cifarnet.train import Observer
 
 _HEAD = (
     f"{'epoch':>7} {'loss':>7} {'accuracy':>9} {'val loss':>9} {'val acc':>8} {'images/s':>9} "
@@ -25,8 +24,12 @@ _HEAD = (
 )
 
 
-class Display(Observer):
-    """Shows what a training tells it; use as a context manager."""
+class Display:
+    """Shows what a training tells it; use as a context manager.
+
+    It has the methods of `train.Observer` but does not inherit them: that would load TensorFlow
+    for the commands that only fetch data.
+    """
 
     def __init__(self, screen: Console) -> None:
         """Show on `screen`."""

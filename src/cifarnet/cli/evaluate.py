@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.common import Command, console, duration, facts, percent
+from cifarnet.cli.common import Command, console, duration, facts, load_tensorflow, percent
 
 if TYPE_CHECKING:
     from cifarnet.config import Config
@@ -48,23 +48,23 @@ def evaluate(target: str, split: str, tta: str | None, requirements: tuple[str, 
       cifarnet evaluate latest --tta mirror
       cifarnet evaluate latest --require "accuracy>=0.6"
     """
+    screen = console()
+    load_tensorflow(screen)
     from cifarnet import evaluate as evaluation
 
     for requirement in requirements:
         evaluation.parse_requirement(requirement)
     artifact, run, config = _resolve(target)
-    screen = console()
-    with screen.status("loading TensorFlow and data"):
-        from cifarnet import data, predictors, report
-        from cifarnet.cli.display import Display
+    from cifarnet import data, predictors, report
+    from cifarnet.cli.display import Display
 
-        if run is None and split == "validation":
-            raise click.UsageError(
-                "only a run knows its validation images; a model file by itself is measured "
-                "on the test set"
-            )
-        kind = tta or config.evaluate.tta
-        predict_ = evaluation.tta(predictors.load(artifact, config.evaluate.batch_size), kind)
+    if run is None and split == "validation":
+        raise click.UsageError(
+            "only a run knows its validation images; a model file by itself is measured "
+            "on the test set"
+        )
+    kind = tta or config.evaluate.tta
+    predict_ = evaluation.tta(predictors.load(artifact, config.evaluate.batch_size), kind)
     with Display(screen) as display:
         dataset = data.load(config.data, config.seed, display.fetching)
     images = dataset.split(split)
@@ -154,10 +154,10 @@ def predict(target: str, images: tuple[Path, ...], top: int) -> Any:
     artifact, run, config = _resolve(target)
     files = sources.image_files(images)
     screen = console()
-    with screen.status("loading TensorFlow"):
-        from cifarnet import predictors
+    load_tensorflow(screen)
+    from cifarnet import predictors
 
-        predict_ = predictors.load(artifact, config.evaluate.batch_size)
+    predict_ = predictors.load(artifact, config.evaluate.batch_size)
     pixels = np.stack([sources.read_image(file, config.data.image_size) for file in files])
     probabilities = predict_(pixels)
     classes = _classes(run, probabilities.shape[1])

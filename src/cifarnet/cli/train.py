@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.common import Command, console, duration, facts, override_option, percent
+from cifarnet.cli.common import (
+    Command,
+    console,
+    duration,
+    facts,
+    load_tensorflow,
+    override_option,
+    percent,
+)
 
 if TYPE_CHECKING:
     from cifarnet.rundir import RunDir
@@ -45,9 +53,10 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
     screen = console()
     found = rundir.find(resume) if resume is not None else None
     settings = config.load(config_file, overrides) if config_file is not None else None
-    with screen.status("loading TensorFlow and data"):
-        from cifarnet import train as training
-        from cifarnet.cli.display import Display
+    load_tensorflow(screen)
+    from cifarnet import train as training
+    from cifarnet.cli.display import Display
+
     with Display(screen) as display:
         if settings is not None:
             command = shlex.join(["cifarnet", *sys.argv[1:]])

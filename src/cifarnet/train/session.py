@@ -137,8 +137,8 @@ class _Session:
 
     def run(self, about: dict[str, Any]) -> RunDir:
         self._run.update_manifest(**about, status="running", why=None, error=None)
-        self._observer.started(self._run, self._run.read_manifest())
         try:
+            self._observer.started(self._run, self._run.read_manifest())
             with stop_signal() as stop:
                 why = self._loop(stop)
         except CifarnetError as error:
