@@ -231,6 +231,26 @@ def test_the_same_config_gives_the_same_bits_and_so_does_the_saved_one(tmp_path)
     assert not np.array_equal(weights(one)[0], weights(other)[0])
 
 
+def test_every_epoch_sees_every_image_in_another_order():
+    ours = trainer(
+        config.parse(
+            {
+                "data": {"source": "synthetic", "limit": 200},
+                "model": {"layers": ["Flatten", {"Dense": {"units": 10}}]},
+                "train": {
+                    "epochs": 2,
+                    "batch_size": 45,
+                    "learning_rate": 1e-30,
+                    "precision": "float32",
+                },
+            }
+        )
+    )
+    first, second = ours.steps(4)[0], ours.steps(4)[0]  # 4 batches are the whole set
+    assert not np.isclose(first, second).any()
+    assert first.mean() == pytest.approx(second.mean(), rel=1e-5)
+
+
 def test_groups_of_steps_change_nothing():
     one, other = trainer(small()), trainer(small())
     together = one.steps(4)[0]
