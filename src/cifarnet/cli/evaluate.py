@@ -49,20 +49,19 @@ def evaluate(target: str, split: str, tta: str | None, requirements: tuple[str, 
       cifarnet evaluate latest --require "accuracy>=0.6"
     """
     screen = console()
-    load_tensorflow(screen)
-    from cifarnet import evaluate as evaluation
-
-    for requirement in requirements:
-        evaluation.parse_requirement(requirement)
     artifact, run, config = _resolve(target)
-    from cifarnet import data, predictors, report
-    from cifarnet.cli.display import Display
-
     if run is None and split == "validation":
         raise click.UsageError(
             "only a run knows its validation images; a model file by itself is measured "
             "on the test set"
         )
+    load_tensorflow(screen)
+    from cifarnet import data, predictors, report
+    from cifarnet import evaluate as evaluation
+    from cifarnet.cli.display import Display
+
+    for requirement in requirements:
+        evaluation.parse_requirement(requirement)
     kind = tta or config.evaluate.tta
     predict_ = evaluation.tta(predictors.load(artifact, config.evaluate.batch_size), kind)
     with Display(screen) as display:
