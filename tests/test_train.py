@@ -165,6 +165,36 @@ def test_the_average_follows_its_formula():
         np.testing.assert_allclose(kept, expected, atol=1e-5)
 
 
+def test_lookahead_follows_its_definition():
+    ours = trainer(small(lookahead={"every": 2, "decay": 0.8, "ramp": 2.0}))
+    plain = trainer(small())
+    slow = [np.asarray(w) for w in ours.model.weights]
+    for step in range(1, 5):
+        plain.load_state({k: v for k, v in ours.state().items() if not k.startswith("lookahead")})
+        plain.steps(1)
+        ours.steps(1)
+        expected = [np.asarray(w) for w in plain.model.weights]
+        if step % 2 == 0:
+            kept = 0.8 * (step / 16) ** 2
+            slow = [kept * s + (1 - kept) * w for s, w in zip(slow, expected, strict=True)]
+            expected = slow
+        for weight, value in zip(ours.model.weights, expected, strict=True):
+            np.testing.assert_allclose(weight, value, atol=1e-6)
+
+
+def test_lookahead_ends_on_the_slow_copy():
+    ours = trainer(small(lookahead={"every": 3}))  # 16 steps: the last pull is at 15
+    for _ in range(4):
+        ours.steps(3)
+        if ours.step < 15:
+            ours.steps(1)
+    slow = [np.asarray(v) for v in ours._lookahead.variables]
+    ours.steps(1)
+    assert ours.step == ours.total_steps
+    for weight, value in zip(ours.model.weights, slow, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
 def test_norm_bias_factor_multiplies_the_rate_of_those_biases_alone():
     changes = []
     for factor in (1.0, 3.0):
@@ -258,7 +288,11 @@ def test_groups_of_steps_change_nothing():
     np.testing.assert_array_equal(together, apart)
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "select": "best"}], ids=["plain", "average"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ema": 0.9, "select": "best"}, {"lookahead": {"every": 3}}],
+    ids=["plain", "average", "lookahead"],
+)
 @pytest.mark.parametrize("stop", [(1, 1), (2, 3), (3, 4)], ids=str)
 def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_path):
     whole = train.run(small(**options), tmp_path)

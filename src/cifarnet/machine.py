@@ -13,13 +13,14 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "cifarnet")
 
 
 def describe() -> dict[str, Any]:
-    """Processor, usable cores, memory in bytes, operating system, Python."""
+    """Processor, usable cores, memory in bytes, operating system, Python, use of oneDNN."""
     return {
         "processor": _processor(),
         "cores": usable_cores(),
         "memory_bytes": _memory(),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0",
     }
 
 

@@ -122,6 +122,21 @@ class Stop(Section):
     validation_accuracy: Fraction
 
 
+class LookaheadConfig(Section):
+    """Every few steps, pull the weights back towards a slow copy of them."""
+
+    every: StrictInt = Field(5, ge=1, lt=_MOST, description="steps between two pulls")
+    decay: StrictFloat = Field(
+        0.774,
+        ge=0.0,
+        lt=1.0,
+        description="share of the slow copy that a pull keeps at the end of the training",
+    )
+    ramp: StrictFloat = Field(
+        3.0, ge=0.0, description="earlier it keeps decay x (done share of the steps)^ramp"
+    )
+
+
 class TrainConfig(Section):
     """SGD and everything around it."""
 
@@ -154,6 +169,11 @@ class TrainConfig(Section):
         lt=1.0,
         description="decay a step of an exponential moving average of the weights, "
         "which is then what is validated and kept",
+    )
+    lookahead: LookaheadConfig | None = Field(
+        None,
+        description="Zhang 2019, arXiv 1907.08610; the defaults are those of Jordan 2024, "
+        "arXiv 2404.00498",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the arithmetic; weights are float32 always"

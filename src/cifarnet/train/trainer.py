@@ -16,6 +16,7 @@ from cifarnet import augment, models, schedules
 from cifarnet.config import Config
 from cifarnet.data import Dataset
 from cifarnet.errors import ConfigError
+from cifarnet.train.averages import Lookahead, MovingAverage
 
 # Keeps the stream of data orders apart from those of the augmentations.
 _ORDER = 1
@@ -55,15 +56,17 @@ class Trainer:
         self._dataset = dataset
         self.model = self._build(plain=False)
         models.whiten(self.model, dataset.train.pixels[:_WHITENING_IMAGES])
-        self.kept = self.model
-        if config.train.ema is not None:
-            self.kept = self._build(plain=False)
-            self.kept.set_weights(self.model.get_weights())
+        self.kept = self.model if config.train.ema is None else self._build(plain=False)
         self._optimizer = _optimizer(config, self.model)
         self._optimizer.build(self.model.trainable_variables)
         self.steps_per_epoch = count // batch
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
         self.step = 0
+        self._average = self._lookahead = None
+        if config.train.ema is not None:
+            self._average = MovingAverage(self.kept, self.model, config.train.ema)
+        if config.train.lookahead is not None:
+            self._lookahead = Lookahead(self.model, config.train.lookahead, self.total_steps)
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
         self._augment = augment.build(config.data.augment, dataset.mean)
         self._epoch_data: tuple[int, np.ndarray, tf.Tensor] | None = None
@@ -85,11 +88,17 @@ class Trainer:
         """
         epoch, offset = divmod(self.step, self.steps_per_epoch)
         order, draws = self._epoch(epoch)
-        rates = self._rates(np.arange(self.step, self.step + count)).astype(np.float32)
+        steps = np.arange(self.step, self.step + count)
+        decays = np.ones(count) if self._lookahead is None else self._lookahead.decays(steps + 1)
         losses, accuracies = self._run(
-            tf.constant(order[offset : offset + count]), draws, tf.constant(rates)
+            tf.constant(order[offset : offset + count]),
+            draws,
+            tf.constant(self._rates(steps), tf.float32),
+            tf.constant(decays, tf.float32),
         )
         self.step += count
+        if self._lookahead is not None and self.step == self.total_steps:
+            self._lookahead.finish()
         return losses.numpy(), accuracies.numpy()
 
     def rate(self) -> float:
@@ -136,8 +145,10 @@ class Trainer:
     def _variables(self) -> dict[str, list[Any]]:
         """What changes while training. `model.variables` has the layers' random seeds too."""
         groups = {"model": self.model.variables, "optimizer": self._optimizer.variables}
-        if self.kept is not self.model:
+        if self._average is not None:
             groups["average"] = self.kept.variables
+        if self._lookahead is not None:
+            groups["lookahead"] = self._lookahead.variables
         return groups
 
     def _build(self, plain: bool) -> keras.Model:
@@ -163,7 +174,7 @@ class Trainer:
         return self._epoch_data[1:]
 
     def _steps_in_graph(
-        self, order: tf.Tensor, draws: tf.Tensor, rates: tf.Tensor
+        self, order: tf.Tensor, draws: tf.Tensor, rates: tf.Tensor, decays: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, labels = self._train_set
         count = tf.shape(order)[0]
@@ -174,6 +185,10 @@ class Trainer:
             images = self._augment.apply(tf.gather(pixels, batch), tf.gather(draws, batch))
             self._optimizer.learning_rate.assign(rates[i])
             loss, accuracy = self._step(tf.cast(images, tf.float32), tf.gather(labels, batch))
+            if self._lookahead is not None:
+                self._lookahead.update(decays[i])
+            if self._average is not None:
+                self._average.update(tf.cast(self._optimizer.iterations.value, tf.float32))
             losses = losses.write(i, loss)
             accuracies = accuracies.write(i, accuracy)
         return losses.stack(), accuracies.stack()
@@ -188,20 +203,7 @@ class Trainer:
             loss += sum(tf.cast(penalty, tf.float32) for penalty in self.model.losses)
             scaled = self._optimizer.scale_loss(loss)
         self._optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
-        if self.kept is not self.model:
-            self._average()
         return loss, _accuracy(logits, labels)
-
-    def _average(self) -> None:
-        """Move the average towards the weights: decay x average + (1 - decay) x weights.
-
-        The decay starts low, min(decay, (1 + n) / (10 + n)) after n updates, as in
-        tf.train.ExponentialMovingAverage, so that early averages are not stuck at the start.
-        """
-        updates = tf.cast(self._optimizer.iterations.value, tf.float32)
-        decay = tf.minimum(self._config.train.ema, (1 + updates) / (10 + updates))
-        for average, weight in zip(self.kept.weights, self.model.weights, strict=True):
-            average.assign(weight.value + decay * (average.value - weight.value))
 
     def _measure_in_graph(
         self, pixels: tf.Tensor, labels: tf.Tensor
