@@ -85,6 +85,39 @@ def test_batch_normalization_survives_saving(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("name", sorted(layers.ACTIVATIONS))
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float32", 2e-6), ("bfloat16", 4e-2), ("float16", 4e-3)]
+)
+def test_activations_equal_keras_both_ways(name, dtype, tolerance):
+    # Half precision: Keras rounds after every operation, we once.
+    values = tf.cast(tf.reshape(tf.linspace(-8.0, 8.0, 960), [4, 5, 6, 8]), dtype)
+    upstream = tf.cast(tf.random.stateless_normal(values.shape, [0, 0]), dtype)
+    results = []
+    for function in (layers.ACTIVATIONS[name], getattr(keras.activations, name)):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            outputs = function(values)
+        results.append((outputs, tape.gradient(outputs, values, upstream)))
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(
+            tf.cast(ours, tf.float32), tf.cast(theirs, tf.float32), atol=tolerance, rtol=tolerance
+        )
+
+
+def test_gelu_is_exact_and_not_the_tanh_approximation():
+    # Phi(1) = 0.8413447461, Phi(-2) = 0.0227501319.
+    np.testing.assert_allclose(layers.gelu(tf.constant([1.0, -2.0])), [0.8413447, -0.0455003], 1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(layers.ACTIVATIONS))
+def test_activations_keep_the_shape_they_know(name):
+    known = keras.Input((4, 4, 3))
+    assert keras.layers.Activation(layers.ACTIVATIONS[name])(known).shape == (None, 4, 4, 3)
+
+
 def test_whitening_makes_patches_uncorrelated_and_of_unit_variance():
     random = np.random.default_rng(0)
     mixed = random.normal(size=(50, 16, 16, 3)) @ random.normal(size=(3, 3))

@@ -152,6 +152,27 @@ def test_whiten_fills_the_kernels_that_ask_for_it():
     assert len(model.trainable_weights) == len(model.weights) - 1
 
 
+@pytest.mark.parametrize("name", ["gelu", "silu", "swish", "relu"])
+@pytest.mark.parametrize("layer", ["Activation", "Conv2D"])
+def test_a_plain_model_has_the_same_activations_and_only_keras_own(name, layer):
+    arguments = {"Activation": {}, "Conv2D": {"filters": 4, "kernel_size": 3}}[layer]
+    layers = [{layer: {**arguments, "activation": name}}, *HEAD]
+    plain, fast = build(layers, plain=True), build(layers)
+    fast.set_weights(plain.get_weights())
+    np.testing.assert_allclose(plain(pixels()), fast(pixels()), atol=1e-5)
+    assert plain.layers[2].activation is keras.activations.get(name)
+    assert (fast.layers[2].activation is keras.activations.get(name)) == (name == "relu")
+
+
+def test_the_whitening_kernel_is_fixed_but_its_bias_is_trained():
+    layer = {"filters": 24, "kernel_size": 2, "kernel_initializer": "whitening"}
+    model = build([{"Conv2D": layer}, *HEAD])
+    models.whiten(model, pixels(8).astype(np.uint8))
+    kernel, bias, *_ = model.weights
+    assert all(weight is not kernel for weight in model.trainable_weights)
+    assert any(weight is bias for weight in model.trainable_weights)
+
+
 def test_whiten_refuses_another_number_of_filters():
     layer = {"Conv2D": {**WHITENING["Conv2D"], "filters": 20}}
     with pytest.raises(ModelError, match="2 x 2 kernel gives 24 filters, received filters: 20"):

@@ -24,7 +24,7 @@ SMALL = {
     "model": {
         "layers": [
             {"Conv2D": {"filters": 4, "kernel_size": 3, "use_bias": False}},
-            "BatchNormalization",
+            {"BatchNormalization": {"name": "norm"}},
             "ReLU",
             {"MaxPooling2D": {"pool_size": 4}},
             "Flatten",
@@ -195,6 +195,26 @@ def test_lookahead_ends_on_the_slow_copy():
         np.testing.assert_array_equal(weight, value)
 
 
+def test_a_frozen_layer_is_trained_for_its_epochs_only():
+    document = config.parse(SMALL).model_dump(mode="json")
+    document["model"]["layers"][0]["Conv2D"]["name"] = "first"
+    document["train"]["freeze"] = {"first": 2}
+    ours = trainer(config.parse(document))
+    kernels = []
+    for _ in range(4):
+        before = ours.model.get_layer("first").kernel.numpy()
+        head = ours.model.layers[-1].kernel.numpy()
+        ours.steps(4)
+        kernels.append(np.array_equal(before, ours.model.get_layer("first").kernel))
+        assert not np.array_equal(head, ours.model.layers[-1].kernel)
+    assert kernels == [False, False, True, True]
+
+
+def test_freezing_an_unknown_layer_is_refused():
+    with pytest.raises(ConfigError, match=r"train\.freeze: .* 'first'; name it in the list"):
+        trainer(small(freeze={"first": 1}))
+
+
 def test_norm_bias_factor_multiplies_the_rate_of_those_biases_alone():
     changes = []
     for factor in (1.0, 3.0):
@@ -290,8 +310,12 @@ def test_groups_of_steps_change_nothing():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"ema": 0.9, "select": "best"}, {"lookahead": {"every": 3}}],
-    ids=["plain", "average", "lookahead"],
+    [
+        {},
+        {"ema": 0.9, "select": "best"},
+        {"lookahead": {"every": 3}, "freeze": {"norm": 2}},
+    ],
+    ids=["plain", "average", "lookahead-freeze"],
 )
 @pytest.mark.parametrize("stop", [(1, 1), (2, 3), (3, 4)], ids=str)
 def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_path):

@@ -6,6 +6,9 @@ A layer list is looked up here first. Saved models hold Keras' own layers instea
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -47,6 +50,77 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _fits(self, inputs: tf.Tensor) -> bool:
         return len(inputs.shape) == 4 and self.axis in (-1, 3) and not self.synchronized
+
+
+def _fused(
+    function: Callable[[tf.Tensor], tf.Tensor], derivative: Callable[[tf.Tensor], tf.Tensor]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """An elementwise function whose two directions are one compiled loop each.
+
+    TensorFlow runs such a function as five to twenty kernels, each of which reads and writes
+    memory; XLA makes one loop of them, which computes in float32 and keeps nothing but the inputs
+    for the way back. Inputs are flattened, so that equally many elements share a compilation.
+    """
+
+    @tf.function(jit_compile=True)
+    def forward(x: tf.Tensor) -> tf.Tensor:
+        return tf.cast(function(tf.cast(x, tf.float32)), x.dtype)
+
+    @tf.function(jit_compile=True)
+    def backward(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        wide = tf.cast(gradient, tf.float32) * derivative(tf.cast(x, tf.float32))
+        return tf.cast(wide, x.dtype)
+
+    @tf.custom_gradient
+    def fused(x: tf.Tensor) -> tf.Tensor:
+        flat = tf.reshape(x, [-1])
+
+        def gradients(upstream: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(backward(flat, tf.reshape(upstream, [-1])), tf.shape(x))
+
+        return tf.reshape(forward(flat), tf.shape(x)), gradients
+
+    return fused
+
+
+def _normal_cdf(x: tf.Tensor) -> tf.Tensor:
+    return 0.5 + 0.5 * tf.math.erf(x * math.sqrt(0.5))
+
+
+def _normal_pdf(x: tf.Tensor) -> tf.Tensor:
+    return tf.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+_gelu = _fused(
+    function=lambda x: x * _normal_cdf(x),
+    derivative=lambda x: _normal_cdf(x) + x * _normal_pdf(x),
+)
+_silu = _fused(
+    function=lambda x: x * tf.sigmoid(x),
+    derivative=lambda x: tf.sigmoid(x) * (1 + x * (1 - tf.sigmoid(x))),
+)
+
+
+@keras.saving.register_keras_serializable(package="cifarnet")
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """x times the normal distribution's cdf at x, any shape and float dtype, as `keras`' `gelu`.
+
+    Hendrycks and Gimpel 2016, arXiv 1606.08415; exact, not the tanh approximation.
+    """
+    return _gelu(x)
+
+
+@keras.saving.register_keras_serializable(package="cifarnet")
+def silu(x: tf.Tensor) -> tf.Tensor:
+    """x times sigmoid(x), any shape and float dtype, as Keras' `silu`.
+
+    Ramachandran et al. 2017, arXiv 1710.05941, who call it Swish.
+    """
+    return _silu(x)
+
+
+# Ours for Keras' activations of these names.
+ACTIVATIONS = {"gelu": gelu, "silu": silu, "swish": silu}
 
 
 @keras.saving.register_keras_serializable(package="cifarnet")

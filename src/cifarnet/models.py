@@ -121,6 +121,9 @@ def _apply(
     initializer = own_layers.INITIALIZERS.get(str(kwargs.get("kernel_initializer")))
     if initializer is not None:  # a plain model's weights are set afterwards
         kwargs = {**kwargs, "kernel_initializer": "zeros" if plain else initializer()}
+    activation = own_layers.ACTIVATIONS.get(str(kwargs.get("activation")))
+    if activation is not None and not plain:
+        kwargs = {**kwargs, "activation": activation}
     try:
         return layer_class(**{"dtype": policy, **kwargs})(tensor)
     except Exception as error:  # Keras raises many kinds; each is the user's layer not fitting
@@ -147,7 +150,7 @@ def _first_sentences(error: Exception) -> str:
 
 
 def whiten(model: keras.Model, images: np.ndarray) -> None:
-    """Compute the kernels that the config gives `kernel_initializer: whitening`.
+    """Compute the kernels that the config gives `kernel_initializer: whitening`, and fix them.
 
     Args:
         model: a model not yet trained.
@@ -168,6 +171,7 @@ def whiten(model: keras.Model, images: np.ndarray) -> None:
                 f"gives {kernel.shape[-1]} filters, received filters: {layer.filters}"
             )
         layer.kernel.assign(kernel)
+        layer.kernel.trainable = False
 
 
 def summary(model: keras.Model) -> list[dict[str, Any]]:

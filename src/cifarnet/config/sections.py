@@ -6,7 +6,7 @@ The JSON Schema for editors is generated from these models.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
@@ -174,6 +174,11 @@ class TrainConfig(Section):
         None,
         description="Zhang 2019, arXiv 1907.08610; the defaults are those of Jordan 2024, "
         "arXiv 2404.00498",
+    )
+    freeze: dict[StrictStr, Annotated[StrictInt, Field(ge=1, lt=_MOST)]] = Field(
+        {},
+        description="layers, by the `name` the layer list gives them, that are trained for so "
+        "many epochs only",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the arithmetic; weights are float32 always"

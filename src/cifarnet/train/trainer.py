@@ -77,7 +77,8 @@ class Trainer:
         self._targets = tf.constant(
             np.eye(classes) * (1 - smoothing) + smoothing / classes, tf.float32
         )
-        self._run = tf.function(self._steps_in_graph, reduce_retracing=True)
+        self._freezes = _freezes(config, self.model)
+        self._run = self._graph()
         self._measure = tf.function(self._measure_in_graph, reduce_retracing=True)
 
     def steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,6 +88,7 @@ class Trainer:
             Loss and share of right answers of each step's batch, float32 [count] both.
         """
         epoch, offset = divmod(self.step, self.steps_per_epoch)
+        self._freeze(epoch)
         order, draws = self._epoch(epoch)
         steps = np.arange(self.step, self.step + count)
         decays = np.ones(count) if self._lookahead is None else self._lookahead.decays(steps + 1)
@@ -161,6 +163,18 @@ class Trainer:
             precision="float32" if plain else self._config.train.precision,
             plain=plain,
         )
+
+    def _graph(self) -> Any:
+        """Training in a graph, of the variables that are trainable when it first runs."""
+        return tf.function(self._steps_in_graph, reduce_retracing=True)
+
+    def _freeze(self, epoch: int) -> None:
+        """Stop training the layers whose epochs are over: no gradient is computed for them."""
+        over = {layer for layer, epochs in self._freezes if epoch >= epochs and layer.trainable}
+        for layer in over:
+            layer.trainable = False
+        if over:
+            self._run = self._graph()
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, tf.Tensor]:
         """Data order int32 [steps, batch] and random draws of an epoch, from seed and epoch."""
@@ -239,6 +253,17 @@ def _optimizer(config: Config, model: keras.Model) -> keras.optimizers.Optimizer
     )
     # float16 overflows where float32 and bfloat16 do not; the scale keeps gradients in range.
     return keras.optimizers.LossScaleOptimizer(sgd) if train.precision == "float16" else sgd
+
+
+def _freezes(config: Config, model: keras.Model) -> list[tuple[keras.Layer, int]]:
+    layers = {layer.name: layer for layer in model.layers}
+    for name in config.train.freeze:
+        if name not in layers:
+            raise ConfigError(
+                f"train.freeze: expected the name of a layer, received {name!r}; name it in "
+                f"the list, as in `- Conv2D: {{name: {name}, ...}}`"
+            )
+    return [(layers[name], epochs) for name, epochs in config.train.freeze.items()]
 
 
 def _tensors(images: Any) -> tuple[tf.Tensor, tf.Tensor]:
