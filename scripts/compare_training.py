@@ -1,123 +1,146 @@
-"""Training speed of the article's network: cifarnet against Keras' `fit`, side by side.
+"""Training speed, side by side: Keras' `fit`, PyTorch and cifarnet on the same network.
 
+    pip install '.[benchmark]'
     python scripts/compare_training.py
-    python scripts/compare_training.py --epochs 3 --images 45000 --output results.json
+    python scripts/compare_training.py --work article-32 --rounds 3 --output figures.json
 
-Both train the same network on the same images in the same precision-free way a user would: Keras
-as a tutorial writes it (`fit` on NumPy arrays, all defaults), cifarnet as `cifarnet train` does,
-with the precision it chooses here. They take turns, an epoch each, so that a machine whose speed
-drifts treats both alike; the ratio is formed pair by pair.
+Each contender (`training_contender.py` has them) is a process of its own. They train the same
+network on the same images and take turns, some steps each, while the others wait: a machine whose
+speed drifts treats all alike, and ratios are formed round by round. PyTorch and cifarnet compute in
+the precision that cifarnet measures as fastest here, Keras in its default float32. PyTorch loses
+most when something else uses a core, so run this on a quiet machine.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
-import numpy as np
 
-from cifarnet import config as configs
-from cifarnet import data, machine, models, sources
+from cifarnet import machine
 from cifarnet.train import precision
-from cifarnet.train.trainer import Trainer
 
-CONFIG = Path(__file__).parent.parent / "configs" / "article.yaml"
+HERE = Path(__file__).parent
+NAMES = ("keras", "pytorch", "cifarnet")
+# Config, overrides, and steps a turn: some seconds each.
+WORKS: dict[str, tuple[str, list[str], int]] = {
+    "article-32": ("article", ["train.batch_size=32"], 400),
+    "article-512": ("article", ["train.batch_size=512"], 40),
+    "airbench94": ("airbench94", [], 2),
+}
 
 
 @click.command()
-@click.option("--epochs", default=5, show_default=True, help="Epochs of each, in turns.")
-@click.option("--images", default=45_000, show_default=True, help="Training images an epoch.")
-@click.option("--batch-size", default=32, show_default=True)
+@click.option("--work", multiple=True, type=click.Choice(list(WORKS)), default=list(WORKS))
+@click.option("--rounds", default=7, show_default=True, help="Turns of each contender.")
 @click.option("--output", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
-def main(epochs: int, images: int, batch_size: int, output: Path | None) -> None:
+def main(work: tuple[str, ...], rounds: int, output: Path | None) -> None:
     """Compare, print, and perhaps write the figures."""
+    if importlib.util.find_spec("torch") is None:
+        raise click.ClickException(
+            "PyTorch is missing; install it with: pip install '.[benchmark]'"
+        )
+    import torch
+
     chosen, measured = precision.choose()
-    overrides = [f"train.batch_size={batch_size}", f"train.precision={chosen}"]
-    config = configs.load(CONFIG, overrides)
-    dataset = data.load(config.data, config.seed)
-    train = sources.Images(dataset.train.pixels[:images], dataset.train.labels[:images])
-    contenders = {
-        "keras fit": keras_fit(config, train, dataset),
-        "cifarnet": cifarnet(config, train, dataset),
-    }
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    for epoch in range(epochs):
-        for name, run_epoch in contenders.items():
-            start = time.perf_counter()
-            loss = run_epoch()
-            speed = len(train.labels) / (time.perf_counter() - start)
-            results[name].append((loss, speed))
-            print(f"epoch {epoch + 1}  {name:10} loss {loss:.4f}  {speed:8,.0f} images/s")
-    ratios = [ours[1] / theirs[1] for ours, theirs in zip(*reversed(results.values()), strict=True)]
-    # The first epoch of each includes tracing.
-    steady = ratios[1:] or ratios
-    print(
-        f"cifarnet ({chosen}) / keras fit (float32), epoch by epoch after the first: median "
-        f"{statistics.median(steady):.2f}, from {min(steady):.2f} to {max(steady):.2f}"
-    )
+    results = {name: compare(name, chosen, rounds) for name in work}
     if output is not None:
         document = {
             "machine": machine.describe(),
-            "versions": machine.versions(),
+            "versions": {**machine.versions(), "torch": torch.__version__},
             "precision": measured,
-            "batch_size": batch_size,
-            "images": len(train.labels),
-            "epochs": {
-                name: [{"loss": loss, "images_per_second": speed} for loss, speed in rows]
-                for name, rows in results.items()
-            },
-            "ratios": ratios,
+            "works": results,
         }
         output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def keras_fit(
-    config: configs.Config, train: sources.Images, dataset: data.Dataset
-) -> Callable[[], float]:
-    """One epoch of Keras as a tutorial writes it: float32 arrays in [0, 1], `fit`."""
-    import keras
-
-    keras.utils.set_random_seed(config.seed)
-    network = config.model.model_copy(update={"normalise": "none"})
-    model = models.build(
-        network, 32, len(dataset.classes), dataset.mean, dataset.deviation, plain=True
+def compare(work: str, chosen: str, rounds: int) -> dict[str, Any]:
+    """All figures of one work; prints them as they come."""
+    name, overrides, steps = WORKS[work]
+    arguments = [str(HERE.parent / "configs" / f"{name}.yaml"), *overrides]
+    print(f"{work}, {chosen}", flush=True)
+    contenders = [Contender(n, [*arguments, f"train.precision={chosen}"]) for n in NAMES]
+    batch = contenders[0].batch_size
+    speeds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for turn in range(rounds):
+        for contender in contenders if turn % 2 == 0 else reversed(contenders):
+            speeds[contender.name].append(
+                steps * batch / contender.ask(f"train {steps}")["seconds"]
+            )
+        print("  " + "   ".join(f"{n} {speed[-1]:,.0f} images/s" for n, speed in speeds.items()))
+    alone = [contenders[-1].ask("convolutions")["value"] for _ in range(3)]
+    step = [batch / speed for speed in speeds["cifarnet"]]
+    result: dict[str, Any] = {
+        "batch_size": batch,
+        "steps_a_turn": steps,
+        "images_per_second": {n: [round(s, 1) for s in speed] for n, speed in speeds.items()},
+        "first_step_seconds": {c.name: round(c.first_step, 2) for c in contenders},
+        "peak_memory_bytes": {c.name: c.ask("memory")["bytes"] for c in contenders},
+        "step_seconds": round(statistics.median(step), 4),
+        "convolutions_seconds": round(statistics.median(alone), 4),
+    }
+    result["step_over_convolutions"] = round(
+        result["step_seconds"] / result["convolutions_seconds"], 2
     )
-    model.compile(
-        optimizer=keras.optimizers.SGD(config.train.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    pixels = np.asarray(train.pixels, np.float32) / 255
+    for contender in contenders:
+        contender.close()
+    for other in NAMES[:2]:
+        pairs = zip(speeds["cifarnet"], speeds[other], strict=True)
+        ratios = sorted(ours / theirs for ours, theirs in pairs)
+        result[f"over_{other}"] = {
+            "median": round(statistics.median(ratios), 2),
+            "lowest": round(ratios[0], 2),
+            "highest": round(ratios[-1], 2),
+        }
+        print(
+            f"  cifarnet / {other}: median {statistics.median(ratios):.2f}, "
+            f"from {ratios[0]:.2f} to {ratios[-1]:.2f}"
+        )
+    for contender in contenders:
+        memory = result["peak_memory_bytes"][contender.name] / 2**30
+        print(
+            f"  {contender.name}: first step after {contender.first_step:.1f} s, {memory:.2f} GiB"
+        )
+    print(f"  a step takes {result['step_over_convolutions']:.2f} times its convolutions alone")
+    return result
 
-    def run_epoch() -> float:
-        history = model.fit(pixels, train.labels, batch_size=config.train.batch_size, verbose=0)
-        return history.history["loss"][0]
 
-    return run_epoch
+class Contender:
+    """A contender's process, started and through its first step."""
 
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        self.name = name
+        start = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "training_contender.py"), name, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.batch_size: int = self._answer()["batch_size"]
+        self.first_step = time.perf_counter() - start
 
-def cifarnet(
-    config: configs.Config, train: sources.Images, dataset: data.Dataset
-) -> Callable[[], float]:
-    """One epoch as `cifarnet train` runs it, in groups of steps."""
-    import dataclasses
+    def ask(self, command: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        print(command, file=self._process.stdin, flush=True)
+        return self._answer()
 
-    trainer = Trainer(config, dataclasses.replace(dataset, train=train))
+    def close(self) -> None:
+        self._process.communicate()
 
-    def run_epoch() -> float:
-        losses = []
-        left = trainer.steps_per_epoch
-        while left:
-            count = min(left, 100)
-            losses.append(trainer.steps(count)[0])
-            left -= count
-        return float(np.mean(np.concatenate(losses)))
-
-    return run_epoch
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise click.ClickException(f"{self.name} ended with code {self._process.wait()}")
+        return json.loads(line)
 
 
 if __name__ == "__main__":
