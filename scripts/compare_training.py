@@ -4,7 +4,7 @@
     python scripts/compare_training.py
     python scripts/compare_training.py --work article-32 --rounds 3 --output figures.json
 
-Each contender (`training_contender.py` has them) is a process of its own. They train the same
+Each contender (`contender.py` has them) is a process of its own. They train the same
 network on the same images and take turns, some steps each, while the others wait: a machine whose
 speed drifts treats all alike, and ratios are formed round by round. PyTorch and cifarnet compute in
 the precision that cifarnet measures as fastest here, Keras in its default float32. PyTorch loses
@@ -119,7 +119,7 @@ class Contender:
         self.name = name
         start = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "training_contender.py"), name, *arguments],
+            [sys.executable, str(HERE / "contender.py"), name, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,11 +1,11 @@
-"""One contender of `compare_training.py`, in a process of its own.
+"""One contender of `compare_training.py` and `compare_inference.py`, in a process of its own.
 
-    python scripts/training_contender.py cifarnet configs/article.yaml train.batch_size=512
+    python scripts/contender.py cifarnet configs/article.yaml train.batch_size=512
 
 It trains one step at once and then obeys lines on standard input, each answered by one line of
-JSON: `train N` (N steps: seconds, last loss), `convolutions` (cifarnet only: seconds a step),
-`memory` (peak, bytes). All three train the config's network with its optimizer, batch size and
-schedule, from weights that each library draws.
+JSON: `train N` (N steps: seconds, last loss), `predict N B` (N images, B at once: seconds),
+`convolutions` (cifarnet only: seconds a step), `memory` (peak, bytes). All three train the
+config's network with its optimizer, batch size and schedule, from weights that each library draws.
 """
 
 from __future__ import annotations
@@ -79,7 +79,10 @@ def keras_fit(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
         history = model.fit(pixels[:count], labels[:count], batch_size=train.batch_size, verbose=0)
         return history.history["loss"][-1]
 
-    return {"train": run}
+    def predict(count: int, batch: int) -> None:
+        model.predict(pixels[:count], batch_size=batch, verbose=0)
+
+    return {"train": run, "predict": predict}
 
 
 # --- PyTorch, as fast as its plain eager form goes ---------------------------------------------
@@ -97,8 +100,8 @@ def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     deviation = torch.tensor(dataset.deviation).view(1, 3, 1, 1)
     model = torch.nn.Sequential(*_torch_layers(torch.nn, config.model.layers))
     model(torch.zeros(2, 3, 32, 32))  # gives the lazy layers their shapes
-    model = model.to(memory_format=torch.channels_last)
     _torch_initialise(torch.nn, model, config.model.layers)
+    model = model.to(memory_format=torch.channels_last)
     optimizer = _torch_optimizer(torch, model, train)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     steps_per_epoch = len(labels) // train.batch_size
@@ -138,7 +141,15 @@ def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
                         value.copy_(copy.lerp_(value, 1 - keep))
         return float(loss.detach())
 
-    return {"train": run}
+    def predict(count: int, batch: int) -> None:
+        model.eval()
+        with torch.inference_mode(), precision:
+            for at in range(0, count, batch):
+                images = (pixels[at : at + batch].float() - mean) / deviation
+                logits = model(images.contiguous(memory_format=torch.channels_last))
+                logits.float().softmax(dim=1)
+
+    return {"train": run, "predict": predict}
 
 
 def _torch_layers(nn: Any, layers: list[configs.Layer]) -> list[Any]:
@@ -233,9 +244,16 @@ def _torch_augment(torch: Any, images: Any, augment: tuple[Any, ...]) -> Any:
 
 def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     """As `cifarnet train` runs it, in groups of steps."""
+    import rich.console
+
+    from cifarnet.cli import common
+
+    common.load_tensorflow(rich.console.Console(stderr=True))
+    from cifarnet import predictors
     from cifarnet.train.trainer import Trainer
 
     trainer = Trainer(config, dataset)
+    by_size: dict[int, predictors.Predict] = {}
 
     def run(steps: int) -> float:
         while steps:
@@ -248,7 +266,17 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
             steps -= count
         return float(losses[-1])
 
-    return {"train": run, "convolutions": lambda: convolutions(trainer.model, config)}
+    def predict(count: int, batch: int) -> None:
+        if batch not in by_size:
+            model = trainer.float32_model(trainer.kept.get_weights())
+            by_size[batch] = predictors.from_model(model, batch)
+        by_size[batch](dataset.train.pixels[:count])
+
+    return {
+        "train": run,
+        "predict": predict,
+        "convolutions": lambda: convolutions(trainer.model, config),
+    }
 
 
 def convolutions(model: Any, config: configs.Config) -> float:
