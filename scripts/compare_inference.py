@@ -74,7 +74,8 @@ def halves(run: rundir.RunDir) -> dict[str, Any]:
     """What bfloat16 changes for a run's network on the validation images."""
     import keras
 
-    from cifarnet import models, predictors
+    from cifarnet import models
+    from cifarnet.predictors import keras_file
 
     config = configs.load(run.config)
     dataset = data.load(config.data, config.seed)
@@ -91,7 +92,7 @@ def halves(run: rundir.RunDir) -> dict[str, Any]:
             precision=name,
         )
         model.set_weights(weights)
-        predict = predictors.from_model(model)
+        predict = keras_file.from_model(model)
         predict(pixels[:500])
         start = time.perf_counter()
         answers[name] = predict(pixels[:5000])

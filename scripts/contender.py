@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cifarnet import config as configs
-from cifarnet import data, schedules
+from cifarnet import data, machine, schedules
 
 Train = Callable[[int], float]  # so many steps -> the last one's loss
 
@@ -35,7 +34,7 @@ def main(name: str, path: str, *overrides: str) -> None:
     for line in sys.stdin:
         command, *arguments = line.split()
         if command == "memory":
-            answer({"bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss})
+            answer({"bytes": machine.peak_memory()})
         else:
             start = time.perf_counter()
             value = commands[command](*map(int, arguments))
@@ -250,6 +249,7 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
 
     common.load_tensorflow(rich.console.Console(stderr=True))
     from cifarnet import predictors
+    from cifarnet.predictors import keras_file
     from cifarnet.train.trainer import Trainer
 
     trainer = Trainer(config, dataset)
@@ -269,7 +269,7 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     def predict(count: int, batch: int) -> None:
         if batch not in by_size:
             model = trainer.float32_model(trainer.kept.get_weights())
-            by_size[batch] = predictors.from_model(model, batch)
+            by_size[batch] = keras_file.from_model(model, batch)
         by_size[batch](dataset.train.pixels[:count])
 
     return {

@@ -14,7 +14,7 @@ LEVELS = [
     {"rundir", "sources", "augment", "layers", "schedules"},
     {"data", "models"},
     {"predictors", "train"},
-    {"evaluate"},
+    {"evaluate", "export", "benchmark"},
     {"report"},
     {"cli"},
     {"__main__"},

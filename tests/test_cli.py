@@ -9,19 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import cifarnet
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 SMOKE = ROOT / "configs" / "smoke.yaml"
 TINY = ["-o", "data.limit=500", "-o", "train.epochs=2", "-o", "train.precision=float32"]
-
-
-def cifarnet(*arguments, cwd, code: int = 0, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "cifarnet", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

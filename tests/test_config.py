@@ -92,6 +92,13 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "tensorboard": False,
         },
         "evaluate": {"batch_size": 500, "tta": "none"},
+        "export": {
+            "formats": (),
+            "quantize": ("none",),
+            "calibration_images": 500,
+            "max_difference": 1e-4,
+            "max_accuracy_loss": 0.01,
+        },
     }
 
 

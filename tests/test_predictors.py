@@ -5,9 +5,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cifarnet import config, models, predictors
 from cifarnet.errors import ArtifactError
+from cifarnet.predictors import keras_file
 
 LAYERS = [{"Conv2D": {"filters": 4, "kernel_size": 3, "activation": "relu"}}, "BatchNormalization"]
 HEAD = ["GlobalAveragePooling2D", {"Dense": {"units": 10}}]
@@ -37,7 +39,7 @@ def test_a_saved_model_predicts_softmax_of_its_logits(count, tmp_path):
 
 
 def test_a_bfloat16_model_gives_float32_probabilities():
-    given = predictors.from_model(network(precision="bfloat16"))(pixels(3))
+    given = keras_file.from_model(network(precision="bfloat16"))(pixels(3))
     assert given.dtype == np.float32
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-6)
 
@@ -52,7 +54,7 @@ def test_a_bfloat16_model_gives_float32_probabilities():
 )
 def test_wrong_images_are_refused(wrong, says):
     with pytest.raises(ArtifactError, match=says):
-        predictors.from_model(network())(wrong)
+        keras_file.from_model(network())(wrong)
 
 
 def test_files_that_are_no_model_are_refused(tmp_path):
@@ -60,7 +62,7 @@ def test_files_that_are_no_model_are_refused(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"bad\.keras cannot be loaded"):
         predictors.load(tmp_path / "bad.keras")
-    with pytest.raises(ArtifactError, match=r"expected a \.keras file, received \.bin"):
+    with pytest.raises(ArtifactError, match=r"expected a \.keras, .* received 'model\.bin'"):
         predictors.load(tmp_path / "model.bin")
     with pytest.raises(ArtifactError, match="there is no model file"):
         predictors.load(tmp_path / "absent.keras")
@@ -80,5 +82,108 @@ def test_a_file_with_code_inside_is_refused_and_nothing_runs(tmp_path):
 
 def test_a_model_of_something_else_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(10)])
-    with pytest.raises(ArtifactError, match=r"expected a model of images"):
-        predictors.from_model(model)
+    with pytest.raises(ArtifactError, match="expected a model of square RGB images"):
+        keras_file.from_model(model)
+
+
+# --- foreign files ----------------------------------------------------------------------
+
+
+def foreign(last: str, suffix: str, folder):
+    """A file that cifarnet did not write, and its model."""
+    keras.utils.set_random_seed(3)
+    layers = [
+        keras.Input((32, 32, 3)),
+        keras.layers.Conv2D(4, 3, strides=4, activation="relu"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(10, activation=last),
+    ]
+    model = keras.Sequential(layers)
+    path = folder / f"foreign{suffix}"
+    model.save(path)
+    return path, model
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_foreign_file_says_what_was_assumed(suffix, tmp_path):
+    path, model = foreign("softmax", suffix, tmp_path)
+    predictor = predictors.load(path)
+    expected = np.asarray(model(pixels(4).astype(np.float32)))
+    np.testing.assert_allclose(predictor(pixels(4)), expected, atol=1e-6)
+    said = " ".join(predictor.assumed)
+    assert "pixels 0-255 (--input-range)" in said
+    assert "probabilities out, from its outputs (--logits)" in said
+    assert predictor.classes == 10
+
+
+def test_a_foreign_file_gets_what_the_user_says(tmp_path):
+    path, model = foreign("linear", ".keras", tmp_path)
+    mean, deviation = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
+    said = predictors.Preprocessing("0-1", mean, deviation, "nhwc", True)
+    predictor = predictors.load(path, preprocessing=said)
+    inputs = (pixels(4).astype(np.float32) / 255 - mean) / deviation
+    expected = keras.ops.softmax(model(inputs.astype(np.float32)))
+    np.testing.assert_allclose(predictor(pixels(4)), np.asarray(expected), atol=1e-5)
+    assert predictor.assumed == []
+
+
+def test_logits_are_told_from_probabilities(tmp_path):
+    path, model = foreign("linear", ".keras", tmp_path)
+    predictor = predictors.load(path)
+    assert "logits out, from its outputs (--logits)" in predictor.assumed
+    expected = keras.ops.softmax(model(pixels(4).astype(np.float32)))
+    np.testing.assert_allclose(predictor(pixels(4)), np.asarray(expected), atol=1e-5)
+
+
+def test_integer_inputs_are_quantised_by_the_files_own_constants():
+    """Inputs stand for scale x (q - zero); here the network gives its inputs' mean back."""
+    seen = []
+
+    def run(inputs):
+        seen.append(inputs)
+        values = 0.01 * (inputs.astype(np.float32) + 100)
+        return np.repeat(values.mean(axis=(1, 2, 3))[:, None], 2, axis=1)
+
+    network = predictors.Network("none", run, (2, 8, 8, 3), np.int8, scale=0.01, zero=-100)
+    said = predictors.Preprocessing("0-1", None, None, None, False)
+    predictor = predictors.Predictor(network, preprocessing=said)
+    images = np.full((3, 8, 8, 3), 51, np.uint8)  # 0.2 of 255
+    np.testing.assert_allclose(predictor(images), 0.2, atol=1e-6)
+    assert all(one.dtype == np.int8 and len(one) == 2 for one in seen)  # whole batches
+    assert seen[-1].max() == -80
+
+
+def test_channels_first_is_found_and_fed():
+    given = []
+
+    def run(inputs):
+        given.append(inputs)
+        return np.tile(np.float32([0.25, 0.75]), (len(inputs), 1))
+
+    predictor = predictors.Predictor(predictors.Network("none", run, (None, 3, 32, 32), np.float32))
+    predictor(pixels(4))
+    np.testing.assert_array_equal(given[-1], pixels(4).transpose(0, 3, 1, 2))
+    assert "layout nchw, from the input's shape (--layout)" in predictor.assumed
+
+
+def test_a_saved_model_that_touches_files_is_refused(tmp_path):
+    class Reads(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32)])
+        def serve(self, images):
+            text = tf.io.read_file("/etc/hostname")
+            return tf.zeros([tf.shape(images)[0], 10]) + tf.cast(
+                tf.strings.length(text), tf.float32
+            )
+
+    module = Reads()
+    tf.saved_model.save(module, str(tmp_path / "reads"), signatures=module.serve)
+    with pytest.raises(ArtifactError, match="operations that are not safe: ReadFile"):
+        predictors.load(tmp_path / "reads")
+
+
+def test_a_missing_extra_is_told_with_its_command(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictors.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ArtifactError, match=r"pip install 'cifarnet\[onnx\]'"):
+            predictors.load(tmp_path / "model.onnx")

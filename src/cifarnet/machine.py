@@ -6,6 +6,9 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,35 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def peak_memory() -> int:
+    """The most memory this process has held at once, bytes."""
+    with suppress(OSError, StopIteration):
+        # `getrusage` would count what the parent held when it started this process.
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        line = next(line for line in lines if line.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
+    import resource  # not on Windows
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else 1024 * used
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Send to nowhere what libraries print on the standard error stream, also from C++."""
+    sys.stderr.flush()
+    console = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(console, 2)
+        os.close(console)
+        os.close(nowhere)
 
 
 def _version(name: str) -> str:

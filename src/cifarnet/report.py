@@ -105,6 +105,50 @@ def reliability(metrics: Path, png: Path) -> None:
     _save(figure, png)
 
 
+def benchmark(figures: Path, png: Path) -> None:
+    """Latency, images a second and size of each artifact, from a benchmark's JSON."""
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    rows = found["artifacts"]
+    fewest, most = (choose(rows[0]["speed"], key=_batch_size) for choose in (min, max))
+    calls = [min(one["speed"], key=_batch_size) for one in rows]
+    rates = [max(one["speed"], key=_batch_size)["images_per_second"] for one in rows]
+    names = [f"{one['name']}  {100 * one['accuracy']:.2f} %" for one in rows]
+    figure = _figure(11, 1.4 + 0.34 * len(rows))
+    latency, speed, size = figure.subplots(1, 3, sharey=True)
+    for axes, label, values, form, colour in (
+        (
+            latency,
+            f"median ms a call, {fewest['batch_size']} at once (line: 90 %)",
+            [call["median_milliseconds"] for call in calls],
+            "{:.2f}",
+            _TRAIN,
+        ),
+        (speed, f"images/s, {most['batch_size']} at once", rates, "{:,.0f}", _VALIDATION),
+        (size, "size, kB", [one["bytes"] / 1000 for one in rows], "{:,.0f}", _RATE),
+    ):
+        bars = axes.barh(names, values, 0.7, color=colour)
+        axes.bar_label(bars, [form.format(value) for value in values], padding=3, fontsize=8)
+        axes.margins(x=0.2)
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.25, axis="x")
+        axes.set_axisbelow(True)
+    late = [call["p90_milliseconds"] for call in calls]
+    latency.plot(late, names, "|", color="black", markersize=8)
+    latency.invert_yaxis()
+    latency.tick_params(axis="y", labelsize=8)
+    machine = found["machine"]
+    figure.suptitle(
+        f"accuracy on {found['images']:,} {found['split']} images; {machine['processor']}, "
+        f"{machine['cores']} cores",
+        fontsize=10,
+    )
+    _save(figure, png)
+
+
+def _batch_size(speed: dict[str, Any]) -> int:
+    return int(speed["batch_size"])
+
+
 def mistakes(metrics: Path, predictions: Path, png: Path) -> None:
     """The most confident mistakes of an evaluation, from its JSON and its predictions."""
     found = json.loads(metrics.read_text(encoding="utf-8"))

@@ -66,6 +66,11 @@ class RunDir:
         return self.path / "evaluation"
 
     @property
+    def exports(self) -> Path:
+        """Folder of a folder an artifact, each with its `export.json`."""
+        return self.path / "exports"
+
+    @property
     def plots(self) -> Path:
         """Folder of pictures of the training."""
         return self.path / "plots"
@@ -272,6 +277,27 @@ def summary(run: RunDir) -> dict[str, Any]:
         "test_accuracy": _test_accuracy(run),
         "seconds": manifest.get("seconds"),
     }
+
+
+def exports(run: RunDir) -> list[dict[str, Any]]:
+    """What the `export.json` of each proven artifact says, with its `name` and `path`.
+
+    Raises:
+        RunError: an `export.json` that is not JSON.
+    """
+    found = []
+    for file in sorted(run.exports.glob("[!.]*/export.json")):
+        if file.parent.suffix == ".failed":
+            continue
+        try:
+            document = json.loads(file.read_text(encoding="utf-8"))
+            path = str(file.parent / document["artifact"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"cannot read {file}: {error}. Export the run again: cifarnet export"
+            ) from None
+        found.append({"name": file.parent.name, "path": path, **document})
+    return found
 
 
 def _test_accuracy(run: RunDir) -> float | None:

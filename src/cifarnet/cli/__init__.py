@@ -2,10 +2,12 @@
 
 import click
 
+from cifarnet.cli.benchmark import benchmark
 from cifarnet.cli.common import Group
 from cifarnet.cli.config import config
 from cifarnet.cli.data import data
 from cifarnet.cli.evaluate import evaluate, predict
+from cifarnet.cli.export import export
 from cifarnet.cli.runs import runs
 from cifarnet.cli.train import train
 
@@ -22,5 +24,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, runs, data, config):
+for _command in (train, evaluate, predict, export, benchmark, runs, data, config):
     main.add_command(_command)

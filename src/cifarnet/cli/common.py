@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from cifarnet import machine
 from cifarnet.errors import CifarnetError, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _JSON = "cifarnet.json"
 _DEBUG = "cifarnet.debug"
@@ -97,12 +98,8 @@ def load_tensorflow(screen: Console) -> None:
     own errors still come through as exceptions. Keras imports what it finds of three packages
     for parts of it that are not used here, which took 1.5 s of 5; they are hidden meanwhile.
     """
-    with screen.status("loading TensorFlow"):
-        sys.stderr.flush()
-        console_error = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        hidden = [name for name in ("matplotlib", "pandas", "sklearn") if name not in sys.modules]
+    hidden = [name for name in ("matplotlib", "pandas", "sklearn") if name not in sys.modules]
+    with screen.status("loading TensorFlow"), machine.quiet():
         sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
         try:
             import tensorflow as tf
@@ -111,15 +108,35 @@ def load_tensorflow(screen: Console) -> None:
         finally:
             for name in hidden:
                 del sys.modules[name]
-            os.dup2(console_error, 2)
-            os.close(console_error)
-            os.close(nowhere)
 
 
 def facts(rows: list[tuple[str, str]]) -> str:
     """Lines of `label  value`, aligned."""
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label.ljust(width)}  {value}" for label, value in rows)
+
+
+def proofs(exports: list[dict[str, Any]]) -> Table:
+    """A table of artifacts and what was proven of each, from `rundir.exports`."""
+    from rich.table import Table
+
+    table = Table("artifact", "runtime")
+    for heading in ("size", "largest difference", "agreement", "accuracy", "Keras'"):
+        table.add_column(heading, justify="right")
+    for one in exports:
+        proof = one["proof"]
+        table.add_row(
+            one["name"],
+            proof["runtime"],
+            f"{one['bytes'] / 1000:,.0f} kB",
+            f"{proof['largest_difference']:.1e}",
+            percent(proof["agreement"]),
+            percent(proof["accuracy"]),
+            percent(proof["reference_accuracy"]),
+        )
+    images = {(one["proof"]["images"], one["proof"]["split"]) for one in exports}
+    table.caption = "on " + ", ".join(f"{count:,} {split} images" for count, split in images)
+    return table
 
 
 def duration(seconds: float) -> str:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cifarnet.cli.common import Command, console, duration, facts, load_tensorflow, percent
-
-if TYPE_CHECKING:
-    from cifarnet.config import Config
-    from cifarnet.rundir import RunDir
+from cifarnet.cli.target import foreign, resolve
 
 _target = click.argument("target", metavar="RUN|ARTIFACT")
 
@@ -37,40 +34,50 @@ _target = click.argument("target", metavar="RUN|ARTIFACT")
     metavar='"METRIC>=VALUE"',
     help="Exit with 3 unless this holds; may be given often.",
 )
-def evaluate(target: str, split: str, tta: str | None, requirements: tuple[str, ...]) -> Any:
+@foreign
+def evaluate(
+    target: str, split: str, tta: str | None, requirements: tuple[str, ...], **wanted: Any
+) -> Any:
     """Measure a trained network on images it was not trained on.
 
-    RUN is a path, a name under runs/, or `latest`; ARTIFACT is a model file.
+    RUN is a path, a name under runs/, or `latest`; ARTIFACT is a .keras, .h5, .onnx or .tflite
+    file or a SavedModel folder. Of a file that cifarnet did not write, the last options say what
+    it takes and gives; the result names what was assumed instead.
 
     \b
     Example:
       cifarnet evaluate latest
-      cifarnet evaluate latest --tta mirror
-      cifarnet evaluate latest --require "accuracy>=0.6"
+      cifarnet evaluate latest --tta mirror --require "accuracy>=0.6"
+      cifarnet evaluate foreign.onnx --input-range 0-1 --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
     """
     screen = console()
-    artifact, run, config = _resolve(target)
+    found = resolve(target)
+    artifact, run, config = found
     if run is None and split == "validation":
         raise click.UsageError(
             "only a run knows its validation images; a model file by itself is measured "
             "on the test set"
         )
     load_tensorflow(screen)
-    from cifarnet import data, predictors, report
+    from cifarnet import data, report
     from cifarnet import evaluate as evaluation
     from cifarnet.cli.display import Display
 
     for requirement in requirements:
         evaluation.parse_requirement(requirement)
     kind = tta or config.evaluate.tta
-    predict_ = evaluation.tta(predictors.load(artifact, config.evaluate.batch_size), kind)
+    predictor = found.load(**wanted)
     with Display(screen) as display:
         dataset = data.load(config.data, config.seed, display.fetching)
     images = dataset.split(split)
-    folder = run.evaluation if run else artifact.with_name(f"{artifact.name}.evaluation")
+    folder = artifact.with_name(f"{artifact.name}.evaluation")
+    if run is not None and found.whole_run:
+        folder = run.evaluation
     stem = split if kind == "none" else f"{split}-{kind}"
     about = {
         "artifact": str(artifact),
+        "runtime": predictor.runtime,
+        "assumed": predictor.assumed,
         "data": dataset.description,
         "split": split,
         "tta": kind,
@@ -78,7 +85,13 @@ def evaluate(target: str, split: str, tta: str | None, requirements: tuple[str, 
     }
     with screen.status(f"evaluating {len(images.labels):,} {split} images"):
         metrics = evaluation.run(
-            predict_, images.pixels, images.labels, dataset.classes, folder, stem, about
+            evaluation.tta(predictor, kind),
+            images.pixels,
+            images.labels,
+            dataset.classes,
+            folder,
+            stem,
+            about,
         )
         pictures = _draw(report, folder, stem)
     _print(screen, metrics, stem, folder, pictures)
@@ -116,6 +129,8 @@ def _print(
         ("calibration error", percent(metrics["expected_calibration_error"])),
         ("images", f"{metrics['count']:,} {about['split']} images of {about['data']}"),
         ("augmentation", about["tta"]),
+        ("runtime", about["runtime"]),
+        *([("assumed", "; ".join(about["assumed"]))] if about["assumed"] else []),
         ("time", f"{duration(about['seconds'])}, {about['images_per_second']:,.0f} images/s"),
     ]
     screen.print(facts(rows) + "\n", markup=False)
@@ -138,8 +153,12 @@ def _print(
 @click.option(
     "--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to name."
 )
-def predict(target: str, images: tuple[Path, ...], top: int) -> Any:
+@foreign
+def predict(target: str, images: tuple[Path, ...], top: int, **wanted: Any) -> Any:
     """Classify image files, or all images in folders.
+
+    Images of another size are resized to the network's. RUN|ARTIFACT and the last options are as
+    for `evaluate`.
 
     \b
     Example:
@@ -150,16 +169,14 @@ def predict(target: str, images: tuple[Path, ...], top: int) -> Any:
 
     from cifarnet import sources
 
-    artifact, run, config = _resolve(target)
+    found = resolve(target)
     files = sources.image_files(images)
     screen = console()
     load_tensorflow(screen)
-    from cifarnet import predictors
-
-    predict_ = predictors.load(artifact, config.evaluate.batch_size)
-    pixels = np.stack([sources.read_image(file, config.data.image_size) for file in files])
-    probabilities = predict_(pixels)
-    classes = _classes(run, probabilities.shape[1])
+    predictor = found.load(**wanted)
+    pixels = np.stack([sources.read_image(file, predictor.size) for file in files])
+    probabilities = predictor(pixels)
+    classes = found.classes(predictor)
     document = []
     for file, row in zip(files, probabilities, strict=True):
         ranked = [(classes[i], float(row[i])) for i in np.argsort(-row)[:top]]
@@ -171,42 +188,6 @@ def predict(target: str, images: tuple[Path, ...], top: int) -> Any:
         )
         text = "  ".join(f"{name} {percent(value)}" for name, value in ranked)
         screen.print(f"{file}: {text}", markup=False)
+    if predictor.assumed:
+        screen.print(f"assumed: {'; '.join(predictor.assumed)}", markup=False)
     return document
-
-
-def _classes(run: RunDir | None, count: int) -> list[str]:
-    """The run's class names; CIFAR-10's for ten outputs of a lone file; else numbers."""
-    from cifarnet import sources
-
-    if run is not None:
-        return list(run.read_manifest()["data"]["classes"])
-    if count == len(sources.CIFAR10_CLASSES):
-        return list(sources.CIFAR10_CLASSES)
-    return [f"class {i}" for i in range(count)]
-
-
-def _resolve(target: str) -> tuple[Path, RunDir | None, Config]:
-    """The model file a user means, the run it belongs to, and that run's config.
-
-    A file outside any run is taken for a CIFAR-10 network.
-
-    Raises:
-        RunError: no such run or file, or a run without a model.
-    """
-    from cifarnet import config, rundir
-    from cifarnet.errors import RunError
-
-    path = Path(target)
-    if path.suffix and path.exists() and not (path / "run.json").exists():
-        homes = [parent for parent in path.resolve().parents if (parent / "run.json").is_file()]
-        if not homes:
-            return path, None, config.of_data()
-        run = rundir.RunDir(homes[0])
-        return path, run, config.load(run.config)
-    run = rundir.find(target)
-    if not run.model.is_file():
-        raise RunError(
-            f"{run.path} has no model yet ({rundir.status(run)}). "
-            f"Finish it with: cifarnet train --resume {run.path}"
-        )
-    return run.model, run, config.load(run.config)

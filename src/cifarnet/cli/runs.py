@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.common import Group, console, duration, facts, percent
+from cifarnet.cli.common import Group, console, duration, facts, percent, proofs
 
 _run = click.argument("run", metavar="RUN")
 
@@ -91,8 +91,13 @@ def show(run: str) -> Any:
         ("commit", str(manifest.get("git_commit"))),
         ("files", " ".join(_files(found.path))),
     ]
-    console().print(facts(rows), markup=False)
-    return {"run": str(found.path), **manifest, "summary": one}
+    screen = console()
+    screen.print(facts(rows), markup=False)
+    exports = rundir.exports(found)
+    if exports:
+        screen.print("")
+        screen.print(proofs(exports))
+    return {"run": str(found.path), **manifest, "summary": one, "exports": exports}
 
 
 @runs.command()

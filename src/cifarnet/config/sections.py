@@ -216,6 +216,24 @@ class EvaluateConfig(Section):
     )
 
 
+class ExportConfig(Section):
+    """What `cifarnet export` writes, and what it must prove."""
+
+    formats: tuple[Literal["keras", "savedmodel", "onnx", "litert", "c"], ...] = ()
+    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = Field(
+        ("none",), min_length=1, description="each format gets those that it can have"
+    )
+    calibration_images: StrictInt = Field(
+        500, ge=10, lt=_MOST, description="class-balanced training images that int8 is scaled on"
+    )
+    max_difference: StrictFloat = Field(
+        1e-4, ge=0.0, le=1.0, description="of a probability of a float artifact to Keras'"
+    )
+    max_accuracy_loss: Fraction = Field(
+        0.01, description="of a quantised artifact, on validation images; 0.01 is one point"
+    )
+
+
 class Config(Section):
     """All that decides what a run computes."""
 
@@ -227,6 +245,7 @@ class Config(Section):
     model: ModelConfig
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Config:

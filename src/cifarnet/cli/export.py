@@ -1,0 +1,93 @@
+"""`cifarnet export`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cifarnet.cli.common import Command, console, load_tensorflow, proofs
+
+FORMATS = ("keras", "savedmodel", "onnx", "litert", "c")
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+
+
+def _list(
+    known: tuple[str, ...],
+) -> Any:
+    def parse(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        names = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+        for name in names:
+            if name not in known:
+                raise click.BadParameter(f"expected some of {', '.join(known)}, received {name!r}")
+        return names
+
+    return parse
+
+
+@click.command(cls=Command)
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--format",
+    "formats_",
+    callback=_list(FORMATS),
+    metavar="LIST",
+    help=f"Some of {', '.join(FORMATS)}; without it, what the config says.",
+)
+@click.option(
+    "--quantize",
+    callback=_list(QUANTIZATIONS),
+    metavar="LIST",
+    help=f"Some of {', '.join(QUANTIZATIONS)}; without it, what the config says.",
+)
+@click.option("--all", "all_", is_flag=True, help="Every format with every quantisation.")
+def export(
+    run: str, formats_: tuple[str, ...] | None, quantize: tuple[str, ...] | None, all_: bool
+) -> Any:
+    """Write a run's network for other runtimes, and prove each file in its runtime.
+
+    A file that predicts something else than the trained network does not get its name, and
+    the exit code is 3. `c` is the int8 LiteRT file as C source, for a microcontroller.
+
+    \b
+    Example:
+      cifarnet export latest --format onnx,litert
+      cifarnet export latest --format litert,c --quantize int8
+      cifarnet export latest --all
+    """
+    from cifarnet import config, rundir
+    from cifarnet.errors import RunError
+
+    screen = console()
+    source = rundir.find(run)
+    options = config.load(source.config).export
+    names = FORMATS if all_ else formats_ or options.formats
+    if not names:
+        raise click.UsageError(
+            "nothing to export: give --format, such as --format onnx,litert, or --all, or set "
+            "export.formats in the config"
+        )
+    if not source.model.is_file():
+        raise RunError(
+            f"{source.path} has no model yet ({rundir.status(source)}). "
+            f"Finish it with: cifarnet train --resume {source.path}"
+        )
+    load_tensorflow(screen)
+    from cifarnet import export as exports
+
+    targets = exports.targets(names, QUANTIZATIONS if all_ else quantize or options.quantize)
+    with screen.status("reading the run") as status:
+        found = exports.run(
+            source,
+            targets,
+            options,
+            lambda target: status.update(f"exporting and proving {target.name}"),
+        )
+    names_written = {target.name for target in targets}
+    written = [one for one in rundir.exports(source) if one["name"] in names_written]
+    screen.print(proofs(written))
+    screen.print(f"\nin {source.exports}, each proven in its own runtime\n", markup=False)
+    screen.print(f"Next: cifarnet benchmark {source.path}\n", markup=False)
+    return found

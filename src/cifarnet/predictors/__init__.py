@@ -1,0 +1,70 @@
+"""Any artifact -> one function from raw pixels to probabilities."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from cifarnet.errors import ArtifactError
+from cifarnet.predictors.predictor import OF_RUNS, Network, Predict, Predictor, Preprocessing
+
+__all__ = ["OF_RUNS", "Network", "Predict", "Predictor", "Preprocessing", "load"]
+
+# By suffix (a folder has none): what it needs that a plain installation lacks: package, extra.
+_NEEDS: dict[str, tuple[str, str] | None] = {
+    "": None,
+    ".keras": None,
+    ".h5": None,
+    ".onnx": ("onnxruntime", "onnx"),
+    ".tflite": ("ai_edge_litert", "litert"),
+}
+
+
+def load(
+    path: Path, batch_size: int = 500, preprocessing: Preprocessing | None = None
+) -> Predictor:
+    """The predict function of a model file, ours or foreign.
+
+    Args:
+        path: a `.keras`, `.h5`, `.onnx` or `.tflite` file or a SavedModel folder.
+        batch_size: images computed at once, where the file leaves that open.
+        preprocessing: what the file wants; without it, what its metadata says, else raw pixels.
+
+    Raises:
+        ArtifactError: no such file, another kind, damaged, with code inside, not for images, or
+            its runtime is not installed.
+    """
+    if not path.exists():
+        raise ArtifactError(f"there is no model file {path}")
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if suffix not in _NEEDS or (suffix == "" and not (path / "saved_model.pb").is_file()):
+        raise ArtifactError(
+            f"{path}: expected a .keras, .h5, .onnx or .tflite file or a SavedModel folder, "
+            f"received {'a folder without saved_model.pb' if path.is_dir() else repr(path.name)}"
+        )
+    needs = _NEEDS[suffix]
+    if needs is not None and importlib.util.find_spec(needs[0]) is None:
+        raise ArtifactError(
+            f"{path.name} needs the package {needs[0]}; install it with: "
+            f"pip install 'cifarnet[{needs[1]}]'"
+        )
+    return Predictor(_network(path, suffix), batch_size, preprocessing)
+
+
+def _network(path: Path, suffix: str) -> Network:
+    """Each runtime is imported only for its own files."""
+    if suffix == "":
+        from cifarnet.predictors import saved_model
+
+        return saved_model.load(path)
+    if suffix == ".onnx":
+        from cifarnet.predictors import onnx
+
+        return onnx.load(path)
+    if suffix == ".tflite":
+        from cifarnet.predictors import litert
+
+        return litert.load(path)
+    from cifarnet.predictors import keras_file
+
+    return keras_file.load(path)

@@ -1,0 +1,305 @@
+"""Every layer in every format, in its real runtime; refusals; proofs that fail."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from commands import cifarnet
+
+from cifarnet import config, evaluate, export, models, predictors, rundir, train
+from cifarnet.errors import ArtifactError, ConfigError, GateError
+from cifarnet.export import formats, network, proof
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("ai_edge_litert")
+
+EVERY = [(name, q) for name, possible in formats.QUANTIZATIONS.items() for q in possible]
+ABOUT = {"cifarnet": "0", "run": "test", "classes": ["a", 'b"\\', "ç", *"defghij"]}
+SMALL = {
+    "data": {"source": "synthetic", "limit": 600, "validation_fraction": 0.2},
+    "model": {
+        "layers": [
+            {"Conv2D": {"filters": 8, "kernel_size": 3, "strides": 2, "activation": "relu"}},
+            "BatchNormalization",
+            "Flatten",
+            {"Dense": {"units": 10}},
+        ]
+    },
+    "train": {"epochs": 3, "batch_size": 50, "learning_rate": 0.05, "momentum": 0.9},
+}
+CONV = {"filters": 8, "kernel_size": 3, "padding": "same"}
+BODIES = {
+    "plain": [{"Conv2D": {**CONV, "activation": "relu"}}, {"MaxPooling2D": {"pool_size": 2}}],
+    "strided": [{"Conv2D": {**CONV, "strides": 2}}, "BatchNormalization", "ReLU"],
+    "depthwise": [{"DepthwiseConv2D": {"kernel_size": 3}}, {"SeparableConv2D": CONV}],
+    "grouped": [{"Conv2D": CONV}, {"Conv2D": {**CONV, "groups": 4, "activation": "relu"}}],
+    "residual": [{"Conv2D": CONV}, {"Residual": {"layers": [{"Conv2D": CONV}, "ReLU"]}}],
+    "gelu": [{"Conv2D": {**CONV, "activation": "gelu"}}],
+    "silu": [{"Conv2D": {**CONV, "activation": "silu"}}],
+    "tanh": [{"Conv2D": {**CONV, "activation": "tanh"}}, {"AveragePooling2D": {"pool_size": 2}}],
+    "leaky": [{"Conv2D": CONV}, "LeakyReLU", "LayerNormalization"],
+    "dropout": [{"Conv2D": CONV}, {"Dropout": {"rate": 0.5}}, {"SpatialDropout2D": {"rate": 0.1}}],
+    "flatten": [{"Conv2D": {**CONV, "strides": 4}}, "Flatten", {"Dense": {"units": 16}}],
+    "dilated": [{"Conv2D": {**CONV, "dilation_rate": 2, "activation": "relu"}}],
+    "scaled": [{"Conv2D": CONV}, {"Rescaling": {"scale": 0.25}}, {"ZeroPadding2D": {"padding": 1}}],
+}
+
+
+def trained(body: list) -> keras.Model:
+    """A network with weights as after some training: statistics and biases not at their start."""
+    layers = body if body[-1] != "head" else body[:-1]
+    head = [{"Dense": {"units": 10}}]
+    pooled = [] if "Flatten" in body else ["GlobalAveragePooling2D"]
+    keras.utils.set_random_seed(1)
+    grey = ((120.0, 121.0, 122.0), (60.0, 61.0, 62.0))
+    settings = config.ModelConfig(layers=[*layers, *pooled, *head])
+    model = models.build(settings, 32, 10, *grey, plain=True)
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        noise = random.normal(0, 0.03, weight.shape)
+        weight.assign(np.abs(weight + noise) if "variance" in weight.path else weight + noise)
+    return model
+
+
+def pixels(count: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (count, 32, 32, 3), np.uint8)
+
+
+def probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return np.asarray(keras.ops.softmax(model(images.astype(np.float32))))
+
+
+@pytest.mark.parametrize("body", list(BODIES))
+@pytest.mark.parametrize("kind", ["savedmodel", "onnx", "litert"])
+def test_every_layer_in_every_float_format(body, kind, tmp_path):
+    model = trained(BODIES[body])
+    path = formats.write(kind, "none", model, pixels(20), ABOUT, tmp_path)
+    artifact = predictors.load(path, batch_size=3)
+    given = artifact(pixels(7))  # two whole batches and a part
+    np.testing.assert_allclose(given, probabilities(model, pixels(7)), atol=2e-5)
+    assert artifact.metadata == ABOUT
+    assert artifact.assumed == []
+
+
+@pytest.mark.parametrize("body", list(BODIES))
+@pytest.mark.parametrize("kind", ["onnx", "litert"])
+def test_every_layer_in_int8(body, kind, tmp_path):
+    model = trained(BODIES[body])
+    artifact = predictors.load(formats.write(kind, "int8", model, pixels(50), ABOUT, tmp_path))
+    expected = probabilities(model, pixels(50))
+    # On the images it was calibrated on; of 10 classes, a wrong conversion differs by far more.
+    assert np.abs(artifact(pixels(50)) - expected).mean() < 0.02
+
+
+@pytest.mark.parametrize(("kind", "quantization"), EVERY)
+def test_a_file_takes_one_image_and_many(kind, quantization, tmp_path):
+    model = trained(BODIES["flatten"])
+    path = formats.write(kind, quantization, model, pixels(50), ABOUT, tmp_path)
+    artifact = predictors.load(path, batch_size=8)
+    together = artifact(pixels(20))
+    assert together.shape == (20, 10)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=0.03)
+    alone = np.concatenate([artifact(image[None]) for image in pixels(20)])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_an_exported_keras_file_needs_no_cifarnet(tmp_path):
+    path = formats.write("keras", "none", trained(BODIES["grouped"]), pixels(10), ABOUT, tmp_path)
+    for layer in keras.models.load_model(path).layers:
+        assert type(layer).__module__.startswith("keras.")
+
+
+def test_int8_takes_and_gives_bytes(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = formats.write("litert", "int8", trained(BODIES["plain"]), pixels(50), ABOUT, tmp_path)
+    interpreter = Interpreter(model_content=path.read_bytes())
+    (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (given["dtype"], given["quantization"]) == (np.uint8, (1.0, 0))
+    assert (wanted["dtype"], wanted["quantization"]) == (np.uint8, (1 / 256, 0))
+    assert list(given["shape"]) == [1, 32, 32, 3]
+
+
+@pytest.mark.parametrize("body", ["plain", "strided", "depthwise", "residual", "flatten", "silu"])
+def test_the_microcontroller_interpreter_gives_what_litert_gives(body, tmp_path):
+    runtime = pytest.importorskip("tflite_micro").runtime
+    model = trained(BODIES[body])
+    path = formats.write("c", "int8", model, pixels(50), ABOUT, tmp_path)
+    expected = predictors.load(path)(pixels(5))
+    micro = runtime.Interpreter.from_bytes(path.read_bytes())
+    for image, row in zip(pixels(5), expected, strict=True):
+        micro.set_input(image[None], 0)
+        micro.invoke()
+        np.testing.assert_allclose(micro.get_output(0)[0] / 256, row, atol=2.1 / 256)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_the_c_source_compiles_and_holds_the_files_bytes(tmp_path):
+    model = trained(BODIES["plain"])
+    path = formats.write("c", "int8", model, pixels(50), ABOUT, tmp_path)
+    (tmp_path / "main.c").write_text(
+        '#include <stdio.h>\n#include "model.h"\n'
+        "int main(void) {\n"
+        "  fwrite(cifarnet_model, 1, CIFARNET_MODEL_SIZE, stdout);\n"
+        "  for (int i = 0; i < CIFARNET_CLASSES; i++) fprintf(stderr, "
+        '"%s\\n", cifarnet_classes[i]);\n'
+        '  fprintf(stderr, "%d %g %d %g %d", CIFARNET_IMAGE_SIZE, CIFARNET_INPUT_SCALE,\n'
+        "    CIFARNET_INPUT_ZERO, CIFARNET_OUTPUT_SCALE, CIFARNET_OUTPUT_ZERO);\n"
+        "  return 0;\n}\n"
+    )
+    command = ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "main.c", "model.c"]
+    subprocess.run([*command, "-o", "main"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "main"], capture_output=True, check=True)
+    assert done.stdout == path.read_bytes()
+    *names, constants = done.stderr.decode().split("\n")
+    assert names == ABOUT["classes"]
+    assert constants == "32 1 0 0.00390625 0"
+
+
+def test_what_microcontrollers_cannot_run_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=r"Micro has no GELU; .* such as relu or silu"):
+        formats.write("c", "int8", trained(BODIES["gelu"]), pixels(50), ABOUT, tmp_path)
+
+
+def test_batch_normalisation_is_folded_into_the_convolution(tmp_path):
+    import onnx
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = trained([{"Conv2D": {**CONV, "use_bias": False}}, "BatchNormalization", "ReLU"])
+    path = formats.write("onnx", "none", model, pixels(9), ABOUT, tmp_path)
+    kinds = [node.op_type for node in onnx.load(str(path)).graph.node]
+    after = kinds[kinds.index("Conv") + 1 :]
+    assert not {"Mul", "Add", "BatchNormalization"} & set(after[: after.index("Relu") + 1])
+    path = formats.write("litert", "none", model, pixels(9), ABOUT, tmp_path)
+    kinds = [op["op_name"] for op in Interpreter(str(path))._get_ops_details()]
+    assert kinds.count("MUL") + kinds.count("ADD") <= 1  # of the normalisation of pixels
+
+
+def test_a_model_in_half_precision_is_refused():
+    settings = config.ModelConfig(layers=["Flatten", {"Dense": {"units": 10}}])
+    model = models.build(settings, 32, 10, (0.0,) * 3, (1.0,) * 3, precision="bfloat16")
+    with pytest.raises(Exception, match="expected a float32 network"):
+        network.build(model, portable=True)
+
+
+# --- targets and runs -------------------------------------------------------------------
+
+
+def test_targets_are_formats_with_what_fits_them():
+    found = export.targets(["keras", "litert", "c"], ["none", "int8"])
+    assert [t.name for t in found] == ["keras", "litert", "litert-int8", "c"]
+    with pytest.raises(ConfigError, match="onnx: expected quantization none or int8, received fl"):
+        export.targets(["litert", "onnx"], ["float16"])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> rundir.RunDir:
+    return train.run(config.parse(SMALL), tmp_path_factory.mktemp("runs"))
+
+
+def options(**values) -> config.ExportConfig:
+    return config.ExportConfig(calibration_images=100, **values)
+
+
+def test_a_run_is_exported_with_its_proof(run):
+    wanted = export.targets(["onnx", "litert"], ["none", "int8"])
+    found = export.run(run, wanted, options())
+    for target, document in zip(wanted, found, strict=True):
+        folder = run.path / "exports" / target.name
+        assert json.loads((folder / "export.json").read_text()) == document
+        artifact = folder / document["artifact"]
+        assert document["bytes"] == artifact.stat().st_size
+        about = predictors.load(artifact).metadata
+        assert about["run"] == document["run"] == run.path.name
+        assert about["classes"] == run.read_manifest()["data"]["classes"]
+        assert (document["calibration"] is None) == (target.quantization == "none")
+        one = document["proof"]
+        assert (one["split"], one["images"]) == ("validation", 120)
+        if target.quantization == "none":
+            assert one["largest_difference"] < 1e-5
+            assert one["agreement"] == 1.0
+        assert one["accuracy"] == pytest.approx(one["reference_accuracy"], abs=0.05)
+    assert [path.name for path in (run.path / "exports").iterdir() if path.name[0] == "."] == []
+
+
+def test_the_proof_measures_what_evaluate_measures(run):
+    from cifarnet import data
+
+    settings = config.load(run.config)
+    images = data.load(settings.data, settings.seed).validation
+    predict = predictors.load(run.model)
+    found = proof.prove(predict, predict, images.pixels, images.labels)
+    measured = evaluate.metrics(predict(images.pixels), images.labels, tuple("abcdefghij"))
+    assert found["accuracy"] == found["reference_accuracy"] == measured["accuracy"]
+    assert found["largest_difference"] == 0.0
+
+
+def test_what_fails_its_proof_does_not_get_its_name(run):
+    wanted = export.targets(["litert"], ["float16"])
+    folder = run.path / "exports"
+    broken = [np.roll(w, 1, axis=-1) for w in keras.models.load_model(run.model).get_weights()]
+    original = formats.write
+
+    def write_other(format_, quantization, model, *rest):
+        copy = keras.models.clone_model(model)
+        copy.set_weights(broken)
+        return original(format_, quantization, copy, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "write", write_other)
+        with pytest.raises(GateError, match=r"litert-float16: it loses .* points of accuracy"):
+            export.run(run, wanted, options())
+    assert not (folder / "litert-float16").exists()
+    assert (folder / "litert-float16.failed" / "export.json").is_file()
+    export.run(run, wanted, options())  # and a good one takes the failed one's place
+    assert (folder / "litert-float16" / "model.tflite").is_file()
+    assert not (folder / "litert-float16.failed").exists()
+
+
+def test_a_float_artifact_must_agree_closely(run):
+    wanted = export.targets(["onnx"], ["none"])
+    with pytest.raises(GateError, match=r"differs from Keras' by .*, allowed 0 \(export\.max_d"):
+        export.run(run, wanted, options(max_difference=0.0))
+
+
+def test_calibration_is_of_training_images_and_class_balanced(run):
+    from cifarnet import data
+    from cifarnet.export.run import _calibration
+
+    settings = config.load(run.config)
+    dataset = data.load(settings.data, settings.seed)
+    chosen = _calibration(dataset, 100, settings.seed)
+    train = dataset.train
+    training = {
+        image.tobytes(): label for image, label in zip(train.pixels, train.labels, strict=True)
+    }
+    labels = [training[image.tobytes()] for image in chosen]
+    assert np.bincount(labels).tolist() == [10] * 10
+
+
+def test_the_command_exports_and_says_what_to_do_next(run, tmp_path):
+    done = cifarnet("export", str(run.path), "--format", "litert,c", "--json", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert [(one["format"], one["quantization"]) for one in document] == [
+        ("litert", "none"),
+        ("c", "int8"),
+    ]
+    none = cifarnet("export", str(run.path), cwd=tmp_path, code=2)
+    assert "nothing to export: give --format" in none.stderr
+    bad = cifarnet("export", str(run.path), "--format", "tflite", cwd=tmp_path, code=2)
+    assert "expected some of keras, savedmodel" in bad.stderr
+
+
+def test_evaluate_takes_any_artifact(run, tmp_path):
+    export.run(run, export.targets(["litert"], ["int8"]), options())
+    path = run.path / "exports" / "litert-int8" / "model.tflite"
+    done = cifarnet("evaluate", str(path), "--split", "validation", "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    proven = json.loads((path.parent / "export.json").read_text())["proof"]
+    assert found["accuracy"] == proven["accuracy"]
+    assert Path(found["folder"]).name == "model.tflite.evaluation"
