@@ -98,6 +98,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "calibration_images": 500,
             "max_difference": 1e-4,
             "max_accuracy_loss": 0.01,
+            "prune": None,
         },
     }
 

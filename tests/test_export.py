@@ -282,6 +282,52 @@ def test_calibration_is_of_training_images_and_class_balanced(run):
     assert np.bincount(labels).tolist() == [10] * 10
 
 
+def test_a_pruned_network_has_its_zeros_and_its_accuracy(run):
+    prune = config.PruneConfig(sparsity=0.5, epochs=2)
+    wanted = export.targets(["keras"], ["none"], pruned=True)
+    assert [target.name for target in wanted] == ["keras-pruned"]
+    (document,) = export.run(run, wanted, options(prune=prune, max_accuracy_loss=0.2))
+    model = keras.models.load_model(run.exports / "keras-pruned" / "model.keras")
+    kernels = [w.numpy() for w in model.weights if len(w.shape) > 1]
+    for kernel in kernels:
+        assert np.count_nonzero(kernel) == kernel.size - kernel.size // 2
+    noted = document["prune"]
+    zeros = sum(kernel.size // 2 for kernel in kernels) / sum(kernel.size for kernel in kernels)
+    assert noted["sparsity_reached"] == pytest.approx(zeros)
+    # The proof measures the pruned network on the same images.
+    assert noted["accuracy"] == document["proof"]["reference_accuracy"]
+    (whole,) = export.run(run, export.targets(["keras"], ["none"]), options())
+    assert noted["accuracy_before"] == whole["proof"]["accuracy"]
+    assert document["compressed_bytes"] < 0.75 * whole["compressed_bytes"]
+    assert whole["prune"] is None
+
+
+def test_the_smallest_weights_go_and_the_others_are_trained_on(run):
+    from cifarnet import data
+    from cifarnet.export import pruning
+
+    settings = config.load(run.config)
+    trained = keras.models.load_model(run.model)
+    dataset = data.load(settings.data, settings.seed)
+    prune = config.PruneConfig(sparsity=0.25, epochs=0.1)
+    pruned = pruning.prune(trained, settings, prune, dataset)
+    for before, after in zip(trained.weights, pruned.weights, strict=True):
+        before, after = before.numpy(), after.numpy()
+        if before.ndim > 1:
+            kept = after != 0
+            assert np.abs(before[~kept]).max() <= np.abs(before[kept]).min()
+            assert not np.array_equal(before[kept], after[kept])
+            np.testing.assert_allclose(before[kept], after[kept], atol=0.05)
+
+
+def test_a_network_pruned_to_nothing_fails_and_nothing_is_written(run):
+    prune = config.PruneConfig(sparsity=0.999, epochs=0.1)
+    wanted = export.targets(["onnx"], ["none"], pruned=True)
+    with pytest.raises(GateError, match=r"the pruned network loses .* \(export\.prune\.epochs\)"):
+        export.run(run, wanted, options(prune=prune))
+    assert not list(run.exports.glob("*pruned*onnx*")) + list(run.exports.glob("onnx-pruned*"))
+
+
 def test_the_command_exports_and_says_what_to_do_next(run, tmp_path):
     done = cifarnet("export", str(run.path), "--format", "litert,c", "--json", cwd=tmp_path)
     document = json.loads(done.stdout)

@@ -121,14 +121,15 @@ def proofs(exports: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table("artifact", "runtime")
-    for heading in ("size", "largest difference", "agreement", "accuracy", "Keras'"):
+    for heading in ("kB", "zipped", "difference", "agrees", "accuracy", "Keras'"):
         table.add_column(heading, justify="right")
     for one in exports:
         proof = one["proof"]
         table.add_row(
             one["name"],
             proof["runtime"],
-            f"{one['bytes'] / 1000:,.0f} kB",
+            f"{one['bytes'] / 1000:,.0f}",
+            f"{one['compressed_bytes'] / 1000:,.0f}",
             f"{proof['largest_difference']:.1e}",
             percent(proof["agreement"]),
             percent(proof["accuracy"]),

@@ -42,9 +42,19 @@ def _list(
     metavar="LIST",
     help=f"Some of {', '.join(QUANTIZATIONS)}; without it, what the config says.",
 )
+@click.option(
+    "--prune",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="First set this share of the weights to zero and train on; names end in -pruned.",
+)
 @click.option("--all", "all_", is_flag=True, help="Every format with every quantisation.")
 def export(
-    run: str, formats_: tuple[str, ...] | None, quantize: tuple[str, ...] | None, all_: bool
+    run: str,
+    formats_: tuple[str, ...] | None,
+    quantize: tuple[str, ...] | None,
+    prune: float | None,
+    all_: bool,
 ) -> Any:
     """Write a run's network for other runtimes, and prove each file in its runtime.
 
@@ -55,6 +65,7 @@ def export(
     Example:
       cifarnet export latest --format onnx,litert
       cifarnet export latest --format litert,c --quantize int8
+      cifarnet export latest --format litert --quantize int8 --prune 0.5
       cifarnet export latest --all
     """
     from cifarnet import config, rundir
@@ -62,7 +73,8 @@ def export(
 
     screen = console()
     source = rundir.find(run)
-    options = config.load(source.config).export
+    overrides = [] if prune is None else [f"export.prune.sparsity={prune}"]
+    options = config.load(source.config, overrides).export
     names = FORMATS if all_ else formats_ or options.formats
     if not names:
         raise click.UsageError(
@@ -77,14 +89,10 @@ def export(
     load_tensorflow(screen)
     from cifarnet import export as exports
 
-    targets = exports.targets(names, QUANTIZATIONS if all_ else quantize or options.quantize)
+    wanted = QUANTIZATIONS if all_ else quantize or options.quantize
+    targets = exports.targets(names, wanted, options.prune is not None)
     with screen.status("reading the run") as status:
-        found = exports.run(
-            source,
-            targets,
-            options,
-            lambda target: status.update(f"exporting and proving {target.name}"),
-        )
+        found = exports.run(source, targets, options, status.update)
     names_written = {target.name for target in targets}
     written = [one for one in rundir.exports(source) if one["name"] in names_written]
     screen.print(proofs(written))

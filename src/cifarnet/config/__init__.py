@@ -30,6 +30,7 @@ from cifarnet.config.sections import (
     ExportConfig,
     LookaheadConfig,
     ModelConfig,
+    PruneConfig,
     Stop,
     TrainConfig,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Layer",
     "LookaheadConfig",
     "ModelConfig",
+    "PruneConfig",
     "Rotate",
     "Scale",
     "Schedule",

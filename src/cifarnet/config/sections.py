@@ -216,6 +216,16 @@ class EvaluateConfig(Section):
     )
 
 
+class PruneConfig(Section):
+    """Set the smallest weights to zero, then train the others on."""
+
+    sparsity: StrictFloat = Field(gt=0.0, lt=1.0, description="share of each kernel that is zero")
+    epochs: Positive = Field(2.0, description="passes over the training images after pruning")
+    learning_rate: Positive | None = Field(
+        None, description="the peak of a cosine to zero; without it, a tenth of the run's"
+    )
+
+
 class ExportConfig(Section):
     """What `cifarnet export` writes, and what it must prove."""
 
@@ -230,7 +240,12 @@ class ExportConfig(Section):
         1e-4, ge=0.0, le=1.0, description="of a probability of a float artifact to Keras'"
     )
     max_accuracy_loss: Fraction = Field(
-        0.01, description="of a quantised artifact, on validation images; 0.01 is one point"
+        0.01,
+        description="of a quantised artifact or a pruned network, on validation images; 0.01 is "
+        "one point",
+    )
+    prune: PruneConfig | None = Field(
+        None, description="export a pruned and fine-tuned network, not the trained one"
     )
 
 

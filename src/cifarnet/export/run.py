@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,8 @@ import numpy as np
 from cifarnet import config as cfg
 from cifarnet import data, machine, rundir
 from cifarnet.errors import ArtifactError, ConfigError, GateError, RunError
-from cifarnet.export import formats, network, proof
-from cifarnet.predictors import Predict, load
+from cifarnet.export import formats, network, proof, pruning
+from cifarnet.predictors import keras_file, load
 from cifarnet.rundir import RunDir
 from cifarnet.sources.splits import balanced
 
@@ -27,19 +28,23 @@ _PROOF_IMAGES = 5_000
 
 
 class Target(NamedTuple):
-    """One artifact: a format and a quantisation that fits it."""
+    """One artifact: a format, a quantisation that fits it, whether the network was pruned."""
 
     format: str
     quantization: str
+    pruned: bool = False
 
     @property
     def name(self) -> str:
-        """Name of its folder: `litert`, `litert-int8`."""
+        """Name of its folder: `litert`, `litert-int8`, `litert-int8-pruned`."""
         plain = formats.QUANTIZATIONS[self.format][0]
-        return self.format + ("" if self.quantization == plain else f"-{self.quantization}")
+        quantized = "" if self.quantization == plain else f"-{self.quantization}"
+        return self.format + quantized + ("-pruned" if self.pruned else "")
 
 
-def targets(wanted: Sequence[str], quantizations: Sequence[str]) -> list[Target]:
+def targets(
+    wanted: Sequence[str], quantizations: Sequence[str], pruned: bool = False
+) -> list[Target]:
     """Each wanted format with each of the quantisations that it can have.
 
     Raises:
@@ -61,7 +66,7 @@ def targets(wanted: Sequence[str], quantizations: Sequence[str]) -> list[Target]
                 f"{name} needs the packages {', '.join(missing)}; install them with: "
                 f"pip install 'cifarnet[{extra}]'"
             )
-        found += [Target(name, quantization) for quantization in fitting]
+        found += [Target(name, quantization, pruned) for quantization in fitting]
     return found
 
 
@@ -69,15 +74,15 @@ def run(
     source: RunDir,
     wanted: Sequence[Target],
     options: cfg.ExportConfig,
-    told: Callable[[Target], None] = lambda _: None,
+    told: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Export a run's network; every artifact is proven before it gets its name.
 
     Args:
         source: a run with a model.
         wanted: what to write, into `exports/<name>/` of the run; old ones are replaced.
-        options: calibration and what a proof allows.
-        told: called before each.
+        options: calibration, pruning and what a proof allows.
+        told: called with what is done next.
 
     Returns:
         What each `export.json` says.
@@ -86,6 +91,7 @@ def run(
         RunError, DataError: the run or its images cannot be read.
         ArtifactError: a format that cannot hold this network; nothing of it is written.
         GateError: an artifact that predicts something else; it is kept under `<name>.failed`.
+            Or a pruned network that is too bad; nothing is written.
     """
     config = cfg.load(source.config)
     trained = _trained(source)
@@ -94,17 +100,29 @@ def run(
     split = "validation" if len(dataset.validation.labels) else "train"
     images = dataset.split(split)
     pixels, labels = images.pixels[:_PROOF_IMAGES], images.labels[:_PROOF_IMAGES]
-    reference = _reference(trained)
     about = _about(source, dataset)
+    pruned = None
+    if options.prune is not None:
+        told(f"pruning and training {options.prune.epochs:g} epochs")
+        whole, trained = trained, pruning.prune(trained, config, options.prune, dataset)
+        allowed = options.max_accuracy_loss
+        pruned = {
+            **options.prune.model_dump(),
+            "sparsity_reached": pruning.sparsity(trained),
+            **_accuracy_kept(whole, trained, pixels, labels, allowed),
+        }
+    reference = keras_file.from_model(trained)
     found = []
     with rundir.lock(source):
         for target in wanted:
-            told(target)
+            told(f"exporting and proving {target.name}")
             with _folder(source.exports / target.name) as folder:
-                artifact = formats.write(*target, trained, calibration, about, folder)
+                kind = (target.format, target.quantization)
+                artifact = formats.write(*kind, trained, calibration, about, folder)
                 proven = proof.prove(reference, load(artifact), pixels, labels)
                 document = _document(target, artifact, folder, about) | {
                     "calibration": _calibration_note(target, calibration, config, dataset),
+                    "prune": pruned,
                     "proof": {"split": split, **proven},
                 }
                 rundir.write_json(folder / "export.json", document)
@@ -114,18 +132,34 @@ def run(
     return found
 
 
+def _accuracy_kept(
+    whole: keras.Model, pruned: keras.Model, pixels: np.ndarray, labels: np.ndarray, allowed: float
+) -> dict[str, float]:
+    """Accuracy before and after pruning.
+
+    Raises:
+        GateError: it fell by more than `allowed`.
+    """
+    before, after = (
+        float((keras_file.from_model(one)(pixels).argmax(axis=1) == labels).mean())
+        for one in (whole, pruned)
+    )
+    if before - after > allowed:
+        raise GateError(
+            f"the pruned network loses {100 * (before - after):.2f} points of accuracy on "
+            f"{len(labels):,} images ({100 * before:.2f} % to {100 * after:.2f} %), allowed "
+            f"{100 * allowed:.2f} (export.max_accuracy_loss). Prune less, or train longer after it "
+            "(export.prune.epochs)"
+        )
+    return {"accuracy_before": before, "accuracy": after}
+
+
 def _trained(source: RunDir) -> keras.Model:
     try:
         return keras.models.load_model(source.model, compile=False, safe_mode=True)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{source.model} cannot be loaded: {reason[:300]}") from None
-
-
-def _reference(model: keras.Model) -> Predict:
-    from cifarnet.predictors import keras_file
-
-    return keras_file.from_model(model)
 
 
 def _calibration(dataset: data.Dataset, count: int, seed: int) -> np.ndarray:
@@ -169,16 +203,15 @@ def _about(source: RunDir, dataset: data.Dataset) -> dict[str, Any]:
 def _document(
     target: Target, artifact: Path, folder: Path, about: dict[str, Any]
 ) -> dict[str, Any]:
-    files = [file for file in [artifact, *artifact.rglob("*")] if file.is_file()]
+    files = sorted(file for file in [artifact, *artifact.rglob("*")] if file.is_file())
+    contents = {str(file.relative_to(folder)): file.read_bytes() for file in files}
     return {
         "format": target.format,
         "quantization": target.quantization,
         "artifact": str(artifact.relative_to(folder)),
-        "bytes": sum(file.stat().st_size for file in files),
-        "sha256": {
-            str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted(files)
-        },
+        "bytes": sum(map(len, contents.values())),
+        "compressed_bytes": sum(len(zlib.compress(one, 9)) for one in contents.values()),
+        "sha256": {name: hashlib.sha256(one).hexdigest() for name, one in contents.items()},
         "versions": machine.versions(),
         **about,
     }

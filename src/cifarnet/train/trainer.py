@@ -36,6 +36,8 @@ class Trainer:
         steps_per_epoch: whole batches in a pass; the images left over differ every epoch.
         total_steps: optimizer steps in the whole training.
         step: steps taken so far.
+        masks: pairs of a weight of `model` and an array of its shape; every step multiplies the
+            one by the other. Set it before the first step.
     """
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
@@ -62,6 +64,7 @@ class Trainer:
         self.steps_per_epoch = count // batch
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
         self.step = 0
+        self.masks: list[tuple[keras.Variable, np.ndarray]] = []
         self._average = self._lookahead = None
         if config.train.ema is not None:
             self._average = MovingAverage(self.kept, self.model, config.train.ema)
@@ -199,6 +202,8 @@ class Trainer:
             images = self._augment.apply(tf.gather(pixels, batch), tf.gather(draws, batch))
             self._optimizer.learning_rate.assign(rates[i])
             loss, accuracy = self._step(tf.cast(images, tf.float32), tf.gather(labels, batch))
+            for weight, mask in self.masks:
+                weight.assign(weight.value * mask)
             if self._lookahead is not None:
                 self._lookahead.update(decays[i])
             if self._average is not None:
