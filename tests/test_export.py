@@ -17,6 +17,8 @@ from cifarnet.export import formats, network, proof
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
 
+CONFIGS = Path(__file__).parent.parent / "configs"
+ARTICLE = CONFIGS / "article.yaml"
 EVERY = [(name, q) for name, possible in formats.QUANTIZATIONS.items() for q in possible]
 ABOUT = {"cifarnet": "0", "run": "test", "classes": ["a", 'b"\\', "ç", *"defghij"]}
 SMALL = {
@@ -83,6 +85,28 @@ def test_every_layer_in_every_float_format(body, kind, tmp_path):
     np.testing.assert_allclose(given, probabilities(model, pixels(7)), atol=2e-5)
     assert artifact.metadata == ABOUT
     assert artifact.assumed == []
+
+
+@pytest.mark.parametrize("name", ["article", "smoke", "baseline", "airbench94"])
+@pytest.mark.parametrize("kind", ["savedmodel", "onnx", "litert"])
+def test_every_shipped_network_in_every_float_format(name, kind, tmp_path):
+    settings = config.load(CONFIGS / f"{name}.yaml").model
+    grey = ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+    keras.utils.set_random_seed(1)
+    model = models.build(settings, 32, 10, *grey, plain=True)
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        # A whitening kernel is zeros until a training gives it.
+        if not weight.numpy().any() and len(weight.shape) > 1:
+            weight.assign(random.normal(0, 0.1, weight.shape))
+    artifact = predictors.load(formats.write(kind, "none", model, pixels(20), ABOUT, tmp_path))
+    np.testing.assert_allclose(artifact(pixels(5)), probabilities(model, pixels(5)), atol=2e-5)
+
+
+def test_no_shipped_network_is_left_out():
+    names = {path.stem for path in CONFIGS.glob("*.yaml")}
+    assert names == {"article", "smoke", "baseline", "airbench94", "smoke-cifar10"}
+    assert config.load(CONFIGS / "smoke-cifar10.yaml").model == config.load(ARTICLE).model
 
 
 @pytest.mark.parametrize("body", list(BODIES))
