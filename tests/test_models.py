@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cifarnet import config, models
 from cifarnet.errors import ModelError
@@ -162,6 +163,29 @@ def test_a_plain_model_has_the_same_activations_and_only_keras_own(name, layer):
     np.testing.assert_allclose(plain(pixels()), fast(pixels()), atol=1e-5)
     assert plain.layers[2].activation is keras.activations.get(name)
     assert (fast.layers[2].activation is keras.activations.get(name)) == (name == "relu")
+
+
+def test_relu_after_the_pooling_changes_no_number():
+    first = {"filters": 6, "kernel_size": 3, "activation": "relu"}
+    body = [{"Conv2D": first}, {"MaxPooling2D": {"pool_size": 2}}, "Flatten"]
+    layers = [*body, {"Dense": {"units": 10}}]
+    fast, plain = build(layers), build(layers, plain=True)
+    assert [type(x).__name__ for x in fast.layers[2:5]] == ["Conv2D", "MaxPooling2D", "ReLU"]
+    assert [type(x).__name__ for x in plain.layers[2:5]] == ["Conv2D", "MaxPooling2D", "Flatten"]
+    fast.set_weights(plain.get_weights())
+    images, gradients = pixels(), []
+    for model in (fast, plain):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(images) ** 2)
+        gradients.append(tape.gradient(loss, [w.value for w in model.trainable_weights]))
+    for ours, expected in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_relu_stays_where_its_outputs_are_looked_at():
+    regular = {"filters": 4, "kernel_size": 3, "activation": "relu", "activity_regularizer": "l2"}
+    fast = build([{"Conv2D": regular}, {"MaxPooling2D": {"pool_size": 2}}, *HEAD])
+    assert fast.layers[2].activation is keras.activations.relu
 
 
 def test_the_whitening_kernel_is_fixed_but_its_bias_is_trained():

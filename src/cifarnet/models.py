@@ -42,7 +42,8 @@ def build(
         mean: channel means of the training images, 0-255, [3], for `normalise: standard`.
         deviation: their standard deviations, 0-255, [3].
         precision: of the arithmetic: float32, bfloat16 or float16. Weights are float32.
-        plain: use Keras' own layers only, for a model to be saved or exported.
+        plain: use Keras' own layers only, in the order of the list, for a model to be shown, saved
+            or exported; else what trains fastest, with the same weights and numbers.
 
     Returns:
         A model of float [B, size, size, 3] pixels, RGB, 0-255, to [B, classes] logits, its
@@ -78,14 +79,27 @@ def _normalise(
 
 
 def _chain(tensor: Any, layers: Sequence[cfg.Layer], where: str, policy: str, plain: bool) -> Any:
+    relu_is_due = False
     for i, layer in enumerate(layers):
         ((name, kwargs),) = layer.items()
         place = f"{where}[{i}] ({name})"
         if name == "Residual":
             tensor = _residual(tensor, kwargs, place, policy, plain)
-        else:
-            tensor = _apply(tensor, name, kwargs, place, policy, plain)
+            continue
+        # A maximum of ReLUs is the ReLU of the maximum, and their gradients are the same, but a
+        # pooled map has fewer numbers: a step of the article's network is 6 to 9 % faster.
+        pooled_next = i + 1 < len(layers) and "MaxPooling2D" in layers[i + 1]
+        if not plain and pooled_next and _ends_in_relu(kwargs):
+            kwargs, relu_is_due = {**kwargs, "activation": "linear"}, True
+        tensor = _apply(tensor, name, kwargs, place, policy, plain)
+        if relu_is_due and name == "MaxPooling2D":
+            tensor, relu_is_due = keras.layers.ReLU(dtype=policy)(tensor), False
     return tensor
+
+
+def _ends_in_relu(kwargs: dict[str, Any]) -> bool:
+    # An activity regulariser looks at the activated outputs.
+    return kwargs.get("activation") == "relu" and "activity_regularizer" not in kwargs
 
 
 def _residual(tensor: Any, kwargs: dict[str, Any], place: str, policy: str, plain: bool) -> Any:

@@ -94,7 +94,7 @@ def _built(file: Path, overrides: tuple[str, ...]) -> tuple[Any, Any]:
 
     classes = len(sources.class_names(settings.data))
     grey = (128.0, 128.0, 128.0)
-    model = models.build(settings.model, settings.data.image_size, classes, grey, grey)
+    model = models.build(settings.model, settings.data.image_size, classes, grey, grey, plain=True)
     return settings, model
 
 
