@@ -68,15 +68,16 @@ def test_files_that_are_no_model_are_refused(tmp_path):
         predictors.load(tmp_path / "absent.keras")
 
 
-def test_a_file_with_code_inside_is_refused_and_nothing_runs(tmp_path):
+@pytest.mark.parametrize("name", ["code.keras", "code.h5"])
+def test_a_file_with_code_inside_is_refused_and_nothing_runs(name, tmp_path):
     marker = tmp_path / "ran"
     inputs = keras.Input((32, 32, 3))
     code = keras.layers.Lambda(lambda x, name=str(marker): (Path(name).touch(), x)[1])
     model = keras.Model(inputs, code(inputs))
-    model.save(tmp_path / "code.keras")
+    model.save(tmp_path / name)
     marker.unlink(missing_ok=True)
     with pytest.raises(ArtifactError, match="cannot be loaded"):
-        predictors.load(tmp_path / "code.keras")
+        predictors.load(tmp_path / name)
     assert not marker.exists()
 
 
