@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from commands import cifarnet
 
 from cifarnet import config, evaluate, export, models, predictors, rundir, train
@@ -350,6 +351,78 @@ def test_a_network_pruned_to_nothing_fails_and_nothing_is_written(run):
     with pytest.raises(GateError, match=r"the pruned network loses .* \(export\.prune\.epochs\)"):
         export.run(run, wanted, options(prune=prune))
     assert not list(run.exports.glob("*pruned*onnx*")) + list(run.exports.glob("onnx-pruned*"))
+
+
+def test_kernels_are_rounded_to_127_steps_of_each_output():
+    from cifarnet.export import rounding
+
+    kernel = tf.constant([[[[1.0, -0.5], [0.013, 0.25]]]])  # [1, 1, 2, 2]: two outputs
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        given = rounding.round_kernel(kernel, 2)
+    expected = [[1.0, -0.5], [2 / 127, round(0.25 * 254) / 254]]
+    np.testing.assert_allclose(given[0, 0], expected, atol=1e-6)
+    np.testing.assert_array_equal(tape.gradient(given, kernel), np.ones(kernel.shape))
+    # Of a depthwise kernel every input is an output: all four are the largest of theirs.
+    np.testing.assert_allclose(rounding.round_kernel(kernel, 4), kernel, atol=1e-6)
+
+
+def test_depthwise_kernels_are_rounded_by_input():
+    from cifarnet.export import rounding
+
+    model = trained(BODIES["depthwise"])
+    found = rounding._depthwise(model)
+    depthwise = [w.path for w in model.weights if id(w) in found]
+    assert [path.split("/")[-1] for path in depthwise] == ["kernel", "depthwise_kernel"]
+    assert [path.startswith("depthwise") for path in depthwise] == [True, False]
+
+
+def test_the_rounded_pass_trains_the_models_own_weights():
+    """Against the same network with its weights rounded by hand and its outputs compared."""
+    from cifarnet.export import rounding
+
+    model = trained([{"Conv2D": CONV}, "BatchNormalization", "ReLU"])
+    images = tf.constant(pixels(16), tf.float32)
+    before = [w.numpy() for w in model.weights]
+    with tf.GradientTape() as tape:
+        logits = rounding.rounded(model)(images)
+        loss = tf.reduce_mean(logits**2)
+    gradients = tape.gradient(loss, [w.value for w in model.trainable_weights])
+    assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
+    changed = [not np.array_equal(w, b) for w, b in zip(model.weights, before, strict=True)]
+    assert [w.path.split("/")[-1] for w, c in zip(model.weights, changed, strict=True) if c] == [
+        "moving_mean",
+        "moving_variance",
+    ]
+    model.set_weights(before)
+    exact = model(images, training=True).numpy()
+    assert 0 < np.abs(exact - logits).max() < 0.05 * np.abs(exact).max()
+
+
+def test_what_int8_loses_is_trained_back(run):
+    """One channel a thousand times the others: in one tensor of bytes, the others vanish."""
+    settings = config.load(run.config)
+    wide = keras.models.load_model(run.model)
+    norm = next(x for x in wide.layers if isinstance(x, keras.layers.BatchNormalization))
+    dense = wide.layers[-1]
+    gamma, beta = norm.gamma.numpy(), norm.beta.numpy()
+    kernel = dense.kernel.numpy().reshape(-1, len(gamma), 10)
+    # The same function: what the normalisation multiplies, the dense layer divides.
+    factor = np.where(np.arange(len(gamma)) == 0, 60.0, 1.0)
+    norm.gamma.assign(gamma * factor)
+    norm.beta.assign(beta * factor)
+    dense.kernel.assign((kernel / factor[None, :, None]).reshape(dense.kernel.shape))
+    other = rundir.RunDir(run.path.with_name("wide"))
+    shutil.copytree(run.path, other.path, ignore=shutil.ignore_patterns("exports"))
+    models.save(wide, other.model)
+    (document,) = export.run(
+        other, export.targets(["litert"], ["int8"]), options(max_accuracy_loss=0.5)
+    )
+    one = document["proof"]
+    before = document["trained_for_int8"]["accuracy_before"]
+    assert one["reference_accuracy"] - before > 0.005
+    assert one["accuracy"] > before
+    assert settings.seed == document["calibration"]["seed"]
 
 
 def test_the_command_exports_and_says_what_to_do_next(run, tmp_path):
