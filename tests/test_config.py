@@ -401,7 +401,10 @@ def test_a_key_that_was_replaced_away_is_not_named_as_the_place(tmp_path):
     ("text", "says"),
     [
         # unknown keys
-        ("epochs: 3\n", ["c.yaml:1: epochs: unknown key; did you mean 'train.epochs'?"]),
+        (
+            "epochs: 3\n",
+            ["epochs: unknown key; did you mean 'train.epochs' or 'export.prune.epochs'? Known"],
+        ),
         ("lr: 3\n", ["c.yaml:1: lr: unknown key. Known here: name, seed, data, model, train"]),
         ("batch-size: 3\n", ["mean 'train.batch_size' or 'evaluate.batch_size'? Known here: name"]),
         ("train.epochs: 3\n", ["train.epochs: unknown key. Write `epochs:` under `train:`"]),
