@@ -17,6 +17,7 @@ from cifarnet.sources.splits import balanced, stratified
 
 SPLITS = ("train", "validation", "test")
 _BLOCK = 256  # images at a time: 256 x 255 squared fits uint32, so all sums are exact
+_COMPARED = 5_000
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,17 @@ class Dataset:
                 f"there are no {name} images: data.validation_fraction is 0 in this config"
             )
         return images
+
+    def comparison(self) -> tuple[str, np.ndarray, np.ndarray]:
+        """Images on which artifacts are compared: never test images.
+
+        Returns:
+            The split's name, `validation`, or `train` where nothing is held out; and at most
+            5,000 pixels and labels of it: enough to tell a difference of a tenth of a point.
+        """
+        name = "validation" if len(self.validation.labels) else "train"
+        images = self.split(name)
+        return name, images.pixels[:_COMPARED], images.labels[:_COMPARED]
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each set: its pixels' bytes, then its labels'."""

@@ -13,8 +13,7 @@ from cifarnet.cli.target import Target, foreign, resolve
 if TYPE_CHECKING:
     from cifarnet.predictors import Preprocessing
 
-# Enough for a difference of a tenth of a point; more only takes time.
-_IMAGES = 5_000
+_LARGEST_BATCH = 5_000
 
 
 def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
@@ -22,9 +21,9 @@ def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
         sizes = tuple(dict.fromkeys(int(part) for part in value.split(",")))
     except ValueError:
         sizes = ()
-    if not sizes or not all(1 <= size <= _IMAGES for size in sizes):
+    if not sizes or not all(1 <= size <= _LARGEST_BATCH for size in sizes):
         raise click.BadParameter(
-            f"expected numbers from 1 to {_IMAGES} such as 1,64, received {value}"
+            f"expected numbers from 1 to {_LARGEST_BATCH} such as 1,64, received {value}"
         )
     return sizes
 
@@ -61,22 +60,21 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **wanted: 
     config = found[0].config
     with Display(screen) as display:
         dataset = data.load(config.data, config.seed, display.fetching)
-    split = "validation" if len(dataset.validation.labels) else "train"
-    images = dataset.split(split)
+    split, pixels, labels = dataset.comparison()
     from cifarnet import benchmark as benchmarks
 
     with screen.status("measuring") as status:
         measured = benchmarks.run(
             artifacts,
-            images.pixels[:_IMAGES],
-            images.labels[:_IMAGES],
+            pixels,
+            labels,
             batch_sizes,
             lambda name: status.update(f"measuring {name}"),
         )
     document = {
         "machine": machine.describe(),
         "versions": machine.versions(),
-        "images": min(_IMAGES, len(images.labels)),
+        "images": len(labels),
         "split": split,
         "data": dataset.description,
         "artifacts": measured,

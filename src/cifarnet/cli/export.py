@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cifarnet.cli.common import Command, console, load_tensorflow, proofs
+from cifarnet.cli.target import trained_run
 
 FORMATS = ("keras", "savedmodel", "onnx", "litert", "c")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
@@ -69,10 +70,9 @@ def export(
       cifarnet export latest --all
     """
     from cifarnet import config, rundir
-    from cifarnet.errors import RunError
 
     screen = console()
-    source = rundir.find(run)
+    source = trained_run(run)
     overrides = [] if prune is None else [f"export.prune.sparsity={prune}"]
     options = config.load(source.config, overrides).export
     names = FORMATS if all_ else formats_ or options.formats
@@ -80,11 +80,6 @@ def export(
         raise click.UsageError(
             "nothing to export: give --format, such as --format onnx,litert, or --all, or set "
             "export.formats in the config"
-        )
-    if not source.model.is_file():
-        raise RunError(
-            f"{source.path} has no model yet ({rundir.status(source)}). "
-            f"Finish it with: cifarnet train --resume {source.path}"
         )
     load_tensorflow(screen)
     from cifarnet import export as exports

@@ -75,7 +75,6 @@ def resolve(text: str) -> Target:
         RunError: no such run or file, or a run without a model.
     """
     from cifarnet import config, rundir
-    from cifarnet.errors import RunError
 
     path = Path(text)
     if (path.is_file() and path.suffix) or (path / "saved_model.pb").is_file():
@@ -84,13 +83,26 @@ def resolve(text: str) -> Target:
             return Target(path, None, config.of_data())
         run = rundir.RunDir(homes[0])
         return Target(path, run, config.load(run.config))
+    run = trained_run(text)
+    return Target(run.model, run, config.load(run.config))
+
+
+def trained_run(text: str) -> RunDir:
+    """The run a user means by a path, a name, or `latest`, with its model.
+
+    Raises:
+        RunError: no such run, or it has no model yet.
+    """
+    from cifarnet import rundir
+    from cifarnet.errors import RunError
+
     run = rundir.find(text)
     if not run.model.is_file():
         raise RunError(
             f"{run.path} has no model yet ({rundir.status(run)}). "
             f"Finish it with: cifarnet train --resume {run.path}"
         )
-    return Target(run.model, run, config.load(run.config))
+    return run
 
 
 def _three(

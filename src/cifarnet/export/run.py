@@ -18,14 +18,12 @@ import numpy as np
 
 from cifarnet import config as cfg
 from cifarnet import data, machine, rundir
-from cifarnet.errors import ArtifactError, ConfigError, GateError, RunError
+from cifarnet.errors import ConfigError, GateError, RunError
 from cifarnet.export import formats, network, proof, pruning, rounding
 from cifarnet.predictors import keras_file, load
 from cifarnet.rundir import RunDir
 from cifarnet.sources.splits import balanced
 
-# Enough for a difference of a tenth of a point; more only takes time.
-_PROOF_IMAGES = 5_000
 # Accuracy that int8 may lose before the network is trained for it.
 _TRAIN_ABOVE = 0.005
 
@@ -99,8 +97,8 @@ def run(
         GateError: an artifact that predicts something else; it is kept under `<name>.failed`.
             Or a pruned network that is too bad; nothing is written.
     """
-    exporter = _Exporter(source, options, told)
     with rundir.lock(source):
+        exporter = _Exporter(source, options, told)
         return [exporter.export(target) for target in wanted]
 
 
@@ -120,9 +118,7 @@ class _Exporter:
         self._calibration = _calibration(
             self._dataset, options.calibration_images, self._config.seed
         )
-        self._split = "validation" if len(self._dataset.validation.labels) else "train"
-        images = self._dataset.split(self._split)
-        self._pixels, self._labels = images.pixels[:_PROOF_IMAGES], images.labels[:_PROOF_IMAGES]
+        self._split, self._pixels, self._labels = self._dataset.comparison()
         self._pruned = None if options.prune is None else self._prune(options.prune)
         self._reference = keras_file.from_model(self._network)
 
@@ -276,8 +272,6 @@ def _folder(path: Path) -> Iterator[Path]:
         raise GateError(f"{path.name}: {error}. It is kept as {failed}") from None
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from None
-    except ArtifactError:
-        raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

@@ -14,7 +14,6 @@ from cifarnet.errors import ArtifactError
 Predict = Callable[[np.ndarray], np.ndarray]
 
 _RANGES = {"0-255": (0.0, 255.0), "0-1": (0.0, 1.0), "-1-1": (-1.0, 1.0)}
-RANGES = tuple(_RANGES)
 
 
 @dataclass(frozen=True)
