@@ -88,10 +88,10 @@ def test_train_leaves_a_whole_run_directory(place):
         "history.csv",
         "log.txt",
         "model.keras",
-        "checkpoint/state.npz",
         "plots/curves.png",
     }
-    assert not [name for name in files if name.endswith(".tmp")]
+    assert len([name for name in files if name.startswith("checkpoint/step-")]) in (1, 2)
+    assert not [name for name in files if ".tmp." in name or ".old." in name]
     manifest = json.loads((run / "run.json").read_text())
     assert manifest["status"] == "finished"
     assert manifest["config_file"] == str(SMOKE)

@@ -86,6 +86,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "lookahead": None,
             "freeze": {},
             "precision": "auto",
+            "checkpoint": {"every_steps": None, "every_minutes": None},
             "early_stopping": None,
             "stop": None,
             "select": "last",

@@ -148,10 +148,11 @@ def test_a_probability_of_zero_stays_finite():
 # --- files and gates ------------------------------------------------------------------
 
 
-def test_run_writes_what_draws_the_pictures_again(tmp_path):
+def test_what_is_written_draws_the_pictures_again(tmp_path):
     pixels = images(6)
     about = {"data": "three animals", "split": "test", "tta": "none"}
-    found = evaluate.run(lambda x: PROBABILITIES, pixels, LABELS, CLASSES, tmp_path, "test", about)
+    found, arrays = evaluate.measure(lambda x: PROBABILITIES, pixels, LABELS, CLASSES, about)
+    evaluate.write(found, arrays, tmp_path, "test")
     stored = json.loads((tmp_path / "test.json").read_text())
     assert stored == found
     assert stored["about"]["data"] == "three animals"

@@ -2,7 +2,9 @@
 
 import csv
 import os
+import shutil
 import signal
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -10,7 +12,15 @@ import pytest
 import tensorflow as tf
 
 from cifarnet import config, data, rundir, train
-from cifarnet.errors import ConfigError, DataError, Interrupted, RunError, TrainingError
+from cifarnet.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    RunError,
+    TrainingError,
+)
+from cifarnet.train import Observer
 from cifarnet.train.trainer import Trainer
 
 SMALL = {
@@ -52,7 +62,7 @@ def trainer(settings: config.Config) -> Trainer:
     return Trainer(settings, data.load(settings.data, settings.seed))
 
 
-class StopAfter(train.Observer):
+class StopAfter(Observer):
     """Sends this process Ctrl-C once `step` steps of `epoch` are done."""
 
     def __init__(self, epoch: int, step: int) -> None:
@@ -72,6 +82,10 @@ def weights(run: rundir.RunDir) -> list[np.ndarray]:
 def assert_equal_bits(one: rundir.RunDir, other: rundir.RunDir) -> None:
     for a, b in zip(weights(one), weights(other), strict=True):
         np.testing.assert_array_equal(a, b)
+    states = [rundir.read_arrays(run.checkpoints()[-1]) for run in (one, other)]
+    assert states[0].keys() == states[1].keys() >= {"model/0", "optimizer/0", "step"}
+    for name in states[0].keys() - {"about"}:  # with times and speeds
+        np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)
     columns = ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"]
     tables = []
     for run in (one, other):
@@ -330,13 +344,98 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_pat
     assert_equal_bits(whole, run)
 
 
-def test_only_what_can_go_on_is_resumed(tmp_path):
+def interrupted(tmp_path, at=(1, 1), **options) -> rundir.RunDir:
+    with pytest.raises(Interrupted):
+        train.run(small(**options), tmp_path, observer=StopAfter(*at))
+    return rundir.find("latest", tmp_path)
+
+
+def test_a_finished_run_goes_further_only_when_asked(tmp_path):
     run = train.run(small(epochs=1), tmp_path)
-    with pytest.raises(RunError, match="has finished: all epochs done"):
+    with pytest.raises(RunError, match=r"has finished: all epochs done.*-o train\.epochs=N"):
         train.resume(run)
-    run.update_manifest(status="killed")
-    run.config.write_text(run.config.read_text().replace("filters: 4", "filters: 5"))
-    with pytest.raises(RunError, match="does not fit its config"):
+    constant = {"schedule": {"kind": "constant"}, "epochs": 2}
+    short, long = (train.run(small(**{**constant, "epochs": n}), tmp_path) for n in (2, 3))
+    train.resume(short, ["train.epochs=3"])
+    assert_equal_bits(long, short)
+    assert short.read_manifest()["resumed"][0]["notes"] == ["train.epochs: 2.0 -> 3.0"]
+    assert config.load(short.config).train.epochs == 3
+    with pytest.raises(ConfigError, match=r"expected at least the 3 that .* received 1"):
+        train.resume(short, ["train.epochs=1"])
+    assert config.load(short.config).train.epochs == 3
+
+
+def test_a_changed_config_is_refused_with_what_changed(tmp_path):
+    run = interrupted(tmp_path)
+    before = run.config.read_text()
+    with pytest.raises(ConfigError, match=r"learning_rate: .* -> 0\.5\nOnly train\.epochs, "):
+        train.resume(run, ["train.learning_rate=0.5"])
+    assert run.config.read_text() == before
+    run.config.write_text(before.replace("filters: 4", "filters: 5"))
+    with pytest.raises(ConfigError, match=r"model\.layers"):
+        train.resume(run)
+    run.config.write_text(before)
+    train.resume(run, ["train.checkpoint.every_steps=3"])
+    assert run.read_manifest()["status"] == "finished"
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
+    whole = train.run(small(), tmp_path)
+    run = interrupted(tmp_path)
+    shutil.rmtree(run.path / "checkpoint")
+    before = run.config.read_text()
+    run.config.write_text(before.replace("filters: 4", "filters: 5"))
+    with pytest.raises(ArtifactError, match="damaged or was replaced"):
+        train.resume(run)
+    run.config.write_text(before)
+    train.resume(run)
+    assert_equal_bits(whole, run)
+
+
+def test_a_damaged_checkpoint_is_noted_and_the_one_before_it_taken(tmp_path):
+    whole = train.run(small(), tmp_path)
+    run = interrupted(tmp_path, at=(3, 1))
+    newest = run.checkpoints()[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    train.resume(run)
+    assert newest.name in run.read_manifest()["resumed"][0]["notes"][0]
+    assert_equal_bits(whole, run)
+
+
+def test_checkpoints_as_often_as_asked(tmp_path):
+    class Seen(Observer):
+        steps: ClassVar[set[str]] = set()
+
+        def progressed(self, now):
+            run = rundir.find("latest", tmp_path)
+            self.steps |= {path.stem for path in run.checkpoints()}
+
+    train.run(small(checkpoint={"every_steps": 3}), tmp_path, observer=Seen())
+    every_third_and_epoch = {f"step-{step:08}" for step in (3, 4, 6, 8, 9, 12)}
+    assert every_third_and_epoch <= Seen.steps | {"step-00000016"}
+    assert not {"step-00000002", "step-00000005", "step-00000007"} & Seen.steps
+    Seen.steps = set()
+    train.run(small(checkpoint={"every_minutes": 1e-9}, epochs=1), tmp_path, observer=Seen())
+    assert "step-00000001" in Seen.steps
+
+
+def test_another_machine_is_noted_and_ends_the_promise_of_equal_bits(tmp_path):
+    run = interrupted(tmp_path)
+    manifest = run.read_manifest()
+    assert manifest["determinism"]["bit_deterministic"] is True
+    run.update_manifest(machine={**manifest["machine"], "cores": 96})
+    train.resume(run)
+    manifest = run.read_manifest()
+    assert f"cores: 96 -> {manifest['machine']['cores']}" in manifest["resumed"][0]["notes"]
+    assert manifest["determinism"]["bit_deterministic"] is False
+    assert "resumed as it began: cores: 96 -> " in manifest["determinism"]["needs"]
+
+
+def test_other_images_than_before_are_refused(tmp_path):
+    run = interrupted(tmp_path)
+    digests = run.read_manifest()["data"]
+    run.update_manifest(data={**digests, "digests": {"train": "0", "validation": "1", "test": "2"}})
+    with pytest.raises(RunError, match="was trained on other images"):
         train.resume(run)
 
 

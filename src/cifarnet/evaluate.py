@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -188,29 +187,25 @@ def _mistakes(
 # --- evaluating -----------------------------------------------------------------------
 
 
-def run(
+def measure(
     predict: Predict,
     pixels: np.ndarray,
     labels: np.ndarray,
     classes: Sequence[str],
-    folder: Path,
-    stem: str,
     about: dict[str, Any],
-) -> dict[str, Any]:
-    """Predict a set and write what is found.
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Predict a set and judge it.
 
     Args:
         predict: the network.
         pixels: uint8 [N, S, S, 3].
         labels: uint8 [N].
         classes: names, by label.
-        folder: gets `<stem>.json`, the metrics, and `<stem>-predictions.npz`: `probabilities`,
-            `labels`, and the pixels of the listed mistakes, from which pictures are drawn.
-        stem: names the files.
         about: noted under `about`, with the time taken.
 
     Returns:
-        The metrics, as in the JSON file.
+        The metrics, JSON-able; and arrays: `probabilities` float32 [N, classes], `labels`, and
+        the pixels of the listed `mistakes`, from which pictures are drawn.
     """
     start = time.perf_counter()
     probabilities = predict(pixels)
@@ -222,15 +217,17 @@ def run(
         "images_per_second": round(len(pixels) / seconds, 1),
     }
     rows = [mistake["index"] for mistake in found["mistakes"]]
-    content = io.BytesIO()
-    np.savez(content, probabilities=probabilities, labels=labels, mistakes=pixels[rows])
+    return found, {"probabilities": probabilities, "labels": labels, "mistakes": pixels[rows]}
 
-    def write(file: BinaryIO) -> None:
-        file.write(content.getvalue())
 
-    rundir.write_atomic(folder / f"{stem}-predictions.npz", write)
+def write(found: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path, stem: str) -> None:
+    """Write what `measure` found to `<stem>.json` and `<stem>-predictions.npz`.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    rundir.write_arrays(folder / f"{stem}-predictions.npz", arrays)
     rundir.write_json(folder / f"{stem}.json", found)
-    return found
 
 
 def parse_requirement(text: str) -> tuple[str, str, float]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import keras
 import numpy as np
@@ -227,12 +226,5 @@ def save(model: keras.Model, path: Path) -> None:
     Raises:
         RunError: it cannot be written.
     """
-
-    def write(file: BinaryIO) -> None:
-        # Keras writes to named files only, and wants the suffix.
-        with tempfile.TemporaryDirectory() as folder:
-            whole = Path(folder) / "model.keras"
-            model.save(whole)
-            file.write(whole.read_bytes())
-
-    rundir.write_atomic(path, write)
+    with rundir.beside(path) as temporary:
+        model.save(temporary)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.common import Command, console, percent
+from cifarnet.cli.common import WAIT, Command, console, percent
 from cifarnet.cli.target import Target, foreign, resolve
 
 if TYPE_CHECKING:
@@ -80,8 +81,12 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **wanted: 
         "artifacts": measured,
     }
     file, picture = _files(found[0])
-    rundir.write_json(file, document)
-    report.benchmark(file, picture)
+    with ExitStack() as stack:
+        if found[0].run is not None:
+            stack.enter_context(rundir.lock(found[0].run, wait=WAIT))
+            stack.enter_context(rundir.changing(found[0].run, file))
+        rundir.write_json(file, document)
+        report.benchmark(file, picture)
     _print(screen, document)
     screen.print(f"\nin {file} and {picture}\n", markup=False)
     return {"file": str(file), "picture": str(picture), **document}

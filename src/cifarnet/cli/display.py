@@ -84,7 +84,8 @@ class Display:
             ("run", str(run.path)),
         ]
         self._say(facts(rows))
-        for note in about["data"]["notes"]:
+        resumed = about.get("resumed") or [{"notes": []}]
+        for note in (*about["data"]["notes"], *resumed[-1]["notes"]):
             self._say(f"note: {note}")
         self._say("\n" + _HEAD)
         if self._screen.is_terminal:

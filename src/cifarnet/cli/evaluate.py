@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.common import Command, console, duration, facts, load_tensorflow, percent
+from cifarnet.cli.common import (
+    WAIT,
+    Command,
+    console,
+    duration,
+    facts,
+    load_tensorflow,
+    percent,
+)
 from cifarnet.cli.target import foreign, resolve
+
+if TYPE_CHECKING:
+    from cifarnet.rundir import RunDir
 
 _target = click.argument("target", metavar="RUN|ARTIFACT")
 
@@ -84,15 +97,11 @@ def evaluate(
         "digest": dataset.digests()[split],
     }
     with screen.status(f"evaluating {len(images.labels):,} {split} images"):
-        metrics = evaluation.run(
-            evaluation.tta(predictor, kind),
-            images.pixels,
-            images.labels,
-            dataset.classes,
-            folder,
-            stem,
-            about,
+        metrics, arrays = evaluation.measure(
+            evaluation.tta(predictor, kind), images.pixels, images.labels, dataset.classes, about
         )
+    with _writing(run, folder):
+        evaluation.write(metrics, arrays, folder, stem)
         pictures = _draw(report, folder, stem)
     _print(screen, metrics, stem, folder, pictures)
     for requirement in requirements:
@@ -100,6 +109,18 @@ def evaluate(
     if run is not None and len(pictures) > 0:
         screen.print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
     return {"folder": str(folder), "pictures": [str(p) for p in pictures], **metrics}
+
+
+@contextmanager
+def _writing(run: RunDir | None, folder: Path) -> Iterator[None]:
+    """Hold the run, if there is one, while its evaluation is written."""
+    from cifarnet import rundir
+
+    with ExitStack() as stack:
+        if run is not None:
+            stack.enter_context(rundir.lock(run, wait=WAIT))
+            stack.enter_context(rundir.changing(run, folder))
+        yield
 
 
 def _draw(report: Any, folder: Path, stem: str) -> list[Path]:

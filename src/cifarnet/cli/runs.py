@@ -14,7 +14,7 @@ _run = click.argument("run", metavar="RUN")
 
 @click.group(cls=Group)
 def runs() -> None:
-    """List, show and remove runs.
+    """List, show, verify and remove runs.
 
     \b
     Example:
@@ -98,6 +98,48 @@ def show(run: str) -> Any:
         screen.print("")
         screen.print(proofs(exports))
     return {"run": str(found.path), **manifest, "summary": one, "exports": exports}
+
+
+@runs.command()
+@_run
+def verify(run: str) -> Any:
+    """Recompute the checksums of a run's files; nothing is trained or changed.
+
+    Exit code 1 if a file is missing, damaged or replaced.
+
+    \b
+    Example:
+      cifarnet runs verify latest
+    """
+    from cifarnet import rundir
+    from cifarnet.errors import RunError
+
+    found = rundir.find(run)
+    verdicts = rundir.verify(found)
+    determinism = found.read_manifest().get("determinism", {})
+    screen = console()
+    for one in verdicts:
+        word = {True: "right", False: "WRONG", None: "unknown"}[one.right]
+        screen.print(f"{word:<8} {one.name}: {one.found}", markup=False)
+    if determinism:
+        can = "can" if determinism.get("bit_deterministic") else "cannot be promised to"
+        needs = determinism.get("needs")
+        screen.print(
+            f"\nTraining it again {can} give the same bits; it takes {needs}", markup=False
+        )
+    wrong = [one.name for one in verdicts if one.right is False]
+    if wrong:
+        raise RunError(
+            f"{found.path} is not what its manifest says: {', '.join(wrong)}. Restore the files, "
+            "or write them again with the command that wrote them."
+        )
+    known = sum(one.right is True for one in verdicts)
+    screen.print(f"all {known} files with a checksum are what the manifest says", markup=False)
+    return {
+        "run": str(found.path),
+        "files": [one._asdict() for one in verdicts],
+        "determinism": determinism,
+    }
 
 
 @runs.command()

@@ -38,10 +38,12 @@ class Target(NamedTuple):
         """The predict function; `wanted` are the values of the options of `foreign`.
 
         Raises:
-            ArtifactError: see `predictors.load`.
+            ArtifactError: see `predictors.load`; or a file of a run that has changed since.
         """
-        from cifarnet import predictors
+        from cifarnet import predictors, rundir
 
+        if self.run is not None:
+            rundir.check(self.run, self.artifact)
         size = self.config.evaluate.batch_size
         return predictors.load(self.artifact, size, self.preprocessing(**wanted))
 

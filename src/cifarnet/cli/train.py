@@ -43,11 +43,10 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
       cifarnet train --config configs/article.yaml
       cifarnet train --config configs/article.yaml -o train.epochs=3 -o seed=1
       cifarnet train --resume latest
+      cifarnet train --resume latest -o train.epochs=20
     """
     if (config_file is None) == (resume is None):
         raise click.UsageError("give either --config FILE or --resume RUN")
-    if resume is not None and overrides:
-        raise click.UsageError("--resume goes on with the run's own config; -o is not for it")
     from cifarnet import config, rundir
 
     screen = console()
@@ -64,10 +63,11 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
                 settings, config_file=str(config_file), command=command, observer=display
             )
         else:
-            run = training.resume(found, observer=display)
+            run = training.resume(found, overrides, observer=display)
     from cifarnet import report
 
-    report.curves(run.history, run.plots / "curves.png")
+    with rundir.lock(run):
+        report.curves(run.history, run.plots / "curves.png")
     return _conclude(run, screen)
 
 

@@ -21,8 +21,9 @@ from cifarnet.config.kinds import (
     TriangleSchedule,
 )
 from cifarnet.config.layerlist import Layer, normalise_layers
-from cifarnet.config.reading import dump, load, of_data, parse
+from cifarnet.config.reading import changes, dump, load, of_data, parse
 from cifarnet.config.sections import (
+    CheckpointConfig,
     Config,
     DataConfig,
     EarlyStopping,
@@ -39,6 +40,7 @@ __all__ = [
     "AlternatingFlip",
     "Augmentation",
     "Brightness",
+    "CheckpointConfig",
     "Config",
     "ConstantSchedule",
     "Contrast",
@@ -61,6 +63,7 @@ __all__ = [
     "Stop",
     "TrainConfig",
     "TriangleSchedule",
+    "changes",
     "dump",
     "load",
     "normalise_layers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,27 @@ def of_data(overrides: Iterable[str] = ()) -> Config:
 def dump(config: Config) -> str:
     """The whole config as YAML that `load` reads back to an equal `Config`."""
     return yamlfile.text(config.model_dump(mode="json"))
+
+
+def changes(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """The old and new value of every key that differs, by its dotted name.
+
+    Lists count as one value.
+    """
+    before, after = (dict(_leaves(one.model_dump(mode="json"), ())) for one in (old, new))
+    return {
+        key: (before.get(key), after.get(key))
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
+    }
+
+
+def _leaves(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*at, key))
+    else:
+        yield ".".join(at), value
 
 
 def _read(path: Path, places: Places, chain: tuple[Path, ...]) -> dict[str, Any]:

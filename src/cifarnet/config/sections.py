@@ -137,6 +137,13 @@ class LookaheadConfig(Section):
     )
 
 
+class CheckpointConfig(Section):
+    """Checkpoints besides the one after every epoch."""
+
+    every_steps: StrictInt | None = Field(None, ge=1, lt=_MOST)
+    every_minutes: Positive | None = Field(None, description="of training")
+
+
 class TrainConfig(Section):
     """SGD and everything around it."""
 
@@ -182,6 +189,11 @@ class TrainConfig(Section):
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the arithmetic; weights are float32 always"
+    )
+    checkpoint: CheckpointConfig = Field(
+        CheckpointConfig(),
+        description="what a killed run can lose: an epoch, or less where this asks for more "
+        "checkpoints",
     )
     early_stopping: EarlyStopping | None = None
     stop: Stop | None = None

@@ -9,6 +9,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def write(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with machine.quiet():
+            with machine.quiet(), _temporary_files_in(folder):
                 path = writer(quantization, model, calibration, text, folder)
         except Exception as error:  # each converter raises its own
             reason = " ".join(str(error).split())
@@ -75,6 +76,19 @@ def write(
     if format_ == "c":
         csource.write(path, metadata, folder)
     return path
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let converters keep their temporary files where they vanish with ours if this is killed."""
+    before, own = tempfile.tempdir, folder / ".temporary"
+    own.mkdir()
+    tempfile.tempdir = str(own)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _keras(_: str, model: keras.Model, __: np.ndarray, metadata: str, folder: Path) -> Path:

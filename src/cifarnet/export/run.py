@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -98,8 +97,13 @@ def run(
             Or a pruned network that is too bad; nothing is written.
     """
     with rundir.lock(source):
+        rundir.check(source, source.model)
         exporter = _Exporter(source, options, told)
-        return [exporter.export(target) for target in wanted]
+        documents = []
+        for target in wanted:
+            with rundir.changing(source, source.exports / target.name):
+                documents.append(exporter.export(target))
+        return documents
 
 
 class _Exporter:
@@ -260,23 +264,12 @@ def _folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: it cannot be written.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        new.mkdir(parents=True)
-        yield new
-        _replace(path, new)
-        shutil.rmtree(path.with_name(f"{path.name}.failed"), ignore_errors=True)
-    except GateError as error:
-        failed = path.with_name(f"{path.name}.failed")
-        _replace(failed, new)
-        raise GateError(f"{path.name}: {error}. It is kept as {failed}") from None
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _replace(path: Path, new: Path) -> None:
-    """Give a folder its name; a rename cannot replace a folder that is not empty."""
-    shutil.rmtree(path, ignore_errors=True)
-    new.rename(path)
+    failed = path.with_name(f"{path.name}.failed")
+    with rundir.replace_folder(path) as new:
+        try:
+            yield new
+        except GateError as error:
+            shutil.rmtree(failed, ignore_errors=True)
+            new.rename(failed)
+            raise GateError(f"{path.name}: {error}. It is kept as {failed}") from None
+    shutil.rmtree(failed, ignore_errors=True)

@@ -1,21 +1,23 @@
-"""The checkpoint: one file with all that exact resume needs, replaced atomically."""
+"""Checkpoints: each one file with all that exact resume needs; two generations are kept."""
 
 from __future__ import annotations
 
 import json
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cifarnet import config as cfg
 from cifarnet import rundir
-from cifarnet.errors import RunError
+from cifarnet.errors import ConfigError, RunError
+from cifarnet.rundir import RunDir
 from cifarnet.train.progress import Progress
 
-_PROGRESS = "progress"
+_ABOUT = "about"
 _SELECTED = "selected/"
+_GENERATIONS = 2
 
 
 @dataclass(frozen=True)
@@ -23,44 +25,63 @@ class Checkpoint:
     """A training stopped between two steps.
 
     Attributes:
+        config: what is trained.
         state: what `Trainer.state` gives.
         progress: history, selection and stopping so far.
         selected: weights of the best epoch so far, or None while there is none.
     """
 
+    config: cfg.Config
     state: dict[str, np.ndarray]
     progress: Progress
     selected: list[np.ndarray] | None
 
-    def save(self, path: Path) -> None:
-        """Write the file.
+    def save(self, run: RunDir) -> None:
+        """Write the file, then remove all but the two newest.
 
         Raises:
-            RunError: it cannot be written; the older checkpoint stays.
+            RunError: it cannot be written; the older checkpoints stay.
         """
-        text = json.dumps(self.progress.to_dict())
-        arrays: dict[str, Any] = {**self.state, _PROGRESS: np.asarray(text)}
+        about = {"config": self.config.model_dump(mode="json"), "progress": self.progress.to_dict()}
+        arrays = {**self.state, _ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8)}
         for i, weight in enumerate(self.selected or []):
             arrays[f"{_SELECTED}{i:04}"] = weight
-        rundir.write_atomic(path, lambda file: np.savez(file, **arrays))
+        rundir.write_arrays(run.checkpoint(int(self.state["step"])), arrays)
+        for old in run.checkpoints()[:-_GENERATIONS]:
+            old.unlink(missing_ok=True)
 
 
-def load(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def load_newest(run: RunDir, told: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint, or None if there is none at all. Damaged newer ones are removed.
+
+    Args:
+        run: a run whose lock is held.
+        told: called with what is wrong with each damaged one.
 
     Raises:
-        RunError: there is none, or it is damaged.
+        RunError: all are damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        progress = Progress(**json.loads(str(arrays.pop(_PROGRESS))))
-    except FileNotFoundError:
+    damaged = []
+    for path in reversed(run.checkpoints()):
+        try:
+            found = _read(rundir.read_arrays(path))
+        except (RunError, ConfigError, KeyError, ValueError, TypeError) as error:
+            damaged.append(path)
+            told(f"{error}; skipped")
+            continue
+        for broken in damaged:
+            broken.unlink()
+        return found
+    if damaged:
         raise RunError(
-            f"{path.parent.parent} has no checkpoint: it stopped before its first epoch ended. "
-            "Start it anew with `cifarnet train --config`."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"the checkpoint {path} is damaged: {error}") from None
+            f"no checkpoint of {run.path} is whole: {', '.join(path.name for path in damaged)}. "
+            f"Remove the folder {damaged[0].parent} to train it again from its start."
+        )
+    return None
+
+
+def _read(arrays: dict[str, np.ndarray]) -> Checkpoint:
+    about: dict[str, Any] = json.loads(arrays.pop(_ABOUT).tobytes())
     selected = [arrays.pop(name) for name in sorted(arrays) if name.startswith(_SELECTED)]
-    return Checkpoint(arrays, progress, selected or None)
+    config = cfg.parse(about["config"], "the config in the checkpoint")
+    return Checkpoint(config, arrays, Progress(**about["progress"]), selected or None)

@@ -43,7 +43,60 @@ def describe(config: cfg.Config, dataset: data.Dataset, trainer: Trainer) -> dic
         },
         "versions": machine.versions(),
         "git_commit": machine.git_commit(),
+        "determinism": _determinism(),
     }
+
+
+def reopen(before: dict[str, Any], about: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """What changes in the manifest when a run goes on.
+
+    Args:
+        before: the manifest so far.
+        about: what `describe` says now.
+        notes: what else differs from before.
+    """
+    moved = _differences(before, about)
+    determinism = before.get("determinism", about["determinism"])
+    if moved:
+        determinism = {
+            "bit_deterministic": False,
+            "needs": f"to be trained anew, or resumed as it began: {'; '.join(moved)}",
+        }
+    event = {"at": now(), "notes": [*notes, *moved]}
+    return {
+        **{key: about[key] for key in ("epochs", "steps", "machine", "threads", "versions")},
+        "determinism": determinism,
+        "resumed": [*before.get("resumed", []), event],
+        "status": "running",
+        "why": None,
+    }
+
+
+def _determinism() -> dict[str, Any]:
+    """Whether training it again gives the same bits, and what that takes.
+
+    On processors every pair of runs compared was equal, in every precision and with XLA; another
+    number of threads changes the sums' order and so the bits. On GPUs nothing was compared.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return {
+            "bit_deterministic": False,
+            "needs": "training on the processor: set CUDA_VISIBLE_DEVICES to nothing",
+        }
+    return {"bit_deterministic": True, "needs": "the machine, threads and versions stated here"}
+
+
+def _differences(before: dict[str, Any], about: dict[str, Any]) -> list[str]:
+    """What computes otherwise than before, in words."""
+    old, new = (
+        {
+            **{key: one.get("machine", {}).get(key) for key in ("processor", "cores", "onednn")},
+            **{f"{key} threads": value for key, value in one.get("threads", {}).items()},
+            **one.get("versions", {}),
+        }
+        for one in (before, about)
+    )
+    return [f"{key}: {old.get(key)} -> {new[key]}" for key in new if new[key] != old.get(key)]
 
 
 def now() -> str:

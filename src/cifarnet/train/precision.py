@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import filelock
 import tensorflow as tf
 
 from cifarnet import machine, rundir, sources
@@ -28,20 +30,29 @@ def choose() -> tuple[str, dict[str, Any]]:
     """
     gpus = [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
     key = json.dumps([machine.describe(), machine.versions()["tensorflow"], gpus])
-    path = sources.cache_folder() / "precision.json"
-    cached: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        cached = json.loads(path.read_text(encoding="utf-8"))
-    measured = cached.get(key) if isinstance(cached, dict) else None
+    candidates = ["float32", "bfloat16", *(["float16"] if gpus else [])]
+    folder = sources.cache_folder()
+    path = folder / "precision.json"
+    measured = _cached(path, key, candidates)
     if measured is None:
-        candidates = ["float32", "bfloat16", *(["float16"] if gpus else [])]
         measured = {name: _milliseconds(name) for name in candidates}
-        with suppress(RunError):  # a cache that cannot be written only costs the next start
-            rundir.write_json(path, {key: measured})
+        with suppress(RunError, OSError):  # a cache that cannot be written costs the next start
+            folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(folder / "precision.lock"):
+                rundir.remove_leftovers(folder, deep=False)
+                rundir.write_json(path, {key: measured})
     fastest = min(measured, key=lambda name: measured[name])
     if measured["float32"] < _WORTHWHILE * measured[fastest]:
         fastest = "float32"
     return fastest, {"milliseconds": measured, "chosen": fastest}
+
+
+def _cached(path: Path, key: str, candidates: list[str]) -> dict[str, float] | None:
+    """What was measured here before, or None: nothing, or a file that is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        measured = json.loads(path.read_text(encoding="utf-8"))[key]
+        return {name: float(measured[name]) for name in candidates}
+    return None
 
 
 def _milliseconds(dtype: str, rounds: int = 5) -> float:

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from cifarnet.rundir import RunDir
 from cifarnet.train import checkpoint, precision
 from cifarnet.train.checkpoint import Checkpoint
 from cifarnet.train.interrupt import stop_signal
-from cifarnet.train.manifest import describe, now
+from cifarnet.train.manifest import describe, now, reopen
 from cifarnet.train.observer import Observer
 from cifarnet.train.progress import Progress
 from cifarnet.train.trainer import Trainer
+
+# Keys that a resumed run may change. All others decide the bits of what was already trained.
+MAY_CHANGE = ("train.epochs", "train.checkpoint", "train.tensorboard", "data.path", "export")
 
 # Steps run in groups of about this long: long enough to cost nothing, short enough for a
 # lively display and a quick answer to Ctrl-C.
@@ -61,36 +65,42 @@ def run(
         train_config = config.train.model_copy(update={"precision": chosen})
         config = config.model_copy(update={"train": train_config})
     trainer = Trainer(config, dataset)
-    new = rundir.create(config.name, root)
-    rundir.write_text(new.config, cfg.dump(config))
+    about = describe(config, dataset, trainer) | {
+        "config_file": config_file,
+        "command": command,
+        "precision": measured,
+        "status": "running",
+    }
+    new = rundir.create(config.name, root, {"config.yaml": cfg.dump(config)}, about)
     with rundir.lock(new):
-        about = describe(config, dataset, trainer) | {
-            "config_file": config_file,
-            "command": command,
-            "precision": measured,
-        }
-        session = _Session(new, config, trainer, Progress(), None, observer)
-        return session.run(about)
+        return _Session(new, config, trainer, Progress(), None, observer).run()
 
 
-def resume(run: RunDir, observer: Observer | None = None) -> RunDir:
+def resume(run: RunDir, overrides: Iterable[str] = (), observer: Observer | None = None) -> RunDir:
     """Go on with a run in its own directory, as if it had never stopped.
 
+    Args:
+        run: a run that is not finished, or one that is to go further.
+        overrides: `key=value` texts for keys in `MAY_CHANGE`.
+        observer: told of the progress, and of what differs from before.
+
     Raises:
-        RunError: it has finished, another process is writing it, or its checkpoint is
-            missing, damaged or from other data or code.
+        ConfigError: the config is damaged, or an override of another key.
+        RunError: it has finished, another process is writing it, its checkpoints are damaged, or
+            they are of another config, other data or other code.
         DataError, TrainingError, Interrupted: as for `run`.
     """
     observer = observer or Observer()
     with rundir.lock(run):
         manifest = run.read_manifest()
-        if manifest.get("status") == "finished":
+        notes: list[str] = []
+        saved = checkpoint.load_newest(run, notes.append)
+        config = _config_to_go_on(run, saved, overrides, notes)
+        if manifest.get("status") == "finished" and not any("train.epochs" in n for n in notes):
             raise RunError(
-                f"{run.path} has finished: {manifest.get('why')}. For more epochs start a new "
-                f"run: cifarnet train --config {run.config} -o train.epochs=N"
+                f"{run.path} has finished: {manifest.get('why')}. To go further, give more "
+                f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
             )
-        saved = checkpoint.load(run.checkpoint)
-        config = cfg.load(run.config)
         dataset = data.load(config.data, config.seed, observer.fetching)
         if dataset.digests() != manifest.get("data", {}).get("digests"):
             raise RunError(
@@ -98,14 +108,50 @@ def resume(run: RunDir, observer: Observer | None = None) -> RunDir:
                 "restore them or start a new run"
             )
         trainer = Trainer(config, dataset)
-        try:
-            trainer.load_state(saved.state)
-        except (KeyError, ValueError) as error:
-            raise RunError(
-                f"the checkpoint {run.checkpoint} does not fit its config: {error}"
-            ) from None
-        session = _Session(run, config, trainer, saved.progress, saved.selected, observer)
-        return session.run({"resumed": [*manifest.get("resumed", []), now()]})
+        progress, selected = Progress(), None
+        if saved is not None:
+            _restore(run, trainer, saved)
+            progress, selected = saved.progress, saved.selected
+        with rundir.changing(run, run.config):
+            rundir.write_text(run.config, cfg.dump(config))
+        run.update_manifest(**reopen(manifest, describe(config, dataset, trainer), notes))
+        return _Session(run, config, trainer, progress, selected, observer).run()
+
+
+def _config_to_go_on(
+    run: RunDir, saved: Checkpoint | None, overrides: Iterable[str], notes: list[str]
+) -> cfg.Config:
+    """The run's config with the overrides; what differs from the checkpoint's goes to the notes."""
+    if saved is None:
+        rundir.check(run, run.config)
+    config = cfg.load(run.config, overrides)
+    changed = cfg.changes(cfg.load(run.config) if saved is None else saved.config, config)
+    lines = {key: f"{key}: {old} -> {new}" for key, (old, new) in changed.items()}
+    refused = [f"  {line}" for key, line in lines.items() if not key.startswith(MAY_CHANGE)]
+    if refused:
+        listed = "\n".join(refused)
+        raise ConfigError(
+            f"{run.path} was trained with another config than it is to go on with:\n{listed}\n"
+            f"Only {', '.join(MAY_CHANGE)} may change. Put the others back, or start a new run."
+        )
+    notes += lines.values()
+    return config
+
+
+def _restore(run: RunDir, trainer: Trainer, saved: Checkpoint) -> None:
+    try:
+        trainer.load_state(saved.state)
+    except (KeyError, ValueError) as error:
+        raise RunError(
+            f"the checkpoint of {run.path} does not fit its network: {error}. It was written by "
+            "another version of cifarnet or Keras; use that one, or start a new run."
+        ) from None
+    if trainer.step > trainer.total_steps:
+        done = trainer.step / trainer.steps_per_epoch
+        raise ConfigError(
+            f"train.epochs: expected at least the {done:g} that {run.path} has behind it, "
+            f"received {trainer.total_steps / trainer.steps_per_epoch:g}"
+        )
 
 
 class _Session:
@@ -129,15 +175,16 @@ class _Session:
         self._timed_images = 0
         self._timed_seconds = 0.0
         self._traced = False
+        self._checkpointed = progress.seconds
         self._board = (
             tf.summary.create_file_writer(str(run.path / "tensorboard"))
             if config.train.tensorboard
             else None
         )
 
-    def run(self, about: dict[str, Any]) -> RunDir:
-        self._run.update_manifest(**about, status="running", why=None, error=None)
+    def run(self) -> RunDir:
         try:
+            rundir.write_text(self._run.history, self._progress.history_csv())
             self._observer.started(self._run, self._run.read_manifest())
             with stop_signal() as stop:
                 why = self._loop(stop)
@@ -149,8 +196,9 @@ class _Session:
                 **self._so_far(), status="failed", why=f"{type(error).__name__}: {error}"
             )
             raise
-        self._save_model()
         status = "interrupted" if why is None else "finished"
+        with rundir.changing(self._run, self._run.history, self._run.model):
+            self._save_model()
         self._run.update_manifest(**self._so_far(), status=status, why=why or "stopped by the user")
         self._observer.ended(self._run.read_manifest())
         if why is None:
@@ -172,13 +220,16 @@ class _Session:
             self._some_steps()
             if trainer.step % trainer.steps_per_epoch == 0 or trainer.step == trainer.total_steps:
                 self._end_epoch()
+            elif self._checkpoint_is_due():
+                self._checkpoint()
         return self._progress.why_stop(self._config.train) or "all epochs done"
 
     def _some_steps(self) -> None:
         trainer = self._trainer
         in_epoch = trainer.step % trainer.steps_per_epoch
         left = min(trainer.steps_per_epoch - in_epoch, trainer.total_steps - trainer.step)
-        count = min(self._group, left)
+        every = self._config.train.checkpoint.every_steps or left
+        count = min(self._group, left, every - trainer.step % every)
         start = time.perf_counter()
         losses, accuracies = trainer.steps(count)
         seconds = time.perf_counter() - start
@@ -222,8 +273,17 @@ class _Session:
                     tf.summary.scalar(name, value, step=row["epoch"])
             self._board.flush()
 
+    def _checkpoint_is_due(self) -> bool:
+        asked = self._config.train.checkpoint
+        waited = self._progress.seconds - self._checkpointed
+        return (asked.every_steps is not None and self._trainer.step % asked.every_steps == 0) or (
+            asked.every_minutes is not None and waited >= 60 * asked.every_minutes
+        )
+
     def _checkpoint(self) -> None:
-        Checkpoint(self._trainer.state(), self._progress, self._selected).save(self._run.checkpoint)
+        state = self._trainer.state()
+        Checkpoint(self._config, state, self._progress, self._selected).save(self._run)
+        self._checkpointed = self._progress.seconds
 
     def _save_model(self) -> None:
         weights = self._selected or self._trainer.kept.get_weights()
