@@ -31,7 +31,7 @@ def evaluated(place) -> dict:
 
 
 def only_run(place: Path) -> Path:
-    (run,) = (place / "runs").iterdir()
+    (run,) = (place / "runs").glob("[!.]*")
     return run
 
 

