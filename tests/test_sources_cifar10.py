@@ -129,7 +129,7 @@ def test_members_that_point_elsewhere_are_not_followed(home, tiny, tmp_path):
 
 def test_an_oversized_member_is_refused_before_it_is_read(home, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "_LARGEST_FILE", 1000)
-    with pytest.raises(DataError, match=r"data_batch_1\.bin has .* bytes, too many"):
+    with pytest.raises(DataError, match=r"data_batch_1\.bin' has .* bytes, too many"):
         sources.load(DataConfig(path=tiny.binary))
 
 

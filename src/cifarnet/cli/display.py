@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -51,10 +52,11 @@ class Display:
     ) -> None:
         """Take the live line away; note an error in the log; close it."""
         self._end_live()
+        if error is not None:
+            self._note(f"{type(error).__name__}: {error}")
         if self._log is not None:
-            if error is not None:
-                self._log.write(f"{type(error).__name__}: {error}\n")
-            self._log.close()
+            with suppress(OSError):
+                self._log.close()
 
     def fetching(self, what: str, done: int, total: int | None) -> None:
         """A download bar, or one line where there is no terminal."""
@@ -71,7 +73,8 @@ class Display:
     def started(self, run: RunDir, about: dict[str, Any]) -> None:
         """Say what is trained, on what, how and where."""
         self._end_live()
-        self._log = run.log.open("a", encoding="utf-8", buffering=1)
+        with suppress(OSError):  # what matters more cannot be written either, and says so
+            self._log = run.log.open("a", encoding="utf-8", buffering=1)
         counts, model = about["data"]["counts"], about["model"]
         split = f"{counts['train']:,} to train, {counts['validation']:,} to validate"
         verb = "Going on with" if about.get("resumed") else "Training"
@@ -119,8 +122,7 @@ class Display:
     def ended(self, about: dict[str, Any]) -> None:
         """Note the end in the log."""
         self._end_live()
-        if self._log is not None:
-            self._log.write(f"{about['status']}: {about['why']}\n")
+        self._note(f"{about['status']}: {about['why']}")
 
     def _begin_live(self, text: str, *columns: Any) -> None:
         self._live = Progress(
@@ -141,8 +143,13 @@ class Display:
     def _say(self, text: str) -> None:
         """To the screen, above the live line, and to the log."""
         self._screen.print(text, markup=False)
+        self._note(text)
+
+    def _note(self, text: str) -> None:
+        """To the log; a full disk must not stop a training here."""
         if self._log is not None:
-            self._log.write(text + "\n")
+            with suppress(OSError):
+                self._log.write(text + "\n")
 
 
 def _precision(about: dict[str, Any]) -> str:

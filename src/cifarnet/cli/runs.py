@@ -82,7 +82,7 @@ def show(run: str) -> Any:
         ("data", str(manifest.get("data", {}).get("source"))),
         ("network", f"{model.get('parameters', 0):,} parameters, {model.get('macs', 0):,} MACs"),
         ("precision", str(manifest.get("precision", {}).get("chosen"))),
-        ("epochs", f"{manifest.get('epochs_done', 0):g} of {manifest.get('epochs', 0):g}"),
+        ("epochs", f"{manifest.get('epochs_done') or 0:g} of {manifest.get('epochs', 0):g}"),
         ("time", duration(manifest.get("seconds") or 0.0)),
         ("validation", percent(one["validation_accuracy"])),
         ("test", percent(one["test_accuracy"])),

@@ -6,7 +6,14 @@ import importlib.util
 from pathlib import Path
 
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import OF_RUNS, Network, Predict, Predictor, Preprocessing
+from cifarnet.predictors.predictor import (
+    MOST_BYTES,
+    OF_RUNS,
+    Network,
+    Predict,
+    Predictor,
+    Preprocessing,
+)
 
 __all__ = ["OF_RUNS", "Network", "Predict", "Predictor", "Preprocessing", "load"]
 
@@ -31,8 +38,8 @@ def load(
         preprocessing: what the file wants; without it, what its metadata says, else raw pixels.
 
     Raises:
-        ArtifactError: no such file, another kind, damaged, with code inside, not for images, or
-            its runtime is not installed.
+        ArtifactError: no such file, another kind, larger than 1 GB, damaged, with code inside, not
+            for images, or its runtime is not installed.
     """
     if not path.exists():
         raise ArtifactError(f"there is no model file {path}")
@@ -48,7 +55,18 @@ def load(
             f"{path.name} needs the package {needs[0]}; install it with: "
             f"pip install 'cifarnet[{needs[1]}]'"
         )
+    _check_size(path)
     return Predictor(_network(path, suffix), batch_size, preprocessing)
+
+
+def _check_size(path: Path) -> None:
+    files = path.rglob("*") if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    if size > MOST_BYTES:
+        raise ArtifactError(
+            f"{path} has {size:,} bytes, expected at most {MOST_BYTES:,}: no classifier of small "
+            "images is larger"
+        )
 
 
 def _network(path: Path, suffix: str) -> Network:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from cifarnet import layers as _registered  # noqa: F401 - so that files with our layers load
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import OF_RUNS, Network, Predictor
+from cifarnet.predictors.predictor import (
+    MOST_BYTES,
+    OF_RUNS,
+    Network,
+    Predictor,
+    read_metadata,
+)
 
 # A member of our own in the zip archive that a `.keras` file is.
 METADATA = "cifarnet.json"
@@ -26,11 +33,13 @@ def load(path: Path) -> Network:
         ArtifactError: damaged, or with code inside.
     """
     try:
+        _check_weights(path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
+        metadata = _metadata(path)
     except Exception as error:  # Keras raises many kinds on files that are not its own
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from None
-    return _network(model, _metadata(path))
+    return _network(model, metadata)
 
 
 def from_model(model: keras.Model, batch_size: int = 500) -> Predictor:
@@ -40,6 +49,39 @@ def from_model(model: keras.Model, batch_size: int = 500) -> Predictor:
         ArtifactError: the model does not take one batch of RGB images.
     """
     return Predictor(_network(model, {}), batch_size, OF_RUNS)
+
+
+def _check_weights(path: Path) -> None:
+    """Refuse files that unpack to more than they should, or point at other files.
+
+    Raises:
+        ValueError: how.
+    """
+    if not zipfile.is_zipfile(path):
+        _check_hdf5(path)
+        return
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {MOST_BYTES:,} bytes")
+        for name in archive.namelist():
+            if name.endswith(".h5"):
+                _check_hdf5(io.BytesIO(archive.read(name)))
+
+
+def _check_hdf5(file: Any) -> None:
+    total = 0
+
+    def visit(name: str, thing: Any) -> None:
+        nonlocal total
+        if isinstance(thing, h5py.Dataset):
+            total += thing.nbytes
+            if total > MOST_BYTES:
+                raise ValueError(f"its weights claim more than {MOST_BYTES:,} bytes")
+            if thing.external or thing.is_virtual:
+                raise ValueError(f"its weights {name} are in another file")
+
+    with h5py.File(file, "r") as content:
+        content.visititems(visit)
 
 
 def _network(model: keras.Model, metadata: dict[str, Any]) -> Network:
@@ -64,5 +106,5 @@ def _metadata(path: Path) -> dict[str, Any]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if METADATA in archive.namelist():
-                return dict(json.loads(archive.read(METADATA)))
+                return read_metadata(archive.read(METADATA))
     return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from cifarnet import machine
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import Network
+from cifarnet.predictors.predictor import Network, read_metadata
 
 # Name of our metadata in the file.
 METADATA = b"cifarnet"
@@ -33,6 +32,7 @@ def load(path: Path) -> Network:
         interpreter = _interpreter(content)
         (given,) = interpreter.get_input_details()
         (wanted,) = interpreter.get_output_details()
+        metadata = _metadata(content)
     except Exception as error:
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from None
@@ -61,7 +61,7 @@ def load(path: Path) -> Network:
         dtype=given["dtype"],
         scale=scale or 1.0,
         zero=zero,
-        metadata=_metadata(content),
+        metadata=metadata,
     )
 
 
@@ -80,5 +80,5 @@ def _metadata(content: bytes) -> dict[str, Any]:
     for i in range(model.MetadataLength()):
         entry = model.Metadata(i)
         if entry.Name() == METADATA:
-            return dict(json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()))
+            return read_metadata(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
     return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import onnxruntime
 
 from cifarnet import machine
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import Network
+from cifarnet.predictors.predictor import Network, read_metadata
 
 # Key of our metadata in the file.
 METADATA = "cifarnet"
@@ -36,6 +35,8 @@ def load(path: Path) -> Network:
         session = onnxruntime.InferenceSession(
             path.read_bytes(), options, providers=["CPUExecutionProvider"]
         )
+        about = session.get_modelmeta().custom_metadata_map.get(METADATA, "{}")
+        metadata = read_metadata(about)
     except Exception as error:
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from None
@@ -55,5 +56,5 @@ def load(path: Path) -> Network:
         run=run,
         shape=tuple(d if isinstance(d, int) else None for d in inputs[0].shape),
         dtype=_DTYPES[inputs[0].type],
-        metadata=json.loads(session.get_modelmeta().custom_metadata_map.get(METADATA, "{}")),
+        metadata=metadata,
     )

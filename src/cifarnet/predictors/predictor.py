@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,10 @@ from cifarnet.errors import ArtifactError
 Predict = Callable[[np.ndarray], np.ndarray]
 
 _RANGES = {"0-255": (0.0, 255.0), "0-1": (0.0, 1.0), "-1-1": (-1.0, 1.0)}
+
+
+# Of a model file, and of what is unpacked from it.
+MOST_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,22 @@ class Predictor:
         if given.logits is None:
             found = "logits" if self._logits else "probabilities"
             self.assumed.append(f"{found} out, from its outputs (--logits)")
+
+
+def read_metadata(text: str | bytes) -> dict[str, Any]:
+    """What cifarnet wrote into a file: a JSON object whose `classes`, if any, are names.
+
+    Raises:
+        ArtifactError: anything else.
+    """
+    try:
+        found = json.loads(text)
+        classes = found.get("classes", [])
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise ValueError("its `classes` are not a list of names")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"its metadata cannot be read: {error}") from None
+    return dict(found)
 
 
 def _layout(shape: tuple[int | None, ...], given: str | None) -> tuple[str, int]:

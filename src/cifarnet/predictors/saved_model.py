@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,16 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import Network
+from cifarnet.predictors.predictor import Network, read_metadata
 
 # Where TensorFlow Serving, too, looks for what is not the model's own.
 METADATA = Path("assets.extra") / "cifarnet.json"
-# Operations that touch files or run Python: nothing that classifies images needs them.
-_REFUSED = {
-    "EagerPyFunc",
-    "MatchingFiles",
-    "PyFunc",
-    "PyFuncStateless",
-    "ReadFile",
-    "WriteFile",
-    "PrintV2",
-    "LoadLibrary",
-}
+# Operations that touch files, the network or Python: nothing that classifies images needs them.
+_REFUSED = re.compile(
+    "Dataset|Reader|File|PyFunc|Debug|Rpc|Print|Load|Save|Restore|Dump|Checkpoint"
+)
+# How every SavedModel reads and writes its own weights.
+_OWN = {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"}
 
 
 def load(path: Path) -> Network:
@@ -34,13 +29,14 @@ def load(path: Path) -> Network:
         ArtifactError: damaged, with operations that touch files, or of another form.
     """
     try:
-        refused = _operations(path) & _REFUSED
-        if refused:
-            raise ArtifactError(f"operations that are not safe: {', '.join(sorted(refused))}")
+        _refuse(_operations(path) - _OWN)
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]
+        graph = signature.graph.as_graph_def()
+        _refuse(_names([graph]))
         ((key, spec),) = signature.structured_input_signature[1].items()
         (output,) = signature.structured_outputs
+        metadata = _metadata(path)
     except Exception as error:
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from None
@@ -54,14 +50,22 @@ def load(path: Path) -> Network:
         run=run,
         shape=tuple(spec.shape.as_list()),
         dtype=spec.dtype.as_numpy_dtype,
-        metadata=_metadata(path),
+        metadata=metadata,
     )
 
 
+def _refuse(operations: set[str]) -> None:
+    if refused := sorted(name for name in operations if _REFUSED.search(name)):
+        raise ArtifactError(f"operations that are not safe: {', '.join(refused)}")
+
+
 def _operations(path: Path) -> set[str]:
-    """The names of all operations in the graph and its functions."""
+    """The names of all operations in the file's graphs and functions."""
     content = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    graphs = [meta.graph_def for meta in content.meta_graphs]
+    return _names([meta.graph_def for meta in content.meta_graphs])
+
+
+def _names(graphs: list[Any]) -> set[str]:
     functions = [function for graph in graphs for function in graph.library.function]
     return {node.op for graph in graphs for node in graph.node} | {
         node.op for function in functions for node in function.node_def
@@ -70,4 +74,4 @@ def _operations(path: Path) -> set[str]:
 
 def _metadata(path: Path) -> dict[str, Any]:
     file = path / METADATA
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    return read_metadata(file.read_bytes()) if file.is_file() else {}

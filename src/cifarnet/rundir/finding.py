@@ -22,8 +22,9 @@ def find(text: str, root: Path = RUNS) -> RunDir:
     if text == "latest" and runs:
         return runs[-1]
     for path in (Path(text), root / text):
-        if text != "latest" and (path / "run.json").is_file():
-            return RunDir(path)
+        with suppress(OSError, ValueError):  # a name that no file can have
+            if text != "latest" and (path / "run.json").is_file():
+                return RunDir(path)
     known = ", ".join(run.path.name for run in runs[-3:]) if runs else "none"
     raise RunError(
         f"expected a run: a path, a name under {root}/, or `latest`; received {text!r}. "

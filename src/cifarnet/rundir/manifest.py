@@ -42,6 +42,11 @@ class _Precision(_Part):
     milliseconds: dict[str, _Number] = {}
 
 
+class _Determinism(_Part):
+    bit_deterministic: bool = False
+    needs: str = ""
+
+
 class _File(_Part):
     bytes: _Count
     sha256: str
@@ -71,7 +76,8 @@ class Manifest(_Part):
     versions: dict[str, str] = {}
     git_commit: str | None = None
     process: dict[str, Any] = {}
-    resumed: list[Any] = []
+    determinism: _Determinism = _Determinism()
+    resumed: list[dict[str, Any]] = []
     files: dict[_Inside, _File] = {}
 
 
