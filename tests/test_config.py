@@ -913,3 +913,38 @@ def test_the_schema_refuses_what_the_program_refuses(text, tmp_path):
     refused(write(tmp_path, text))
     with pytest.raises(jsonschema.ValidationError):
         holds(yaml.safe_load(text))
+
+
+# --- what changed ---------------------------------------------------------------------
+
+
+def test_changes_are_named_by_key_with_both_values():
+    document = {
+        "model": {"layers": ["Flatten", {"Dense": {"units": 10}}]},
+        "train": {"epochs": 1, "learning_rate": 1, "freeze": {"a": 1}},
+    }
+    old = config.parse(document)
+    assert config.changes(old, old) == {}
+    train = {"epochs": 2, "learning_rate": 1, "schedule": {"kind": "cosine"}, "freeze": {"b": 1}}
+    layers = ["Flatten", {"Dense": {"units": 11}}]
+    assert config.changes(old, config.parse({"model": {"layers": layers}, "train": train})) == {
+        "model.layers": (
+            [{"Flatten": {}}, {"Dense": {"units": 10}}],
+            [{"Flatten": {}}, {"Dense": {"units": 11}}],
+        ),
+        "train.epochs": (1.0, 2.0),
+        "train.schedule.kind": ("constant", "cosine"),
+        "train.schedule.end": (None, 0.0),
+        "train.freeze.a": (1, None),
+        "train.freeze.b": (None, 1),
+    }
+
+
+def test_data_alone_reads_cifar10_whole():
+    settings = config.of_data()
+    assert settings.data == config.DataConfig()
+    assert settings.train.epochs == settings.train.learning_rate == 1.0
+    assert settings.model.layers == ({"Flatten": {}},)
+    assert config.of_data(["data.limit=7", "seed=3"]).data.limit == 7
+    with pytest.raises(ConfigError, match="config is not a valid config"):
+        config.of_data(["data.limit=x"])

@@ -1,7 +1,9 @@
 """Model files become one function from pixels to probabilities."""
 
+import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -180,6 +182,95 @@ def test_a_saved_model_that_touches_files_is_refused(tmp_path):
     tf.saved_model.save(module, str(tmp_path / "reads"), signatures=module.serve)
     with pytest.raises(ArtifactError, match="operations that are not safe: ReadFile"):
         predictors.load(tmp_path / "reads")
+
+
+def saved(tmp_path: Path, suffix: str) -> Path:
+    """A model file of a kind."""
+    path = tmp_path / f"model{suffix}"
+    model = network(plain=True)
+    if suffix in (".keras", ".h5"):
+        model.save(path)
+    elif suffix == ".tflite":
+        path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    else:
+        import tf2onnx
+
+        spec = [tf.TensorSpec([None, 32, 32, 3], tf.float32, name="x")]
+        function = tf.function(lambda x: model(x), input_signature=spec)
+        proto, _ = tf2onnx.convert.from_function(function, spec, opset=18)
+        path.write_bytes(proto.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".onnx", ".tflite"])
+def test_a_damaged_file_is_refused_or_still_a_model(suffix, tmp_path):
+    whole = saved(tmp_path, suffix).read_bytes()
+    path = tmp_path / f"damaged{suffix}"
+    random = np.random.default_rng(0)
+    harmed = [b"", b"\0" * 100, b"PK\x03\x04", whole[: len(whole) // 2], whole[50:]]
+    for at in random.integers(0, len(whole), 25):
+        harmed.append(whole[:at] + bytes([whole[at] ^ 1 << random.integers(8)]) + whole[at + 1 :])
+    refused = 0
+    for content in harmed:
+        path.write_bytes(content)
+        try:
+            assert predictors.load(path)(pixels(2)).shape[0] == 2
+        except ArtifactError as error:
+            assert "damaged" in str(error) or "failed" in str(error)
+            refused += 1
+    assert refused >= 5
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".onnx", ".tflite"])
+def test_a_gigantic_file_is_refused_without_being_read(suffix, tmp_path):
+    path = tmp_path / f"gigantic{suffix}"
+    with path.open("wb") as file:
+        file.truncate(2_000_000_000)  # no byte of it is on the disk
+    with pytest.raises(ArtifactError, match="has 2,000,000,000 bytes, expected at most"):
+        predictors.load(path)
+
+
+def test_weights_that_claim_a_terabyte_or_lie_elsewhere_are_refused(tmp_path):
+    huge, other, packed = (tmp_path / name for name in ("huge.h5", "other.h5", "packed.keras"))
+    with h5py.File(huge, "w") as file:
+        file.create_dataset("kernel", (1 << 38,), "f4", chunks=True, compression="gzip")
+    with h5py.File(other, "w") as file:
+        file.create_dataset("kernel", (4,), "f4", external=[("/etc/passwd", 0, 16)])
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(1_100_000_000))
+    for path, says in ((huge, "claim more"), (other, "in another file"), (packed, "unpacks to")):
+        with pytest.raises(ArtifactError, match=says):
+            predictors.load(path)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"classes": 3}', '{"classes": [1]}', "[" * 100_000])
+def test_metadata_of_another_form_is_refused(text, tmp_path):
+    path = saved(tmp_path, ".keras")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(keras_file.METADATA, text)
+    with pytest.raises(ArtifactError, match="metadata cannot be read"):
+        predictors.load(path)
+
+
+def test_a_saved_model_that_writes_files_is_refused(tmp_path):
+    """Saving is what every SavedModel can do, but not while it predicts."""
+
+    class Writes(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32)])
+        def serve(self, images):
+            tf.raw_ops.SaveV2(
+                prefix=str(tmp_path / "stolen"),
+                tensor_names=["x"],
+                shape_and_slices=[""],
+                tensors=[tf.zeros(1)],
+            )
+            return tf.zeros([tf.shape(images)[0], 10])
+
+    module = Writes()
+    tf.saved_model.save(module, str(tmp_path / "writes"), signatures=module.serve)
+    with pytest.raises(ArtifactError, match="operations that are not safe: SaveV2"):
+        predictors.load(tmp_path / "writes")
+    assert not list(tmp_path.glob("stolen*"))
 
 
 def test_a_missing_extra_is_told_with_its_command(tmp_path):

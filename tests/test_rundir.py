@@ -1,15 +1,20 @@
 """Run directories: made new, written whole, locked, found."""
 
+import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import filelock
+import numpy as np
 import pytest
 
 from cifarnet import rundir
-from cifarnet.errors import RunError
+from cifarnet.errors import ArtifactError, RunError
 from cifarnet.rundir import RunDir
 
 
@@ -141,3 +146,353 @@ def test_remove_deletes_the_directory_only(tmp_path):
     rundir.remove(run)
     assert not run.path.exists()
     assert json.loads(other.manifest.read_text()) == {}
+
+
+# --- leftovers ------------------------------------------------------------------------
+
+
+def test_what_a_dead_process_left_is_cleared_away_by_the_next_holder(tmp_path):
+    run = make(tmp_path, "r", status="running")
+    (run.path / "exports").mkdir()
+    (run.path / "exports" / ".12.tmp.onnx").mkdir()
+    (run.path / "exports" / ".12.tmp.onnx" / "half").write_text("")
+    (run.path / ".12.tmp.history.csv").write_text("")
+    (run.path / ".hidden").write_text("the user's own")
+    moved = run.path / "exports" / ".12.old.keras"  # between two renames
+    moved.mkdir()
+    (moved / "model.keras").write_text("whole")
+    replaced = run.path / "exports" / ".12.old.litert"  # after them
+    replaced.mkdir()
+    (run.path / "exports" / "litert").mkdir()
+    with rundir.lock(run):
+        pass
+    left = {str(path.relative_to(run.path)) for path in run.path.rglob("*")}
+    assert left == {
+        ".hidden",
+        ".lock",
+        "run.json",
+        "exports",
+        "exports/keras",
+        "exports/keras/model.keras",
+        "exports/litert",
+    }
+
+
+def test_a_new_run_clears_away_a_half_made_one_but_nothing_inside_runs(tmp_path):
+    half = tmp_path / ".7.tmp.20260101-000000-a"
+    half.mkdir()
+    (half / "run.json").write_text("{}")
+    other = make(tmp_path, "b")
+    (other.path / ".7.tmp.x").write_text("another command's")
+    assert rundir.all_runs(tmp_path) == [other]
+    run = rundir.create("a", tmp_path, {"config.yaml": "x: é\n"}, {"status": "running"})
+    assert not half.exists()
+    assert (other.path / ".7.tmp.x").exists()
+    assert run.config.read_text(encoding="utf-8") == "x: é\n"
+    manifest = run.read_manifest()
+    digest = hashlib.sha256("x: é\n".encode()).hexdigest()
+    assert manifest == {
+        "status": "running",
+        "files": {"config.yaml": {"bytes": 6, "sha256": digest}},
+    }
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "folder"
+    with rundir.replace_folder(path) as new:
+        (new / "a").write_text("old")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), rundir.replace_folder(path) as new:
+        (new / "a").write_text("half")
+        raise RuntimeError
+    assert (path / "a").read_text() == "old"
+    with rundir.replace_folder(path) as new:
+        (new / "b").write_text("new")
+    assert [file.name for file in path.iterdir()] == ["b"]
+    assert [file.name for file in path.parent.iterdir()] == ["folder"]
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(RunError, match=r"cannot write .*file.x: "),
+        rundir.replace_folder(tmp_path / "file" / "x"),
+    ):
+        pass
+
+
+def test_a_link_that_is_left_over_is_removed_and_not_followed(tmp_path):
+    run, elsewhere = make(tmp_path / "runs", "r"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("")
+    (run.path / ".1.tmp.x").symlink_to(elsewhere)
+    rundir.remove_leftovers(run.path)
+    assert not (run.path / ".1.tmp.x").is_symlink()
+    assert (elsewhere / "kept").exists()
+
+
+# --- waiting --------------------------------------------------------------------------
+
+
+def test_a_lock_can_be_waited_for(tmp_path):
+    run = make(tmp_path, "r", process={"pid": 4, "host": "h"})
+    held = filelock.FileLock(run.path / ".lock", thread_local=False)
+    held.acquire()
+    with pytest.raises(RunError, match=r"by process 4 on h\. Wait"), rundir.lock(run):
+        pass
+    threading.Timer(0.2, held.release).start()
+    with rundir.lock(run, wait=60.0):
+        process = run.read_manifest()["process"]
+    assert process == {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def test_who_holds_a_run_with_a_damaged_manifest_is_not_known(tmp_path):
+    run = make(tmp_path, "r")
+    run.manifest.write_text("[")
+    with (
+        filelock.FileLock(run.path / ".lock"),
+        pytest.raises(RunError, match=r"process \? on \?"),
+        rundir.lock(run),
+    ):
+        pass
+
+
+# --- checksums ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checked(tmp_path) -> RunDir:
+    """A finished run with an evaluation, all of it in the manifest."""
+    run = rundir.create("a", tmp_path, {"config.yaml": "x"}, {"status": "finished"})
+    with rundir.lock(run), rundir.changing(run, run.history, run.model, run.evaluation):
+        rundir.write_text(run.history, "epoch")
+        rundir.write_text(run.model, "weights")
+        rundir.write_text(run.evaluation / "test.json", "{}")
+        assert set(run.read_manifest()["files"]) == {"config.yaml"}
+    return run
+
+
+def verdicts(run: RunDir) -> dict[str, bool | None]:
+    return {one.name: one.right for one in rundir.verify(run)}
+
+
+def test_a_run_is_what_its_manifest_says(checked):
+    right = dict.fromkeys(
+        ["config.yaml", "evaluation/test.json", "history.csv", "model.keras"], True
+    )
+    assert verdicts(checked) == right
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert checked.read_manifest()["files"]["model.keras"] == {"bytes": 7, "sha256": digest}
+    found = {one.name: one.found for one in rundir.verify(checked)}
+    assert found["model.keras"] == f"SHA-256 {digest}"
+    for unrecorded in ("log.txt", "plots/curves.png", "tensorboard/x", "exports/onnx.failed/y"):
+        rundir.write_text(checked.path / unrecorded, "")
+    assert verdicts(checked) == right
+
+
+def test_what_changed_went_or_came_is_told(checked):
+    checked.model.write_text("weightS")
+    checked.history.unlink()
+    rundir.write_text(checked.path / "exports" / "onnx" / "model.onnx", "")
+    found = {one.name: (one.right, one.found) for one in rundir.verify(checked)}
+    assert found["model.keras"][0] is False
+    assert found["model.keras"][1] == (
+        f"expected SHA-256 {hashlib.sha256(b'weights').hexdigest()}, "
+        f"received {hashlib.sha256(b'weightS').hexdigest()}"
+    )
+    assert found["history.csv"] == (False, "No such file or directory")
+    assert found["exports/onnx/model.onnx"] == (None, "not in the manifest")
+    assert found["evaluation/test.json"][0] is True
+    rundir.check(checked, checked.evaluation)
+    rundir.check(checked, checked.exports)  # unknown files are no fault
+    with pytest.raises(ArtifactError, match=r"model\.keras is damaged or was replaced"):
+        rundir.check(checked, checked.model)
+    (checked.evaluation / "test.json").write_text("{ }")
+    with pytest.raises(ArtifactError, match=r"test\.json is damaged"):
+        rundir.check(checked, checked.evaluation)
+
+
+def test_a_finished_run_needs_its_history_and_model_in_the_manifest(checked):
+    files = checked.read_manifest()["files"]
+    for name in ("history.csv", "model.keras"):
+        del files[name]
+    checked.update_manifest(files=files)
+    found = {one.name: (one.right, one.found) for one in rundir.verify(checked)}
+    assert found["model.keras"] == found["history.csv"] == (False, "not in the manifest")
+    checked.update_manifest(status="interrupted")
+    assert verdicts(checked)["model.keras"] is None
+
+
+def test_checkpoints_carry_their_own_checksums(checked):
+    for step in (1, 2):
+        rundir.write_arrays(checked.checkpoint(step), {"step": np.asarray(step)})
+    checked.checkpoint(2).write_bytes(b"")
+    found = {one.name: (one.right, one.found) for one in rundir.verify(checked)}
+    assert found["checkpoint/step-00000001.npz"] == (True, "has its own SHA-256")
+    assert found["checkpoint/step-00000002.npz"][0] is False
+    assert "step-00000002.npz is damaged" in found["checkpoint/step-00000002.npz"][1]
+    assert len(found) == 6
+
+
+def test_a_change_that_fails_leaves_the_old_checksums(checked):
+    before = checked.read_manifest()["files"]
+    with pytest.raises(RuntimeError), rundir.changing(checked, checked.evaluation):
+        assert set(checked.read_manifest()["files"]) == set(before) - {"evaluation/test.json"}
+        raise RuntimeError
+    assert checked.read_manifest()["files"] == before
+
+
+def test_a_name_that_only_begins_alike_is_another_file(checked):
+    rundir.write_text(checked.path / "evaluation2" / "x", "")
+    with rundir.changing(checked, checked.path / "evaluation2"):
+        pass
+    with rundir.changing(checked, checked.path / "eval"):
+        assert {"evaluation/test.json", "evaluation2/x"} <= set(checked.read_manifest()["files"])
+    large = checked.path / "large"
+    large.write_bytes(bytes(3_000_000))
+    with rundir.changing(checked, large):
+        pass
+    expected = hashlib.sha256(bytes(3_000_000)).hexdigest()
+    assert checked.read_manifest()["files"]["large"] == {"bytes": 3_000_000, "sha256": expected}
+
+
+# --- documents from outside -----------------------------------------------------------
+
+EXPORT = {
+    "artifact": "model.onnx",
+    "format": "onnx",
+    "quantization": "none",
+    "bytes": 10,
+    "compressed_bytes": 9,
+    "proof": {
+        "runtime": "x",
+        "split": "validation",
+        "images": 5,
+        "largest_difference": 0.0,
+        "agreement": 1.0,
+        "accuracy": 0.5,
+        "reference_accuracy": 0.5,
+    },
+}
+
+
+def test_exports_are_listed_by_name_without_failed_and_half_written_ones(tmp_path):
+    run = make(tmp_path, "r")
+    for name in ("onnx", "litert", "keras.failed", ".1.tmp.c"):
+        rundir.write_json(run.exports / name / "export.json", EXPORT)
+    found = rundir.exports(run)
+    assert [one["name"] for one in found] == ["litert", "onnx"]
+    assert found[1] == {
+        **EXPORT,
+        "name": "onnx",
+        "path": str(run.exports / "onnx" / "model.onnx"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({**EXPORT, "artifact": "../../secret"}, "'artifact': .*inside the run"),
+        ({**EXPORT, "artifact": "/etc/passwd"}, "'artifact': .*inside the run"),
+        ({**EXPORT, "artifact": "a\\b"}, "'artifact': .*inside the run"),
+        ({**EXPORT, "artifact": "a\0b"}, "'artifact': .*inside the run"),
+        ({**EXPORT, "artifact": ""}, "'artifact': .*inside the run"),
+        ({**EXPORT, "bytes": -1}, "'bytes': "),
+        ({**EXPORT, "bytes": "1"}, "'bytes': "),
+        ({**EXPORT, "proof": {**EXPORT["proof"], "accuracy": 1e16}}, "'proof.accuracy': "),
+        ({key: value for key, value in EXPORT.items() if key != "proof"}, "'proof': .*required"),
+    ],
+)
+def test_an_export_json_of_another_form_is_a_stated_error(document, says, tmp_path):
+    run = make(tmp_path, "r")
+    rundir.write_json(run.exports / "onnx" / "export.json", document)
+    with pytest.raises(RunError, match=rf"cannot read .*onnx.export\.json: {says}"):
+        rundir.exports(run)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "Expecting value"),
+        (b"[1]", "expected a JSON object"),
+        (b'{"seconds": NaN}', "NaN is not a number of JSON"),
+        (b'{"seconds": Infinity}', "Infinity is not"),
+        (b'{"seconds": 1e999}', "'seconds': "),
+        (b'{"seed": true}', "'seed': "),
+        (b'{"status": 3}', "'status': "),
+        (b'{"files": {"../x": {"bytes": 1, "sha256": "0"}}}', "inside the run"),
+        (b'{"a": ' * 100_000, "nested too deeply"),
+        (b'{"a": "\xff"}', "invalid start byte"),
+        (b'{"a": "' + b"x" * 20_000_000, "more than 20,000,000 bytes"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
+    ],
+    ids=lambda value: str(value[:20]),
+)
+def test_a_manifest_of_another_form_is_a_stated_error(content, says, tmp_path):
+    run = make(tmp_path, "20260101-000000-r")
+    run.manifest.write_bytes(content)
+    with pytest.raises(RunError, match=rf"cannot read .*run\.json: .*{says}"):
+        run.read_manifest()
+    assert rundir.status(run) == "damaged"
+    assert rundir.summary(run) == {
+        "name": "20260101-000000-r",
+        "status": "damaged",
+        "config": None,
+        "epochs": None,
+        "validation_accuracy": None,
+        "test_accuracy": None,
+        "seconds": None,
+    }
+
+
+def test_a_summary_has_what_the_files_say(tmp_path):
+    run = make(
+        tmp_path,
+        "r",
+        status="finished",
+        config_file="a.yaml",
+        epochs_done=2.0,
+        seconds=3.5,
+        validation_accuracy=0.25,
+        unknown={"kept": True},
+    )
+    assert rundir.summary(run) == {
+        "name": "r",
+        "status": "finished",
+        "config": "a.yaml",
+        "epochs": 2.0,
+        "validation_accuracy": 0.25,
+        "test_accuracy": None,
+        "seconds": 3.5,
+    }
+    assert run.read_manifest()["unknown"] == {"kept": True}
+    rundir.write_json(run.evaluation / "test-mirror.json", {"accuracy": 0.5})
+    assert rundir.summary(run)["test_accuracy"] == 0.5
+    rundir.write_json(run.evaluation / "test.json", {"accuracy": "high"})
+    assert rundir.summary(run)["test_accuracy"] == 0.5
+    rundir.write_json(run.evaluation / "test.json", {"accuracy": 0.75})
+    assert rundir.summary(run)["test_accuracy"] == 0.75
+
+
+def test_names_that_no_run_can_have_are_not_found(tmp_path):
+    for text in ("x" * 5000, "a\0b", "../nothing", "\x1b[31m", ""):
+        with pytest.raises(RunError, match="expected a run"):
+            rundir.find(text, tmp_path)
+
+
+def test_the_three_newest_are_named(tmp_path):
+    for day in range(1, 6):
+        make(tmp_path, f"2026010{day}-000000-a")
+    with pytest.raises(RunError) as caught:
+        rundir.find("b", tmp_path)
+    newest = "20260103-000000-a, 20260104-000000-a, 20260105-000000-a"
+    assert f"Newest runs in {tmp_path}: {newest}. See all" in str(caught.value)
+
+
+def test_removing_what_cannot_be_removed_is_a_stated_error(tmp_path, monkeypatch):
+    run = make(tmp_path, "r")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(rundir.directory.shutil, "rmtree", refuse)
+    with pytest.raises(RunError, match=r"cannot remove .*Permission denied"):
+        rundir.remove(run)
+    assert run.path.exists()

