@@ -88,7 +88,7 @@ def test_every_layer_in_every_float_format(body, kind, tmp_path):
     assert artifact.assumed == []
 
 
-@pytest.mark.parametrize("name", ["article", "smoke", "baseline", "airbench94"])
+@pytest.mark.parametrize("name", ["article", "smoke", "baseline", "airbench94", "tiny"])
 @pytest.mark.parametrize("kind", ["savedmodel", "onnx", "litert"])
 def test_every_shipped_network_in_every_float_format(name, kind, tmp_path):
     settings = config.load(CONFIGS / f"{name}.yaml").model
@@ -106,7 +106,7 @@ def test_every_shipped_network_in_every_float_format(name, kind, tmp_path):
 
 def test_no_shipped_network_is_left_out():
     names = {path.stem for path in CONFIGS.glob("*.yaml")}
-    assert names == {"article", "smoke", "baseline", "airbench94", "smoke-cifar10"}
+    assert names == {"article", "smoke", "baseline", "airbench94", "smoke-cifar10", "tiny"}
     assert config.load(CONFIGS / "smoke-cifar10.yaml").model == config.load(ARTICLE).model
 
 
