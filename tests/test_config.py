@@ -948,3 +948,10 @@ def test_data_alone_reads_cifar10_whole():
     assert config.of_data(["data.limit=7", "seed=3"]).data.limit == 7
     with pytest.raises(ConfigError, match="config is not a valid config"):
         config.of_data(["data.limit=x"])
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".a", "a\nb", "a\x1b[31m", "a b", "", "x" * 65, "é"])
+def test_names_that_would_lead_elsewhere_or_hide_are_refused(name):
+    document = {"name": name, "model": {"layers": ["Flatten"]}}
+    with pytest.raises(ConfigError, match="name: "):
+        config.parse({**document, "train": {"epochs": 1, "learning_rate": 1}})

@@ -139,3 +139,35 @@ def test_other_images_in_their_place_are_refused(place):
     picture = place / "pictures" / "cats" / "0.png"
     Image.new("RGB", (16, 16)).save(picture)
     stated(cifarnet(place, *MORE), "was trained on other images")
+
+
+def test_a_second_resume_is_refused_and_told_by_whom(place):
+    run = trained(place)
+    with rundir.lock(run):
+        stated(cifarnet(place, *MORE), f"is being written by process {os.getpid()} on ")
+    assert_goes_on(place, run)
+
+
+def test_a_changed_byte_is_told_by_every_command_that_would_use_it(place):
+    run = trained(place)
+    whole = run.model.read_bytes()
+    run.model.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    for arguments in (["evaluate"], ["predict"], ["export"], ["benchmark"]):
+        images = [str(place / "pictures" / "cats")] if arguments == ["predict"] else []
+        formats = ["--format", "keras"] if arguments == ["export"] else []
+        done = cifarnet(place, *arguments, "latest", *images, *formats)
+        stated(done, "model.keras is damaged or was replaced", "run.json")
+    stated(
+        cifarnet(place, "runs", "verify", "latest"), "is not what its manifest says: model.keras"
+    )
+    run.model.write_bytes(whole)
+    done = cifarnet(place, "runs", "verify", "latest", "--json")
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert {one["name"]: one["right"] for one in document["files"]} == {
+        "config.yaml": True,
+        "history.csv": True,
+        "model.keras": True,
+        "checkpoint/step-00000003.npz": True,
+    }
+    assert document["determinism"]["bit_deterministic"] is True

@@ -115,12 +115,16 @@ def test_a_pickle_that_would_run_something_is_refused(home, tiny, tmp_path, pack
     assert not ran.exists()
 
 
-def test_members_that_point_elsewhere_are_not_followed(home, tiny, tmp_path):
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE], ids=str
+)
+@pytest.mark.parametrize("folder", ["..", "../..", "/etc", ""])
+def test_members_that_are_links_or_devices_are_not_followed(home, tiny, tmp_path, kind, folder):
     path = tmp_path / "links.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         for name in formats._BINARY:
-            member = tarfile.TarInfo(f"../../{name}")
-            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.type, member.linkname = kind, "/etc/passwd"
             tar.addfile(member)
     before = files_in(tmp_path)
     with pytest.raises(DataError, match=r"no data_batch_1\.bin"):

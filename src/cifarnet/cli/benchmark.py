@@ -95,13 +95,20 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **wanted: 
 def _artifacts(
     target: Target, wanted: dict[str, Any]
 ) -> list[tuple[str, Path, Preprocessing | None]]:
-    """The file itself; of a whole run also its exports."""
-    first = (_name(target), target.artifact, target.preprocessing(**wanted))
-    if not target.whole_run:
-        return [first]
+    """The file itself; of a whole run also its exports.
+
+    Raises:
+        ArtifactError: one is not what the run's manifest says.
+    """
     from cifarnet import rundir
 
-    exports = rundir.exports(target.run) if target.run is not None else []
+    first = (_name(target), target.artifact, target.preprocessing(**wanted))
+    if target.run is not None:
+        rundir.check(target.run, target.artifact)
+    if target.run is None or not target.whole_run:
+        return [first]
+    rundir.check(target.run, target.run.exports)
+    exports = rundir.exports(target.run)
     return [first, *((one["name"], Path(one["path"]), None) for one in exports)]
 
 
