@@ -107,3 +107,33 @@ def test_drawing_needs_no_tensorflow(tmp_path):
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_a_benchmark_is_drawn_with_a_row_an_artifact(tmp_path):
+    def artifact(name: str) -> dict:
+        speed = [
+            {
+                "batch_size": size,
+                "median_milliseconds": 1.0 * size,
+                "p90_milliseconds": 1.5 * size,
+                "images_per_second": 900.0,
+            }
+            for size in (64, 1)
+        ]
+        return {"name": name, "accuracy": 0.5, "bytes": 123_000, "speed": speed}
+
+    heights = []
+    for count in (1, 9):
+        document = {
+            "artifacts": [artifact(f"a{i}") for i in range(count)],
+            "images": 10,
+            "split": "validation",
+            "machine": {"processor": "x", "cores": 2},
+        }
+        file = tmp_path / "benchmark.json"
+        file.write_text(json.dumps(document))
+        report.benchmark(file, tmp_path / "benchmark.png")
+        with Image.open(tmp_path / "benchmark.png") as picture:
+            heights.append(picture.height)
+            assert picture.width == 1210
+    assert heights[1] > 1.5 * heights[0]
