@@ -61,9 +61,9 @@ def fuzz(name: str, count: int, seed: int) -> bool:
         def check(content: bytes) -> None:
             nonlocal slowest, last
             last = content
-            start = time.perf_counter()
+            start = time.process_time()
             results.append(target.check(content, Path(folder)))
-            slowest = max(slowest, time.perf_counter() - start)
+            slowest = max(slowest, time.process_time() - start)
             assert slowest < SLOWEST, f"{slowest:.1f} s"
 
         try:

@@ -950,7 +950,11 @@ def test_data_alone_reads_cifar10_whole():
         config.of_data(["data.limit=x"])
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", ".a", "a\nb", "a\x1b[31m", "a b", "", "x" * 65, "é"])
+@pytest.mark.parametrize(
+    "name",
+    ["a/b", "..", ".a", "a\nb", "a\x1b[31m", "a b", "", "x" * 65, "é"],
+    ids=["slash", "up", "hidden", "lines", "escape", "space", "empty", "long", "accent"],
+)
 def test_names_that_would_lead_elsewhere_or_hide_are_refused(name):
     document = {"name": name, "model": {"layers": ["Flatten"]}}
     with pytest.raises(ConfigError, match="name: "):

@@ -399,6 +399,7 @@ def test_exports_are_listed_by_name_without_failed_and_half_written_ones(tmp_pat
         ({**EXPORT, "proof": {**EXPORT["proof"], "accuracy": 1e16}}, "'proof.accuracy': "),
         ({key: value for key, value in EXPORT.items() if key != "proof"}, "'proof': .*required"),
     ],
+    ids=["up", "absolute", "backslash", "nul", "empty", "negative", "text", "huge", "missing"],
 )
 def test_an_export_json_of_another_form_is_a_stated_error(document, says, tmp_path):
     run = make(tmp_path, "r")
@@ -423,7 +424,20 @@ def test_an_export_json_of_another_form_is_a_stated_error(document, says, tmp_pa
         (b'{"a": "' + b"x" * 20_000_000, "more than 20,000,000 bytes"),
         (b'{"a": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
     ],
-    ids=lambda value: str(value[:20]),
+    ids=[
+        "empty",
+        "list",
+        "nan",
+        "infinity",
+        "too-large",
+        "boolean",
+        "number",
+        "path",
+        "deep",
+        "bytes",
+        "long",
+        "digits",
+    ],
 )
 def test_a_manifest_of_another_form_is_a_stated_error(content, says, tmp_path):
     run = make(tmp_path, "20260101-000000-r")
