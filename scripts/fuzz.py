@@ -25,6 +25,7 @@ import fuzzing
 # Share of the cases of each parser, by how much it can be given and how long a case takes.
 WEIGHTS = {"image": 20, "archive": 15, "batch": 15, "config": 10, "override": 15, "checkpoint": 10}
 SLOWEST, MOST_MEMORY = 2.0, 1_000_000_000
+AT_ONCE = 1_000  # hypothesis holds on to every case of a run
 
 
 def main() -> None:
@@ -49,15 +50,6 @@ def fuzz(name: str, count: int, seed: int) -> bool:
     slowest, last = 0.0, b""
     with tempfile.TemporaryDirectory() as folder:
 
-        @seeded(seed)
-        @settings(
-            max_examples=count,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(target.cases())
         def check(content: bytes) -> None:
             nonlocal slowest, last
             last = content
@@ -66,9 +58,17 @@ def fuzz(name: str, count: int, seed: int) -> bool:
             slowest = max(slowest, time.process_time() - start)
             assert slowest < SLOWEST, f"{slowest:.1f} s"
 
+        fault = None
         try:
-            check()
-            fault = None
+            for done in range(0, count, AT_ONCE):
+                options = settings(
+                    max_examples=min(AT_ONCE, count - done),
+                    deadline=None,
+                    database=None,
+                    phases=[Phase.generate],
+                    suppress_health_check=list(HealthCheck),
+                )
+                seeded(seed + done)(options(given(target.cases())(check)))()
         except BaseException as error:  # whatever it is, it is what is looked for
             fault = error
     peak = machine.peak_memory()
