@@ -365,6 +365,27 @@ def test_a_finished_run_goes_further_only_when_asked(tmp_path):
     assert config.load(short.config).train.epochs == 3
 
 
+def test_a_finished_run_that_goes_further_stays_what_its_manifest_says(tmp_path):
+    class Fails(Observer):
+        def progressed(self, now):
+            if now["epoch"] == 4:
+                raise RuntimeError("power loss")
+
+    run = train.run(small(epochs=2), tmp_path)
+    assert set(run.read_manifest()["files"]) == {"config.yaml", "history.csv", "model.keras"}
+    with pytest.raises(RuntimeError):
+        train.resume(run, ["train.epochs=5"], Fails())
+    assert len(run.history.read_text().splitlines()) == 4
+    assert {one.name: one.right for one in rundir.verify(run)} == {
+        "config.yaml": True,
+        "history.csv": None,
+        "model.keras": None,
+        "checkpoint/step-00000008.npz": True,
+        "checkpoint/step-00000012.npz": True,
+    }
+    assert "power loss" in run.read_manifest()["why"]
+
+
 def test_a_changed_config_is_refused_with_what_changed(tmp_path):
     run = interrupted(tmp_path)
     before = run.config.read_text()

@@ -6,7 +6,7 @@ run got, and the SHA-256 of its files; its status is written last.
 """
 
 from cifarnet.rundir.arrays import read_arrays, write_arrays
-from cifarnet.rundir.checking import changing, check, verify
+from cifarnet.rundir.checking import changing, check, forget, verify
 from cifarnet.rundir.directory import RUNS, RunDir, create, is_locked, lock, remove, status
 from cifarnet.rundir.finding import all_runs, exports, find, summary
 from cifarnet.rundir.writing import (
@@ -28,6 +28,7 @@ __all__ = [
     "create",
     "exports",
     "find",
+    "forget",
     "is_locked",
     "lock",
     "read_arrays",

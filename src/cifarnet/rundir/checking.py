@@ -27,12 +27,8 @@ class Verdict(NamedTuple):
     right: bool | None
 
 
-@contextmanager
-def changing(run: RunDir, *paths: Path) -> Iterator[None]:
-    """Let files or folders of a run be replaced, and keep the manifest true all the while.
-
-    Their checksums leave the manifest first and return at the end. Needs the run's lock.
-    """
+def forget(run: RunDir, *paths: Path) -> None:
+    """Take files, and all in folders, out of the manifest: they are about to change."""
     gone = [_name(run, path) for path in paths]
     old: dict[str, Any] = run.read_manifest().get("files", {}) if run.manifest.exists() else {}
     kept = {
@@ -42,10 +38,20 @@ def changing(run: RunDir, *paths: Path) -> Iterator[None]:
     }
     if kept != old:
         run.update_manifest(files=kept)
+
+
+@contextmanager
+def changing(run: RunDir, *paths: Path) -> Iterator[None]:
+    """Let files or folders of a run be replaced, and keep the manifest true all the while.
+
+    Their checksums leave the manifest first and return at the end. Needs the run's lock.
+    """
+    forget(run, *paths)
     try:
         yield
     finally:
-        run.update_manifest(files={**kept, **record(run, *paths)})
+        files = run.read_manifest().get("files", {}) if run.manifest.exists() else {}
+        run.update_manifest(files={**files, **record(run, *paths)})
 
 
 def record(run: RunDir, *paths: Path) -> dict[str, dict[str, Any]]:

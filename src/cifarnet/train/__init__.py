@@ -1,6 +1,6 @@
 """Training: from a config to a finished run directory, and on from where one stopped."""
 
 from cifarnet.train.observer import Observer
-from cifarnet.train.session import resume, run
+from cifarnet.train.start import resume, run
 
 __all__ = ["Observer", "resume", "run"]
