@@ -164,7 +164,26 @@ def test_a_pickle_that_claims_a_terabyte_is_refused(home, tiny, tmp_path):
     huge = batch.replace(shape, b"\x8a\x06\0\0\0\0\0\x01\x85U\x01b\x87R", 1)
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     path = images.archive(tmp_path / "huge.tar.gz", dict.fromkeys(names, huge))
-    with pytest.raises(DataError, match="data_batch_1 is not a CIFAR-10 batch"):
+    with pytest.raises(DataError, match="wrong SHA-256"):  # what it claims is not even looked at
+        sources.load(DataConfig(path=path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b"J\x00\x0c\x00\x00", b"J\x01\x0c\x00\x00", "expected uint8"),
+        (b"u1", b"i4", "expected uint8"),
+        (b"K\x03", b"K\x03K\x04", "labels"),
+    ],
+    ids=["shape", "dtype", "labels"],
+)
+def test_a_batch_of_another_form_is_refused(home, tiny, tmp_path, old, new, says):
+    batch = images.python2_pickle(np.zeros((images.BATCH, 3072), np.uint8), [3] * images.BATCH)
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    at = batch.rindex(old) if says == "labels" else batch.index(old)
+    changed = batch[:at] + new + batch[at + len(old) :]
+    path = images.archive(tmp_path / "other.tar.gz", dict.fromkeys(names, changed))
+    with pytest.raises(DataError, match=f"data_batch_1.*{says}"):
         sources.load(DataConfig(path=path))
 
 

@@ -13,7 +13,7 @@ import pickle
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -130,10 +130,11 @@ def _python(files: Files) -> tuple[Images, Images]:
     for name in _PYTHON:
         try:
             batch = _Unpickler(io.BytesIO(files[name]()), encoding="bytes").load()
-            pixels, labels = batch[b"data"], batch[b"labels"]
-            if pixels.dtype != np.uint8 or pixels.shape != (_BATCH, 3072) or len(labels) != _BATCH:
-                raise DataError(f"expected uint8 [{_BATCH}, 3072] and as many labels")
-            pixels, labels = _planes(pixels), np.asarray(labels, np.uint8)
+            pixels, labels = _pixels(batch[b"data"]), batch[b"labels"]
+            # Checked before NumPy sees it, which would multiply out lists that share lists.
+            if len(labels) != _BATCH or not all(isinstance(label, int) for label in labels):
+                raise DataError(f"expected {_BATCH} numbers as labels")
+            labels = np.asarray(labels, np.uint8)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         except Exception as error:  # a damaged pickle can raise nearly anything
@@ -142,21 +143,48 @@ def _python(files: Files) -> tuple[Images, Images]:
     return _join(batches)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds NumPy arrays and plain containers; any other name is refused, so nothing runs."""
+class _Stated:
+    """Stands for an array or dtype in a pickle: holds what is said of it, allocates nothing."""
 
-    _ALLOWED = (
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("_codecs", "encode"),
-    )
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes into an old pickle."""
+    if encoding != "latin1":
+        raise DataError(f"refused: the pickle asks for the encoding {encoding!r:.40}")
+    return text.encode("latin1")
+
+
+def _pixels(array: _Stated) -> np.ndarray:
+    """The rows that a pickled array states, as [N, 32, 32, 3]."""
+    _, shape, dtype, fortran, content = array.state
+    if shape != (_BATCH, 3072) or dtype.arguments[0] not in ("u1", b"u1") or fortran:
+        raise DataError(f"expected uint8 [{_BATCH}, 3072], received another array")
+    return _planes(np.frombuffer(content, np.uint8).reshape(shape))
+
+
+# Of the two unpicklers the one in Python: the one in C allocates what a pickle only claims.
+class _Unpickler(pickle._Unpickler):
+    """Builds plain containers and stand-ins for arrays; any other name is refused: nothing runs."""
+
+    _KNOWN: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): _Stated,
+        ("numpy._core.multiarray", "_reconstruct"): _Stated,
+        ("numpy", "ndarray"): _Stated,
+        ("numpy", "dtype"): _Stated,
+        ("_codecs", "encode"): _latin1,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
+        if (module, name) not in self._KNOWN:
             raise DataError(f"refused: the pickle asks for {module}.{name}, which is not data")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return self._KNOWN[module, name]
 
 
 def _npm(files: Files) -> tuple[Images, Images]:
