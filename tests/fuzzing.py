@@ -280,7 +280,7 @@ def _commands(folder: Path) -> bool:
         for arguments in (["list"], ["show", run], ["verify", run], ["show", run, "--json"]):
             done = runner.invoke(cli.main, ["runs", *arguments])
             assert done.exit_code in (0, 1), done.exception
-            assert "unexpected" not in done.output, done.output
+            assert "Error: unexpected" not in done.output, done.output
             codes.append(done.exit_code)
     finally:
         os.chdir(before)

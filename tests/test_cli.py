@@ -1,6 +1,7 @@
 """The command line as a user meets it: real subprocesses, exit codes, documents, files."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -74,6 +75,14 @@ def test_examples_name_real_files_and_commands():
         assert words[0] in known or " ".join(words[:2]) in known, line
         for name in re.findall(r"configs/\S+\.yaml", line):
             assert (ROOT / name).exists(), line
+
+
+def test_a_file_whose_name_is_no_text_is_shown_all_the_same(place):
+    name = os.fsdecode(b"\xff.png")
+    Image.new("RGB", (32, 32)).save(place / "plain.png")
+    (place / "plain.png").rename(place / name)
+    shown = cifarnet("predict", "latest", name, cwd=place).stdout
+    assert shown.startswith("\\udcff.png: ")
 
 
 # --- train ----------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def cifarnet(place: Path, *arguments: str, limit: int | None = None) -> subproce
 
 def stated(done: subprocess.CompletedProcess, *texts: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr and "unexpected" not in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and "Error: unexpected" not in done.stderr, done.stderr
     for text in texts:
         assert text in done.stderr, done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import sys
 import traceback
@@ -42,6 +43,8 @@ class Command(click.Command):
 
     def invoke(self, context: click.Context) -> None:
         """Run; print the document under `--json`; turn errors into exit codes."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text at all
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             document = super().invoke(context)
         except CifarnetError as error:

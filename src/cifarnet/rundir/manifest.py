@@ -122,6 +122,7 @@ def read(path: Path, model: type[_Part]) -> dict[str, Any]:
         value = json.loads(content.decode("utf-8"), parse_constant=_refuse)
         if not isinstance(value, dict):
             raise ValueError("expected a JSON object")
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # no half of a character
         model.model_validate(value)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
