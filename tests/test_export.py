@@ -414,7 +414,8 @@ def test_what_int8_loses_is_trained_back(run):
     dense.kernel.assign((kernel / factor[None, :, None]).reshape(dense.kernel.shape))
     other = rundir.RunDir(run.path.with_name("wide"))
     shutil.copytree(run.path, other.path, ignore=shutil.ignore_patterns("exports"))
-    models.save(wide, other.model)
+    with rundir.changing(other, other.model):
+        models.save(wide, other.model)
     (document,) = export.run(
         other, export.targets(["litert"], ["int8"]), options(max_accuracy_loss=0.5)
     )
