@@ -80,10 +80,20 @@ def export(run: Path) -> None:
     exports.run(RunDir(run), exports.targets(["keras", "savedmodel"], ["none"]), options)
 
 
-def dying(moment: int, file: Path, work: Callable[..., None], *arguments: Any) -> None:
-    """Do some work and get SIGKILL just before its `moment`th fsync or rename, counted from 1.
+def fetch(home: Path, settings: dict[str, Any], batch: int) -> None:
+    """Fetch a stand-in for CIFAR-10 (see `images.Tiny.settings`), with no npm at hand."""
+    from cifarnet.sources import cifar10, formats
 
-    Each moment's call is noted in `file`.
+    os.environ.update(CIFARNET_HOME=str(home), PATH="/nothing")
+    formats._BATCH = batch
+    vars(cifar10).update(settings)
+    cifar10.fetch(None)
+
+
+def dying(moment: int, file: Path, work: Callable[..., None], *arguments: Any) -> None:
+    """Do some work and get SIGKILL just before its `moment`th fsync, rename or removal of a file.
+
+    Moments count from 1; each one's call is noted in `file`.
     """
     count = 0
 
@@ -99,7 +109,7 @@ def dying(moment: int, file: Path, work: Callable[..., None], *arguments: Any) -
 
         return instead
 
-    for name in ("fsync", "rename", "replace"):
+    for name in ("fsync", "rename", "replace", "unlink"):
         setattr(os, name, watched(name, getattr(os, name)))
     work(*arguments)
 

@@ -3,13 +3,16 @@
 A case is accepted, or refused by a `CifarnetError`; whatever else is raised is a fault.
 """
 
+import contextlib
 import copy
+import gzip
 import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,20 +156,24 @@ def _overrides() -> st.SearchStrategy[bytes]:
 # --- data -----------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _small_batches() -> Iterator[None]:
+    """Let a batch of `images.BATCH` images count as one of CIFAR-10."""
+    before, formats._BATCH = formats._BATCH, images.BATCH
+    try:
+        yield
+    finally:
+        formats._BATCH = before
+
+
 def _archive(content: bytes, folder: Path) -> bool:
     path = folder / "cifar.tar.gz"
     path.write_bytes(content)
-    formats._BATCH = images.BATCH
-    try:
+    with _small_batches():
         return accepted(lambda: formats.read(path))
-    finally:
-        formats._BATCH = 10_000
 
 
 def _archives() -> st.SearchStrategy[bytes]:
-    import gzip
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         tiny = images.Tiny(Path(folder))
         packed = [path.read_bytes() for path in (tiny.binary, tiny.python, tiny.npm)]
@@ -177,11 +184,8 @@ def _archives() -> st.SearchStrategy[bytes]:
 def _batch(content: bytes, folder: Path) -> bool:
     """A Python batch by itself: what a pickle can be made to do."""
     files = dict.fromkeys(formats._PYTHON, lambda: content)
-    formats._BATCH = images.BATCH
-    try:
+    with _small_batches():
         return accepted(lambda: formats._python(files))
-    finally:
-        formats._BATCH = 10_000
 
 
 def _batches() -> st.SearchStrategy[bytes]:
@@ -316,8 +320,6 @@ def _checkpoint(content: bytes, folder: Path) -> bool:
 
 
 def _checkpoints() -> st.SearchStrategy[bytes]:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.npz"
         rundir.write_arrays(path, {"step": np.asarray(1), "model/0": np.arange(9.0)})

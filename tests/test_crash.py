@@ -58,7 +58,7 @@ def test_two_hundred_kills_give_two_hundred_equal_finishes(tmp_path, unbroken):
 
 
 def moments(tmp_path: Path) -> list[str]:
-    """Every fsync and rename of a whole training, in order."""
+    """Every fsync, rename and removal of a whole training, in order."""
     notes = tmp_path / "moments"
     (tmp_path / "counted").mkdir()
     work = (crash.train_or_resume, tmp_path / "counted", crash.CONFIG)
@@ -150,16 +150,13 @@ def test_forty_killed_exports_leave_the_old_or_the_new_one(tmp_path):
 def killed_fetches(count: int, tmp_path: Path, monkeypatch) -> None:
     tiny = images.Tiny(tmp_path / "files")
     tiny.use(monkeypatch)
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # no npm
     _, random = crash.seeds()
     with images.Server(tiny.binary.read_bytes(), "whole") as server:
         for i in range(count):
             home = tmp_path / f"home{i}"
-            process = tiny.process(home, server.url, die_at=random.randrange(1, 12))
-            process.communicate()
-            again = tiny.process(home, server.url)
-            out, _ = again.communicate()
-            assert again.returncode == 0, out
+            work = (crash.fetch, home, tiny.settings(server.url), images.BATCH)
+            crash.killed_at(random.randrange(1, 12), tmp_path / "notes", *work)
+            crash.whole(*work)
             monkeypatch.setenv("CIFARNET_HOME", str(home))
             assert all(right for *_, right in cifar10.verify())
             assert sorted(p.name for p in home.iterdir()) == ["cifar10", "cifar10.lock"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.common import WAIT, Command, console, percent
+from cifarnet.cli.common import Command, console, percent
 from cifarnet.cli.target import Target, foreign, resolve
 
 if TYPE_CHECKING:
@@ -81,10 +80,7 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **wanted: 
         "artifacts": measured,
     }
     file, picture = _files(found[0])
-    with ExitStack() as stack:
-        if found[0].run is not None:
-            stack.enter_context(rundir.lock(found[0].run, wait=WAIT))
-            stack.enter_context(rundir.changing(found[0].run, file))
+    with found[0].writing(file):
         rundir.write_json(file, document)
         report.benchmark(file, picture)
     _print(screen, document)

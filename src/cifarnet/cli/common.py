@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-WAIT = 30.0  # seconds that another command gets to write its results into the same run
 _JSON = "cifarnet.json"
 _DEBUG = "cifarnet.debug"
 

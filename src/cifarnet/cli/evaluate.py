@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cifarnet.cli.common import (
-    WAIT,
-    Command,
-    console,
-    duration,
-    facts,
-    load_tensorflow,
-    percent,
-)
+from cifarnet.cli.common import Command, console, duration, facts, load_tensorflow, percent
 from cifarnet.cli.target import foreign, resolve
-
-if TYPE_CHECKING:
-    from cifarnet.rundir import RunDir
 
 _target = click.argument("target", metavar="RUN|ARTIFACT")
 
@@ -100,7 +87,7 @@ def evaluate(
         metrics, arrays = evaluation.measure(
             evaluation.tta(predictor, kind), images.pixels, images.labels, dataset.classes, about
         )
-    with _writing(run, folder):
+    with found.writing(folder):
         evaluation.write(metrics, arrays, folder, stem)
         pictures = _draw(report, folder, stem)
     _print(screen, metrics, stem, folder, pictures)
@@ -109,18 +96,6 @@ def evaluate(
     if run is not None and len(pictures) > 0:
         screen.print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
     return {"folder": str(folder), "pictures": [str(p) for p in pictures], **metrics}
-
-
-@contextmanager
-def _writing(run: RunDir | None, folder: Path) -> Iterator[None]:
-    """Hold the run, if there is one, while its evaluation is written."""
-    from cifarnet import rundir
-
-    with ExitStack() as stack:
-        if run is not None:
-            stack.enter_context(rundir.lock(run, wait=WAIT))
-            stack.enter_context(rundir.changing(run, folder))
-        yield
 
 
 def _draw(report: Any, folder: Path, stem: str) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from cifarnet.predictors import Predictor, Preprocessing
     from cifarnet.rundir import RunDir
 
+_WAIT = 30.0  # seconds that another command gets to write its results into the same run
 _RANGES = ("0-255", "0-1", "-1-1")
 
 
@@ -46,6 +48,21 @@ class Target(NamedTuple):
             rundir.check(self.run, self.artifact)
         size = self.config.evaluate.batch_size
         return predictors.load(self.artifact, size, self.preprocessing(**wanted))
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """Hold the run, if there is one, while results are written to a file or folder of it.
+
+        Raises:
+            RunError: another process holds it for long.
+        """
+        from cifarnet import rundir
+
+        if self.run is None:
+            yield
+            return
+        with rundir.lock(self.run, wait=_WAIT), rundir.changing(self.run, path):
+            yield
 
     def preprocessing(self, **wanted: Any) -> Preprocessing:
         """What the file takes, as far as it is known: a run's own, or by the user's options."""

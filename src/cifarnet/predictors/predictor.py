@@ -15,8 +15,6 @@ from cifarnet.errors import ArtifactError
 Predict = Callable[[np.ndarray], np.ndarray]
 
 _RANGES = {"0-255": (0.0, 255.0), "0-1": (0.0, 1.0), "-1-1": (-1.0, 1.0)}
-
-
 # Of a model file, and of what is unpacked from it.
 MOST_BYTES = 1_000_000_000
 

@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
 def forget(run: RunDir, *paths: Path) -> None:
     """Take files, and all in folders, out of the manifest: they are about to change."""
     gone = [_name(run, path) for path in paths]
-    old: dict[str, Any] = run.read_manifest().get("files", {}) if run.manifest.exists() else {}
+    old: dict[str, Any] = run.read_manifest().get("files", {})
     kept = {
         name: about
         for name, about in old.items()
@@ -50,7 +50,7 @@ def changing(run: RunDir, *paths: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        files = run.read_manifest().get("files", {}) if run.manifest.exists() else {}
+        files = run.read_manifest().get("files", {})
         run.update_manifest(files={**files, **record(run, *paths)})
 
 

@@ -85,8 +85,9 @@ def resume(run: RunDir, overrides: Iterable[str] = (), observer: Observer | None
         manifest = run.read_manifest()
         notes: list[str] = []
         saved = checkpoint.load_newest(run, notes.append)
-        config = _config_to_go_on(run, saved, overrides, notes)
-        if manifest.get("status") == "finished" and not any("train.epochs" in n for n in notes):
+        config, changed = _config_to_go_on(run, saved, overrides)
+        notes += changed.values()
+        if manifest.get("status") == "finished" and "train.epochs" not in changed:
             raise RunError(
                 f"{run.path} has finished: {manifest.get('why')}. To go further, give more "
                 f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
@@ -110,9 +111,9 @@ def resume(run: RunDir, overrides: Iterable[str] = (), observer: Observer | None
 
 
 def _config_to_go_on(
-    run: RunDir, saved: Checkpoint | None, overrides: Iterable[str], notes: list[str]
-) -> cfg.Config:
-    """The run's config with the overrides; what differs from the checkpoint's goes to the notes."""
+    run: RunDir, saved: Checkpoint | None, overrides: Iterable[str]
+) -> tuple[cfg.Config, dict[str, str]]:
+    """The run's config with the overrides, and by key, in words, what the checkpoint's had."""
     if saved is None:
         rundir.check(run, run.config)
     config = cfg.load(run.config, overrides)
@@ -125,8 +126,7 @@ def _config_to_go_on(
             f"{run.path} was trained with another config than it is to go on with:\n{listed}\n"
             f"Only {', '.join(MAY_CHANGE)} may change. Put the others back, or start a new run."
         )
-    notes += lines.values()
-    return config
+    return config, lines
 
 
 def _restore(run: RunDir, trainer: Trainer, saved: Checkpoint) -> None:
