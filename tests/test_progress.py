@@ -167,6 +167,27 @@ def test_no_flipped_byte_is_believed(tmp_path):
     assert refused > 0.8 * len(whole)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": np.arange(20) + 1},
+        {"weights": np.arange(20).reshape(4, 5)},
+        {"weights": np.arange(20).astype(np.uint64)},
+        {"more": np.arange(3)},
+    ],
+    ids=["value", "shape", "dtype", "another"],
+)
+def test_a_whole_zip_file_of_other_content_is_refused(change, tmp_path):
+    """Its members have the right CRC-32; only the SHA-256 tells."""
+    path = tmp_path / "a.npz"
+    rundir.write_arrays(path, {"weights": np.arange(20)})
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files}
+    np.savez(path, **{**content, **change})
+    with pytest.raises(RunError, match="does not have its SHA-256"):
+        rundir.read_arrays(path)
+
+
 def test_if_all_are_damaged_nothing_is_begun_anew_in_silence(tmp_path):
     run = RunDir(tmp_path)
     for step in (1, 2):
