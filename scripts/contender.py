@@ -307,7 +307,7 @@ def _seconds(tf: Any, layer: Any, inputs: Any, input_gradient: bool) -> float:
         sources = [kernel] * layer.kernel.trainable + [inputs] * input_gradient
         with tf.GradientTape() as tape:
             tape.watch([inputs, kernel])
-            outputs = tf.nn.conv2d(inputs, kernel, layer.strides, layer.padding.upper())
+            outputs = layer.convolution_op(inputs, kernel)
         return [outputs, *tape.gradient(outputs, sources)]
 
     inputs, kernel = tf.cast(inputs, dtype), tf.cast(layer.kernel.value, dtype)

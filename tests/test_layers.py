@@ -149,3 +149,102 @@ def test_dirac_passes_the_inputs_on(inputs, filters):
     if rest.size:
         bound = 1 / np.sqrt(9 * inputs)
         assert 0.8 * bound < np.abs(rest).max() <= bound
+
+
+CONVOLUTIONS = {  # inputs [H, W, C], filters, kernel, further arguments
+    "small, same": ((7, 7, 64), 16, 3, {"padding": "same"}),
+    "small, valid": ((7, 6, 64), 16, (3, 2), {}),
+    "small, even kernel": ((4, 5, 64), 8, (4, 2), {"padding": "same"}),
+    "one position": ((1, 1, 64), 8, 3, {"padding": "same"}),
+    "large": ((11, 12, 64), 16, 3, {"padding": "same"}),
+    "strided": ((8, 8, 64), 8, 3, {"strides": 2, "padding": "same"}),
+    "grouped": ((6, 6, 64), 8, 3, {"groups": 2}),
+}
+
+
+def convolved(layer, inputs, upstream, window=None):
+    """Outputs, what a pooling makes of them, and the gradients of inputs and weights."""
+    layer.build(inputs.shape)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs)
+        if window is not None:
+            outputs = keras.ops.max_pool(outputs, *window)
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * upstream[:, : outputs.shape[1]])
+    gradients = tape.gradient(loss, [inputs, *(v.value for v in layer.trainable_variables)])
+    return [np.asarray(tf.cast(value, tf.float32)) for value in (outputs, *gradients)]
+
+
+def both_convolutions(shape, filters, size, policy, window=None, **options):
+    """Our layer's and Keras' numbers with the same weights, for five images."""
+    dtype = keras.DTypePolicy(policy).compute_dtype
+    inputs = tf.cast(tf.random.stateless_normal([5, *shape], [0, 0]), dtype)
+    options = {"dtype": policy, "kernel_initializer": keras.initializers.GlorotNormal(1), **options}
+    upstream = tf.random.stateless_normal([1, 32, 1, filters], [0, 1])
+    ours = layers.Conv2D(filters, size, pooling=window, **options)
+    theirs = keras.layers.Conv2D(filters, size, **options)
+    return [convolved(layer, inputs, upstream, window) for layer in (ours, theirs)]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize(("policy", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 1e-2)])
+def test_convolution_equals_keras(name, policy, tolerance):
+    shape, filters, size, options = CONVOLUTIONS[name]
+    for ours, theirs in zip(
+        *both_convolutions(shape, filters, size, policy, **options), strict=True
+    ):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("window", [((2, 2), (2, 2)), ((3, 2), (2, 3)), ((3, 3), (4, 4))])
+@pytest.mark.parametrize("shape", [(7, 9, 64), (15, 12, 3), (2, 8, 64)])
+@pytest.mark.parametrize(("policy", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 1e-2)])
+def test_convolution_before_a_pooling_gives_the_same_pooled_map(window, shape, policy, tolerance):
+    if shape[0] < window[0][0]:
+        pytest.skip("no window fits")
+    results = both_convolutions(shape, 8, 3, policy, window, padding="same", activation="tanh")
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * np.abs(theirs).max())
+
+
+def test_convolution_leaves_out_what_no_window_reads():
+    # Of 7 rows, windows of 2 read 6; of 9 columns, windows of 3 that step by 4 read 7, and the
+    # padding after the image spares one of the two others.
+    layer = layers.Conv2D(4, 3, padding="same", pooling=((2, 3), (2, 4)))
+    assert layer(tf.zeros([1, 7, 9, 2])).shape == (1, 6, 8, 4)
+    assert layer.compute_output_shape((None, 7, 9, 2)) == (None, 6, 8, 4)
+    strided = layers.Conv2D(4, 3, strides=2, padding="same", pooling=((2, 2), (2, 2)))
+    assert strided(tf.zeros([1, 9, 9, 2])).shape == (1, 5, 5, 4)
+
+
+def test_small_kernel_gradients_are_forward_convolutions():
+    def operations(side, dtype):
+        layer = layers.Conv2D(8, 3, padding="same", dtype=dtype)
+        layer.build((None, side, side, 64))
+
+        def gradient(inputs):
+            with tf.GradientTape() as tape:
+                outputs = layer(inputs)
+            return tape.gradient(outputs, layer.kernel.value)
+
+        spec = tf.TensorSpec([None, side, side, 64], tf.bfloat16)
+        graph = tf.function(gradient).get_concrete_function(spec).graph
+        return {op.type for op in graph.get_operations()}
+
+    assert "Conv2DBackpropFilter" not in operations(8, "mixed_bfloat16")
+    assert "Conv2DBackpropFilter" in operations(9, "mixed_bfloat16")
+    assert "Conv2DBackpropFilter" in operations(8, "float32")
+
+
+def test_convolution_survives_saving(tmp_path):
+    window = ((2, 2), (2, 2))
+    model = keras.Sequential(
+        [keras.Input((5, 5, 3)), layers.Conv2D(4, 3, padding="same", pooling=window)]
+    )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    inputs = tf.random.stateless_normal([2, 5, 5, 3], [0, 0])
+    assert loaded(inputs).shape == (2, 4, 4, 4)
+    np.testing.assert_array_equal(model(inputs), loaded(inputs))

@@ -188,6 +188,36 @@ def test_relu_stays_where_its_outputs_are_looked_at():
     assert fast.layers[2].activation is keras.activations.relu
 
 
+@pytest.mark.parametrize("pooling", ["MaxPooling2D", "AveragePooling2D"])
+def test_a_convolution_leaves_out_what_the_next_pooling_does_not_read(pooling):
+    odd = {"filters": 6, "kernel_size": 2}  # 31 x 31
+    same = {"filters": 6, "kernel_size": 3, "padding": "same", "activation": "relu"}
+
+    def sides(**pool):
+        body = [{"Conv2D": odd}, {"Conv2D": same}, {pooling: pool}, "Flatten"]
+        layers = [*body, {"Dense": {"units": 10}}]
+        fast, plain = build(layers), build(layers, plain=True)
+        fast.set_weights(plain.get_weights())
+        np.testing.assert_allclose(fast(pixels()), plain(pixels()), atol=1e-5)
+        assert plain.layers[3].output.shape[1] == 31
+        return fast.layers[3].output.shape[1]
+
+    assert sides(pool_size=2) == sides(pool_size=[2, 2], strides=2) == 30
+    assert sides(pool_size=2, padding="same") == sides(pool_size=3, strides=2) == 31
+
+
+def test_all_outputs_are_there_for_whoever_else_looks_at_them():
+    same = {"Conv2D": {"filters": 4, "kernel_size": 3, "padding": "same"}}
+    regular = {"Conv2D": {**same["Conv2D"], "activity_regularizer": "l2"}}
+    for layer in (same, regular):
+        model = build([{"Conv2D": {"filters": 4, "kernel_size": 2}}, layer, "MaxPooling2D", *HEAD])
+        assert model.layers[3].output.shape[1] == (30 if layer is same else 31)
+    between = build(
+        [{"Conv2D": {"filters": 4, "kernel_size": 2}}, same, "ReLU", "MaxPooling2D", *HEAD]
+    )
+    assert between.layers[3].output.shape[1] == 31
+
+
 def test_the_whitening_kernel_is_fixed_but_its_bias_is_trained():
     layer = {"filters": 24, "kernel_size": 2, "kernel_initializer": "whitening"}
     model = build([{"Conv2D": layer}, *HEAD])
