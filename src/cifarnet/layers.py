@@ -192,11 +192,11 @@ def _fused(
     for the way back. Inputs are flattened, so that equally many elements share a compilation.
     """
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def forward(x: tf.Tensor) -> tf.Tensor:
         return tf.cast(function(tf.cast(x, tf.float32)), x.dtype)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def backward(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         wide = tf.cast(gradient, tf.float32) * derivative(tf.cast(x, tf.float32))
         return tf.cast(wide, x.dtype)

@@ -208,9 +208,10 @@ class Trainer:
         accuracies = tf.TensorArray(tf.float32, count)
         for i in tf.range(count):
             batch = order[i]
-            images = self._augment.apply(tf.gather(pixels, batch), tf.gather(draws, batch))
             self._optimizer.learning_rate.assign(rates[i])
-            loss, accuracy = self._step(tf.cast(images, tf.float32), tf.gather(labels, batch))
+            loss, accuracy = self._step(
+                tf.gather(pixels, batch), tf.gather(labels, batch), tf.gather(draws, batch)
+            )
             for weight, mask in self.masks:
                 weight.assign(weight.value * mask)
             if self._lookahead is not None:
@@ -221,7 +222,12 @@ class Trainer:
             accuracies = accuracies.write(i, accuracy)
         return losses.stack(), accuracies.stack()
 
-    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    # Only the loop over steps needs autograph, and translating the rest takes half a second.
+    @tf.autograph.experimental.do_not_convert
+    def _step(
+        self, pixels: tf.Tensor, labels: tf.Tensor, draws: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        images = tf.cast(self._augment.apply(pixels, draws), tf.float32)
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             logits = tf.cast(self.forward(images), tf.float32)
