@@ -224,6 +224,9 @@ def summary(model: keras.Model) -> list[dict[str, Any]]:
 def _macs(layer: keras.Layer) -> int:
     """Multiply-accumulates of one image: kernel size x positions it is applied at."""
     positions = math.prod(layer.output.shape[1:-1])
+    if isinstance(layer, own_layers.Conv2D):  # the saved network computes all its outputs
+        whole = keras.layers.Conv2D.compute_output_shape(layer, layer.input.shape)
+        positions = math.prod(whole[1:-1])
     if isinstance(layer, keras.layers.SeparableConv2D):
         return positions * sum(
             math.prod(w.shape) for w in (layer.depthwise_kernel, layer.pointwise_kernel)
