@@ -108,6 +108,7 @@ CONV = {"Conv2D": {"filters": 8, "kernel_size": 3}}
         ([{"Conv2D": {"filters": 8}}], ["model.layers[0] (Conv2D)", "kernel_size"]),
         ([CONV, {"Conv2D": {"filters": 8, "kernel_size": 40}}], ["model.layers[1]", "negative"]),
         ([{"Conv2D": {"filters": 8, "kernel_size": 3, "strids": 2}}], ["[0]", "strids"]),
+        ([{"Conv2D": {"filters": 8, "kernel_size": 3, "pooling": None}}], ["[0]", "pooling"]),
         (["Conv2"], ["model.layers[0] (Conv2)", "did you mean", "Conv2D"]),
         (["keras"], ["model.layers[0] (keras)", "expected the name of a Keras layer"]),
         (["Lambda"], ["not allowed"]),

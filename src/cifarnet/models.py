@@ -90,8 +90,11 @@ def _chain(tensor: Any, layers: Sequence[cfg.Layer], where: str, policy: str, pl
         following = layers[i + 1] if i + 1 < len(layers) else {}
         if not plain and "MaxPooling2D" in following and _ends_in_relu(kwargs):
             kwargs, relu_is_due = {**kwargs, "activation": "linear"}, True
-        if not plain and name == "Conv2D" and "activity_regularizer" not in kwargs:
-            kwargs = {**kwargs, "pooling": _pooling(following)}
+        if not plain and name == "Conv2D":
+            if "pooling" in kwargs:  # an argument of ours that no saved model could have
+                raise ModelError(f"{place}: Conv2D has no argument `pooling`; remove it")
+            if "activity_regularizer" not in kwargs:
+                kwargs = {**kwargs, "pooling": _pooling(following)}
         tensor = _apply(tensor, name, kwargs, place, policy, plain)
         if relu_is_due and name == "MaxPooling2D":
             tensor, relu_is_due = keras.layers.ReLU(dtype=policy)(tensor), False
