@@ -198,11 +198,9 @@ def test_convolution_equals_keras(name, policy, tolerance):
 
 
 @pytest.mark.parametrize("window", [((2, 2), (2, 2)), ((3, 2), (2, 3)), ((3, 3), (4, 4))])
-@pytest.mark.parametrize("shape", [(7, 9, 64), (15, 12, 3), (2, 8, 64)])
+@pytest.mark.parametrize("shape", [(7, 9, 64), (15, 12, 3), (3, 8, 64)])
 @pytest.mark.parametrize(("policy", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 1e-2)])
 def test_convolution_before_a_pooling_gives_the_same_pooled_map(window, shape, policy, tolerance):
-    if shape[0] < window[0][0]:
-        pytest.skip("no window fits")
     results = both_convolutions(shape, 8, 3, policy, window, padding="same", activation="tanh")
     for ours, theirs in zip(*results, strict=True):
         assert ours.shape == theirs.shape
