@@ -125,11 +125,9 @@ def _convolve(
     def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-            back = [(0, 0)]
-            for i, (before, _) in enumerate(pads):
-                size, side, output = kernel.shape[i], inputs.shape[1 + i], upstream.shape[1 + i]
-                back.append((size - 1 - before, side - output + before))
-            to_inputs = tf.nn.conv2d(upstream, turned, 1, [*back, (0, 0)])
+            sizes = zip(kernel.shape[:2], inputs.shape[1:3], upstream.shape[1:3], pads, strict=True)
+            back = [(k - 1 - before, side - out + before) for k, side, out, (before, _) in sizes]
+            to_inputs = tf.nn.conv2d(upstream, turned, 1, [(0, 0), *back, (0, 0)])
             if small:
                 return to_inputs, _small_kernel_gradient(inputs, upstream, pads)
             return to_inputs, tf.raw_ops.Conv2DBackpropFilter(

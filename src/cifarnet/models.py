@@ -91,10 +91,7 @@ def _chain(tensor: Any, layers: Sequence[cfg.Layer], where: str, policy: str, pl
         if not plain and "MaxPooling2D" in following and _ends_in_relu(kwargs):
             kwargs, relu_is_due = {**kwargs, "activation": "linear"}, True
         if not plain and name == "Conv2D":
-            if "pooling" in kwargs:  # an argument of ours that no saved model could have
-                raise ModelError(f"{place}: Conv2D has no argument `pooling`; remove it")
-            if "activity_regularizer" not in kwargs:
-                kwargs = {**kwargs, "pooling": _pooling(following)}
+            kwargs = _before_pooling(kwargs, following, place)
         tensor = _apply(tensor, name, kwargs, place, policy, plain)
         if relu_is_due and name == "MaxPooling2D":
             tensor, relu_is_due = keras.layers.ReLU(dtype=policy)(tensor), False
@@ -102,20 +99,28 @@ def _chain(tensor: Any, layers: Sequence[cfg.Layer], where: str, policy: str, pl
 
 
 def _ends_in_relu(kwargs: dict[str, Any]) -> bool:
-    # An activity regulariser looks at the activated outputs.
-    return kwargs.get("activation") == "relu" and "activity_regularizer" not in kwargs
+    return kwargs.get("activation") == "relu" and not _is_looked_at(kwargs)
 
 
-def _pooling(layer: cfg.Layer) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Size and strides of a pooling without padding; None for another layer."""
-    ((name, kwargs),) = layer.items() or [("", {})]
-    if name not in {"MaxPooling2D", "AveragePooling2D"}:
-        return None
+def _is_looked_at(kwargs: dict[str, Any]) -> bool:
+    """Whether a regulariser wants all outputs, activated."""
+    return "activity_regularizer" in kwargs
+
+
+def _before_pooling(kwargs: dict[str, Any], following: cfg.Layer, place: str) -> dict[str, Any]:
+    """A convolution's arguments, with those of a pooling without padding that follows."""
+    if "pooling" in kwargs:  # an argument of ours that no saved model could have
+        raise ModelError(f"{place}: Conv2D has no argument `pooling`; remove it")
+    name = next(iter(following), None)
+    if name not in {"MaxPooling2D", "AveragePooling2D"} or _is_looked_at(kwargs):
+        return kwargs
     try:
-        pooling = getattr(keras.layers, name)(**kwargs)
+        pooling = getattr(keras.layers, name)(**following[name])
     except Exception:  # told when the layer itself is built
-        return None
-    return (pooling.pool_size, pooling.strides) if pooling.padding == "valid" else None
+        return kwargs
+    if pooling.padding != "valid":
+        return kwargs
+    return {**kwargs, "pooling": (pooling.pool_size, pooling.strides)}
 
 
 def _residual(tensor: Any, kwargs: dict[str, Any], place: str, policy: str, plain: bool) -> Any:
