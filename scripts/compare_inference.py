@@ -23,8 +23,8 @@ import numpy as np
 from compare_training import HERE, NAMES, Contender
 
 from cifarnet import config as configs
-from cifarnet import data, machine, rundir
-from cifarnet.train import precision
+from cifarnet import data, runs, system
+from cifarnet.training import precision
 
 # Images a turn, by how many are computed at once.
 COUNTS = {1: 200, 32: 2_000, 500: 4_000}
@@ -37,11 +37,11 @@ COUNTS = {1: 200, 32: 2_000, 500: 4_000}
 def main(rounds: int, run: str | None, output: Path | None) -> None:
     """Compare, print, and perhaps write the figures."""
     chosen, _ = precision.choose()
-    document: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions()}
+    document: dict[str, Any] = {"machine": system.describe(), "versions": system.versions()}
     for config in ("article", "airbench94"):
         document[config] = compare(config, chosen, rounds)
     if run is not None:
-        document["bfloat16"] = halves(rundir.find(run))
+        document["bfloat16"] = halves(runs.find(run))
     if output is not None:
         output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -70,7 +70,7 @@ def compare(config: str, chosen: str, rounds: int) -> dict[str, Any]:
     return result
 
 
-def halves(run: rundir.RunDir) -> dict[str, Any]:
+def halves(run: runs.RunDir) -> dict[str, Any]:
     """What bfloat16 changes for a run's network on the validation images."""
     import keras
 

@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from cifarnet import config as configs
-from cifarnet import machine, train
+from cifarnet import system, training
 
 ARTICLE = Path(__file__).parent.parent / "configs" / "article.yaml"
 PRECISIONS = ("float32", "bfloat16")
@@ -36,7 +36,7 @@ def main(config: Path, seeds: int, output: Path | None) -> None:
         for seed in range(seeds):
             for name in PRECISIONS:
                 chosen = configs.load(config, [f"seed={seed}", f"train.precision={name}"])
-                run = train.run(chosen, Path(folder))
+                run = training.run(chosen, Path(folder))
                 rows[name].append(history(run.history))
                 loss, accuracy = rows[name][-1][-1]
                 print(f"seed {seed}, {name}: loss {loss:.4f}, validation {100 * accuracy:.2f} %")
@@ -49,8 +49,8 @@ def main(config: Path, seeds: int, output: Path | None) -> None:
     print(f"the means differ by less than the seeds do in {inside} of {len(found)} epochs")
     if output is not None:
         document = {
-            "machine": machine.describe(),
-            "versions": machine.versions(),
+            "machine": system.describe(),
+            "versions": system.versions(),
             "config": config.name,
             "epochs": found,
             "validation_accuracy": {name: curves[name][:, -1, 1].tolist() for name in PRECISIONS},

@@ -24,8 +24,8 @@ from typing import Any
 
 import click
 
-from cifarnet import machine
-from cifarnet.train import precision
+from cifarnet import system
+from cifarnet.training import precision
 
 HERE = Path(__file__).parent
 NAMES = ("keras", "pytorch", "cifarnet")
@@ -53,8 +53,8 @@ def main(work: tuple[str, ...], rounds: int, output: Path | None) -> None:
     results = {name: compare(name, chosen, rounds) for name in work}
     if output is not None:
         document = {
-            "machine": machine.describe(),
-            "versions": {**machine.versions(), "torch": torch.__version__},
+            "machine": system.describe(),
+            "versions": {**system.versions(), "torch": torch.__version__},
             "precision": measured,
             "works": results,
         }

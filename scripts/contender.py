@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from cifarnet import config as configs
-from cifarnet import data, machine, schedules
+from cifarnet import data, system
+from cifarnet.training import schedules
 
 Train = Callable[[int], float]  # so many steps -> the last one's loss
 
@@ -34,7 +35,7 @@ def main(name: str, path: str, *overrides: str) -> None:
     for line in sys.stdin:
         command, *arguments = line.split()
         if command == "memory":
-            answer({"bytes": machine.peak_memory()})
+            answer({"bytes": system.peak_memory()})
         else:
             start = time.perf_counter()
             value = commands[command](*map(int, arguments))
@@ -250,7 +251,7 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     common.load_tensorflow(rich.console.Console(stderr=True))
     from cifarnet import predictors
     from cifarnet.predictors import keras_file
-    from cifarnet.train.trainer import Trainer
+    from cifarnet.training.step import Trainer
 
     trainer = Trainer(config, dataset)
     by_size: dict[int, predictors.Predict] = {}

@@ -17,10 +17,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from cifarnet import machine
+from cifarnet import system
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-import fuzzing
+from helpers import fuzzing
 
 # Share of the cases of each parser, by how much it can be given and how long a case takes.
 WEIGHTS = {"image": 20, "archive": 15, "batch": 15, "config": 10, "override": 15, "checkpoint": 10}
@@ -71,7 +71,7 @@ def fuzz(name: str, count: int, seed: int) -> bool:
                 seeded(seed + done)(options(given(target.cases())(check)))()
         except BaseException as error:  # whatever it is, it is what is looked for
             fault = error
-    peak = machine.peak_memory()
+    peak = system.peak_memory()
     print(
         f"{name:<12} {len(results):>8,} {sum(results):>9,} {len(results) - sum(results):>8,} "
         f"{slowest:>7.2f} s {peak / 1e6:>6.0f} MB",

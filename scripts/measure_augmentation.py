@@ -16,8 +16,8 @@ import click
 import numpy as np
 import tensorflow as tf
 
-from cifarnet import augment
 from cifarnet import config as configs
+from cifarnet.data import augment
 
 BASELINE = Path(__file__).parent.parent / "configs" / "baseline.yaml"
 KINDS = ("flip", "alternating_flip", "crop", "rotate", "scale", "cutout", "brightness", "contrast")

@@ -24,10 +24,10 @@ import click
 import tensorflow as tf
 
 from cifarnet import config as configs
-from cifarnet import data, rundir
-from cifarnet.train import checkpoint, precision
-from cifarnet.train.progress import Progress
-from cifarnet.train.trainer import Trainer
+from cifarnet import data, runs
+from cifarnet.training import checkpoint, precision
+from cifarnet.training.history import Progress
+from cifarnet.training.step import Trainer
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -80,11 +80,11 @@ def cost_of_checkpoints(name: str, steps: int) -> None:
     progress = Progress()
     times = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        run = rundir.create(name, Path(folder), {"config.yaml": configs.dump(settings)})
+        run = runs.create(name, Path(folder), {"config.yaml": configs.dump(settings)})
         for _ in range(11):
             start = time.perf_counter()
             checkpoint.Checkpoint(settings, one.state(), progress, None).save(run)
-            rundir.write_text(run.history, progress.history_csv())
+            runs.write_text(run.history, progress.history_csv())
             run.update_manifest(status="running")
             times.append(time.perf_counter() - start)
         size = run.checkpoints()[-1].stat().st_size

@@ -9,23 +9,22 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "cifarnet"
 LEVELS = [
-    {"errors", "__init__"},
-    {"config", "machine"},
-    {"rundir", "sources", "augment", "layers", "schedules"},
-    {"data", "models"},
-    {"predictors", "train"},
-    {"evaluate", "export", "benchmark"},
-    {"report"},
+    {"errors", "system", "__init__"},
+    {"config", "runs"},
+    {"callbacks", "data", "models", "reporting"},
+    {"training", "predictors"},
+    {"artifacts", "exporters"},
+    {"benchmarking", "evaluation"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-LIGHT = ["errors", "config", "machine", "rundir", "sources", "report", "cli"]
+LIGHT = ["errors", "system", "config", "runs", "callbacks", "data", "reporting", "cli"]
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn"}
 
 
 def module_name(path: Path, source: Path) -> str:
-    """`train.session` for `train/session.py`, `train` for `train/__init__.py`."""
+    """`training.loop` for `training/loop.py`, `training` for `training/__init__.py`."""
     parts = path.relative_to(source).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
@@ -49,7 +48,7 @@ def imports(text: str, modules: set[str]) -> set[str]:
             called = ast.unparse(node.func).rpartition(".")[2]
             assert called not in ("import_module", "__import__"), f"line {node.lineno}: {called}"
     names = {name.partition(".")[2] for name in found if name.split(".")[0] == "cifarnet"}
-    # `from cifarnet.train import run` imports the module `train`, `from cifarnet import train` too.
+    # `from cifarnet.training import x` and `from cifarnet import training` both import it.
     return {name if name in modules else name.rpartition(".")[0] or "__init__" for name in names}
 
 
@@ -79,8 +78,8 @@ def faults(graph: dict[str, set[str]]) -> list[str]:
 
 def test_every_module_has_a_level_and_imports_go_down():
     graph = read(SOURCE)
-    assert {"errors", "config.reading", "sources.cifar10", "cli"} <= set(graph)
-    assert "config.sections" in graph["config.reading"]
+    assert {"errors", "config.loader", "data.cifar10", "cli"} <= set(graph)
+    assert "config.schema" in graph["config.loader"]
     assert faults(graph) == []
 
 
@@ -102,8 +101,8 @@ def test_every_module_has_a_level_and_imports_go_down():
             "if TYPE_CHECKING:\n  import cifarnet.config",
             "errors (level 0) imports con",
         ),
-        ("rundir.py", "from cifarnet.sources import x", "rundir (level 2) imports sources"),
-        ("config/sub.py", "import cifarnet.rundir", "config.sub (level 1) imports rundir"),
+        ("runs.py", "from cifarnet.data import x", "runs (level 1) imports data"),
+        ("config/sub.py", "import cifarnet.runs", "config.sub (level 1) imports runs"),
         ("config/a.py", "from cifarnet.config import b", None),
         ("config/a.py", "from cifarnet.config import load", "a circle in or above"),
         ("mine.py", "", "mine has no level: add it to the table"),
@@ -111,7 +110,7 @@ def test_every_module_has_a_level_and_imports_go_down():
 )
 def test_the_check_itself(module, text, fault, tmp_path):
     """On a small house of one wrong (or right) import."""
-    files = dict.fromkeys(["config/b.py", "errors.py", "rundir.py", "sources/__init__.py"], "")
+    files = dict.fromkeys(["config/b.py", "errors.py", "runs.py", "data/__init__.py"], "")
     files |= {"__init__.py": "", "config/__init__.py": "from cifarnet.config import a"}
     for name, content in {**files, "config/a.py": "", module: text}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -4,12 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-import crash
-import images
 import pytest
+from helpers import crash, images
 
-from cifarnet import config, rundir
-from cifarnet.sources import cifar10
+from cifarnet import config, runs
+from cifarnet.data import cifar10
 
 ROOT = Path(__file__).parent.parent
 # How many images and steps of a shipped config are enough to pass all its states.
@@ -23,7 +22,7 @@ def unbroken(tmp_path_factory):
     crash.whole(crash.train_or_resume, root, crash.CONFIG)  # loads TensorFlow for the rest, too
     again = tmp_path_factory.mktemp("again")
     seconds = crash.whole(crash.train_or_resume, again, crash.CONFIG)
-    ((one,), (other,)) = rundir.all_runs(root), rundir.all_runs(again)
+    ((one,), (other,)) = runs.all_runs(root), runs.all_runs(again)
     crash.assert_same(crash.result(one), crash.result(other))
     return crash.result(one), seconds
 
@@ -100,7 +99,7 @@ def test_every_shipped_config_killed_finishes_with_the_same_bits(path, tmp_path,
     root, notes = tmp_path / "unbroken", tmp_path / "notes"
     assert not crash.killed_at(0, notes, crash.train_or_resume, root, document)
     count = len(notes.read_text().split())
-    expected = crash.result(rundir.all_runs(root)[0])
+    expected = crash.result(runs.all_runs(root)[0])
     for moment in (count // 6, count // 2, count - 5):
         root = tmp_path / str(moment)
         work = (crash.train_or_resume, root, document)
@@ -117,9 +116,9 @@ def killed_exports(count: int, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     root.mkdir()
     crash.whole(crash.train_or_resume, root, crash.CONFIG)
-    (run,) = rundir.all_runs(root)
+    (run,) = runs.all_runs(root)
     seconds = crash.whole(crash.export, run.path)
-    names = [one["name"] for one in rundir.exports(run)]
+    names = [one["name"] for one in runs.exports(run)]
     assert names == ["keras", "savedmodel"]
     _, random = crash.seeds()
     for i in range(count):
@@ -127,11 +126,11 @@ def killed_exports(count: int, tmp_path: Path) -> None:
             crash.killed_after(random.uniform(0, seconds), crash.export, run.path)
         else:
             crash.killed_at(random.randrange(1, 60), tmp_path / "notes", crash.export, run.path)
-        assert rundir.status(run) == "finished"
-        with rundir.lock(run):  # what any next command does
+        assert runs.status(run) == "finished"
+        with runs.lock(run):  # what any next command does
             pass
-        assert [one["name"] for one in rundir.exports(run)] == names
-        assert [one for one in rundir.verify(run) if one.right is False] == []
+        assert [one["name"] for one in runs.exports(run)] == names
+        assert [one for one in runs.verify(run) if one.right is False] == []
         crash.assert_clean(root)
 
 

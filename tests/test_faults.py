@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet import rundir
-from cifarnet.rundir import RunDir
+from cifarnet import runs
+from cifarnet.runs import RunDir
 
 CONFIG = """
 name: fault
@@ -70,7 +70,7 @@ def stated(done: subprocess.CompletedProcess, *texts: str) -> None:
 def trained(place: Path) -> RunDir:
     done = cifarnet(place, "train", "--config", "fault.yaml")
     assert done.returncode == 0, done.stderr
-    return rundir.find("latest", place / "runs")
+    return runs.find("latest", place / "runs")
 
 
 def assert_goes_on(place: Path, run: RunDir) -> None:
@@ -79,7 +79,7 @@ def assert_goes_on(place: Path, run: RunDir) -> None:
     manifest = run.read_manifest()
     assert (manifest["status"], manifest["epochs_done"]) == ("finished", 2)
     assert {path.name for path in run.path.rglob(".*")} == {".lock"}
-    assert all(one.right is not False for one in rundir.verify(run))
+    assert all(one.right is not False for one in runs.verify(run))
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_later(place,
     stated(cifarnet(place, *MORE, limit=limit), says, "Make room")
     assert all(path.read_bytes() == content for path, content in kept.items())
     json.loads(run.manifest.read_text())
-    assert rundir.status(run) in ("finished", "failed", "killed")
+    assert runs.status(run) in ("finished", "failed", "killed")
     assert_goes_on(place, run)
 
 
 def test_a_disk_full_from_the_start_leaves_no_run(place):
     stated(cifarnet(place, "train", "--config", "fault.yaml", limit=100), "cannot write")
-    assert rundir.all_runs(place / "runs") == []
+    assert runs.all_runs(place / "runs") == []
     assert [path.name for path in (place / "runs").iterdir()] == [".lock"]
 
 
@@ -111,7 +111,7 @@ def test_a_folder_that_can_only_be_read_is_named(place):
     finally:
         place.chmod(0o755)
         (place / "runs").chmod(0o755)
-    assert rundir.all_runs(place / "runs") == [run]
+    assert runs.all_runs(place / "runs") == [run]
 
 
 def test_a_run_that_lost_its_permission_goes_on_when_it_has_it_again(place):
@@ -143,7 +143,7 @@ def test_other_images_in_their_place_are_refused(place):
 
 def test_a_second_resume_is_refused_and_told_by_whom(place):
     run = trained(place)
-    with rundir.lock(run):
+    with runs.lock(run):
         stated(cifarnet(place, *MORE), f"is being written by process {os.getpid()} on ")
     assert_goes_on(place, run)
 

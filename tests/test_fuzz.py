@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import fuzzing
 import pytest
+from helpers import fuzzing
 from hypothesis import HealthCheck, Phase, given, settings
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.common import Command, console, percent
-from cifarnet.cli.target import Target, foreign, resolve
+from cifarnet.artifacts import Target, foreign, resolve
+from cifarnet.cli.render import Command, console, percent
 
 if TYPE_CHECKING:
     from cifarnet.predictors import Preprocessing
@@ -51,8 +51,9 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **wanted: 
       cifarnet benchmark latest
       cifarnet benchmark latest foreign.onnx --batch-size 1,32,256 --input-range 0-1
     """
-    from cifarnet import data, machine, report, rundir
+    from cifarnet import data, runs, system
     from cifarnet.cli.display import Display
+    from cifarnet.reporting import plots
 
     screen = console()
     found = [resolve(target) for target in targets]
@@ -61,7 +62,7 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **wanted: 
     with Display(screen) as display:
         dataset = data.load(config.data, config.seed, display.fetching)
     split, pixels, labels = dataset.comparison()
-    from cifarnet import benchmark as benchmarks
+    from cifarnet import benchmarking as benchmarks
 
     with screen.status("measuring") as status:
         measured = benchmarks.run(
@@ -72,8 +73,8 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **wanted: 
             lambda name: status.update(f"measuring {name}"),
         )
     document = {
-        "machine": machine.describe(),
-        "versions": machine.versions(),
+        "machine": system.describe(),
+        "versions": system.versions(),
         "images": len(labels),
         "split": split,
         "data": dataset.description,
@@ -81,8 +82,8 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **wanted: 
     }
     file, picture = _files(found[0])
     with found[0].writing(file):
-        rundir.write_json(file, document)
-        report.benchmark(file, picture)
+        runs.write_json(file, document)
+        plots.benchmark(file, picture)
     _print(screen, document)
     screen.print(f"\nin {file} and {picture}\n", markup=False)
     return {"file": str(file), "picture": str(picture), **document}
@@ -96,15 +97,15 @@ def _artifacts(
     Raises:
         ArtifactError: one is not what the run's manifest says.
     """
-    from cifarnet import rundir
+    from cifarnet import runs
 
     first = (_name(target), target.artifact, target.preprocessing(**wanted))
     if target.run is not None:
-        rundir.check(target.run, target.artifact)
+        runs.check(target.run, target.artifact)
     if target.run is None or not target.whole_run:
         return [first]
-    rundir.check(target.run, target.run.exports)
-    exports = rundir.exports(target.run)
+    runs.check(target.run, target.run.exports)
+    exports = runs.exports(target.run)
     return [first, *((one["name"], Path(one["path"]), None) for one in exports)]
 
 

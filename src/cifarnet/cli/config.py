@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.common import Group, console, load_tensorflow, override_option
+from cifarnet.cli.render import Group, console, load_tensorflow, override_option
 
 _file = click.argument("file", type=click.Path(path_type=Path))
 
@@ -78,7 +78,7 @@ def schema() -> Any:
     """
     from cifarnet import config as configs
 
-    document = configs.schema()
+    document = configs.generate_json_schema()
     console().print(json.dumps(document, indent=2), markup=False)
     return document
 
@@ -86,13 +86,13 @@ def schema() -> Any:
 def _built(file: Path, overrides: tuple[str, ...]) -> tuple[Any, Any]:
     """The config and its network; ten classes are assumed where only the data would tell."""
     from cifarnet import config as configs
-    from cifarnet import sources
+    from cifarnet import data
 
     settings = configs.load(file, overrides)
     load_tensorflow(console())
     from cifarnet import models
 
-    classes = len(sources.class_names(settings.data))
+    classes = len(data.class_names(settings.data))
     grey = (128.0, 128.0, 128.0)
     model = models.build(settings.model, settings.data.image_size, classes, grey, grey, plain=True)
     return settings, model

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.common import Group, console, facts, load_tensorflow, override_option
+from cifarnet.cli.render import Group, console, facts, load_tensorflow, override_option
 
 _config = click.option(
     "--config",
@@ -45,10 +45,10 @@ def fetch(path: Path | None) -> Any:
       cifarnet data fetch
       cifarnet data fetch --path cifar-10-binary.tar.gz
     """
-    from cifarnet import sources
+    from cifarnet import data
 
     with _bar() as progress:
-        folder = sources.fetch(path, progress)
+        folder = data.fetch(path, progress)
     console().print(f"CIFAR-10 is in {folder}", markup=False)
     return {"folder": str(folder)}
 
@@ -61,15 +61,15 @@ def verify() -> Any:
     Example:
       cifarnet data verify
     """
-    from cifarnet import sources
+    from cifarnet import data
     from cifarnet.errors import DataError
 
-    results = sources.verify()
+    results = data.verify()
     for file, what, good in results:
         console().print(f"{'ok ' if good else 'BAD'} {file}: {what}", markup=False)
     if not all(good for _, _, good in results):
         raise DataError(
-            f"the cached CIFAR-10 in {sources.cache_folder()} is damaged; "
+            f"the cached CIFAR-10 in {data.cache_folder()} is damaged; "
             "`cifarnet data fetch` replaces it"
         )
     return [{"file": file, "what": what, "ok": good} for file, what, good in results]
@@ -139,7 +139,8 @@ def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, 
 
     dataset, settings = _load(config_file, overrides)
     load_tensorflow(console())
-    from cifarnet import augment, report
+    from cifarnet.data import augment
+    from cifarnet.reporting import plots
 
     rows = [int(np.flatnonzero(dataset.train.labels == c)[0]) for c in range(len(dataset.classes))]
     transforms = augment.build(settings.data.augment, dataset.mean)
@@ -150,7 +151,7 @@ def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, 
     pairs = np.stack([before, after], axis=1).reshape(-1, *before.shape[1:])
     captions = [text for name in names for text in (name, "augmented")]
     kinds = ", ".join(one.kind for one in settings.data.augment) or "no augmentation"
-    report.sheet(pairs, captions, 10, output, f"Training images and epoch {epoch}'s view: {kinds}")
+    plots.sheet(pairs, captions, 10, output, f"Training images and epoch {epoch}'s view: {kinds}")
     console().print(f"drew {output}", markup=False)
     return {"picture": str(output), "augmentation": kinds}
 

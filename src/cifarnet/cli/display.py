@@ -16,8 +16,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from cifarnet.cli.common import duration, facts
-from cifarnet.rundir import RunDir
+from cifarnet.cli.render import duration, facts
+from cifarnet.runs import RunDir
 
 _HEAD = (
     f"{'epoch':>7} {'loss':>7} {'accuracy':>9} {'val loss':>9} {'val acc':>8} {'images/s':>9} "

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.common import Command, console, duration, facts, load_tensorflow, percent
-from cifarnet.cli.target import foreign, resolve
+from cifarnet.artifacts import foreign, resolve
+from cifarnet.cli.render import Command, console, duration, facts, load_tensorflow, percent
 
 _target = click.argument("target", metavar="RUN|ARTIFACT")
 
@@ -59,8 +59,8 @@ def evaluate(
             "on the test set"
         )
     load_tensorflow(screen)
-    from cifarnet import data, report
-    from cifarnet import evaluate as evaluation
+    from cifarnet import data
+    from cifarnet import evaluation as evaluation
     from cifarnet.cli.display import Display
 
     for requirement in requirements:
@@ -89,7 +89,7 @@ def evaluate(
         )
     with found.writing(folder):
         evaluation.write(metrics, arrays, folder, stem)
-        pictures = _draw(report, folder, stem)
+        pictures = _draw(folder, stem)
     _print(screen, metrics, stem, folder, pictures)
     for requirement in requirements:
         evaluation.check(metrics, requirement)
@@ -98,13 +98,15 @@ def evaluate(
     return {"folder": str(folder), "pictures": [str(p) for p in pictures], **metrics}
 
 
-def _draw(report: Any, folder: Path, stem: str) -> list[Path]:
+def _draw(folder: Path, stem: str) -> list[Path]:
+    from cifarnet.reporting import plots
+
     confusion = folder / f"{stem}-confusion.png"
     reliability = folder / f"{stem}-reliability.png"
     mistakes = folder / f"{stem}-mistakes.png"
-    report.confusion(folder / f"{stem}.json", confusion)
-    report.reliability(folder / f"{stem}.json", reliability)
-    report.mistakes(folder / f"{stem}.json", folder / f"{stem}-predictions.npz", mistakes)
+    plots.confusion(folder / f"{stem}.json", confusion)
+    plots.reliability(folder / f"{stem}.json", reliability)
+    plots.mistakes(folder / f"{stem}.json", folder / f"{stem}-predictions.npz", mistakes)
     return [confusion, reliability, mistakes]
 
 
@@ -163,14 +165,14 @@ def predict(target: str, images: tuple[Path, ...], top: int, **wanted: Any) -> A
     """
     import numpy as np
 
-    from cifarnet import sources
+    from cifarnet import data
 
     found = resolve(target)
-    files = sources.image_files(images)
+    files = data.image_files(images)
     screen = console()
     load_tensorflow(screen)
     predictor = found.load(**wanted)
-    pixels = np.stack([sources.read_image(file, predictor.size) for file in files])
+    pixels = np.stack([data.read_image(file, predictor.size) for file in files])
     probabilities = predictor(pixels)
     classes = found.classes(predictor)
     document = []

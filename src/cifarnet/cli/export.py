@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.common import Command, console, load_tensorflow, proofs
-from cifarnet.cli.target import trained_run
+from cifarnet.artifacts import trained_run
+from cifarnet.cli.render import Command, console, load_tensorflow, proofs
 
 FORMATS = ("keras", "savedmodel", "onnx", "litert", "c")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
@@ -69,7 +69,7 @@ def export(
       cifarnet export latest --format litert --quantize int8 --prune 0.5
       cifarnet export latest --all
     """
-    from cifarnet import config, rundir
+    from cifarnet import config, runs
 
     screen = console()
     source = trained_run(run)
@@ -82,14 +82,14 @@ def export(
             "export.formats in the config"
         )
     load_tensorflow(screen)
-    from cifarnet import export as exports
+    from cifarnet import exporters as exports
 
     wanted = QUANTIZATIONS if all_ else quantize or options.quantize
     targets = exports.targets(names, wanted, options.prune is not None)
     with screen.status("reading the run") as status:
         found = exports.run(source, targets, options, status.update)
     names_written = {target.name for target in targets}
-    written = [one for one in rundir.exports(source) if one["name"] in names_written]
+    written = [one for one in runs.exports(source) if one["name"] in names_written]
     screen.print(proofs(written))
     screen.print(f"\nin {source.exports}, each proven in its own runtime\n", markup=False)
     screen.print(f"Next: cifarnet benchmark {source.path}\n", markup=False)

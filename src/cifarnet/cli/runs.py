@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.common import Group, console, duration, facts, percent, proofs
+from cifarnet.cli.render import Group, console, duration, facts, percent, proofs
 
 _run = click.argument("run", metavar="RUN")
 
@@ -32,9 +32,9 @@ def list_() -> Any:
     """
     from rich.table import Table
 
-    from cifarnet import rundir
+    from cifarnet import runs
 
-    summaries = [rundir.summary(run) for run in rundir.all_runs()]
+    summaries = [runs.summary(run) for run in runs.all_runs()]
     screen = console()
     if not summaries:
         screen.print("no runs yet. Next: cifarnet train --config configs/article.yaml")
@@ -65,11 +65,11 @@ def show(run: str) -> Any:
     Example:
       cifarnet runs show latest
     """
-    from cifarnet import rundir
+    from cifarnet import runs
 
-    found = rundir.find(run)
+    found = runs.find(run)
     manifest = found.read_manifest()
-    one = rundir.summary(found)
+    one = runs.summary(found)
     machine, versions = manifest.get("machine", {}), manifest.get("versions", {})
     model = manifest.get("model", {})
     why = f" ({manifest['why']})" if manifest.get("why") else ""
@@ -93,7 +93,7 @@ def show(run: str) -> Any:
     ]
     screen = console()
     screen.print(facts(rows), markup=False)
-    exports = rundir.exports(found)
+    exports = runs.exports(found)
     if exports:
         screen.print("")
         screen.print(proofs(exports))
@@ -111,11 +111,11 @@ def verify(run: str) -> Any:
     Example:
       cifarnet runs verify latest
     """
-    from cifarnet import rundir
+    from cifarnet import runs
     from cifarnet.errors import RunError
 
-    found = rundir.find(run)
-    verdicts = rundir.verify(found)
+    found = runs.find(run)
+    verdicts = runs.verify(found)
     determinism = found.read_manifest().get("determinism", {})
     screen = console()
     for one in verdicts:
@@ -152,12 +152,12 @@ def remove(run: str, yes: bool) -> Any:
     Example:
       cifarnet runs remove 20260101-120000-article
     """
-    from cifarnet import rundir
+    from cifarnet import runs
 
-    found = rundir.find(run)
+    found = runs.find(run)
     if not yes:
         click.confirm(f"Delete {found.path} for good?", abort=True, err=True)
-    rundir.remove(found)
+    runs.remove(found)
     console().print(f"removed {found.path}", markup=False)
     return {"removed": str(found.path)}
 

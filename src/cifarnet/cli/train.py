@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.common import (
+from cifarnet.cli.render import (
     Command,
     console,
     duration,
@@ -20,7 +20,7 @@ from cifarnet.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from cifarnet.rundir import RunDir
+    from cifarnet.runs import RunDir
 
 
 @click.command(cls=Command)
@@ -47,13 +47,13 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
     """
     if (config_file is None) == (resume is None):
         raise click.UsageError("give either --config FILE or --resume RUN")
-    from cifarnet import config, rundir
+    from cifarnet import config, runs
 
     screen = console()
-    found = rundir.find(resume) if resume is not None else None
+    found = runs.find(resume) if resume is not None else None
     settings = config.load(config_file, overrides) if config_file is not None else None
     load_tensorflow(screen)
-    from cifarnet import train as training
+    from cifarnet import training as training
     from cifarnet.cli.display import Display
 
     with Display(screen) as display:
@@ -64,10 +64,10 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
             )
         else:
             run = training.resume(found, overrides, observer=display)
-    from cifarnet import report
+    from cifarnet.reporting import plots
 
-    with rundir.lock(run):
-        report.curves(run.history, run.plots / "curves.png")
+    with runs.lock(run):
+        plots.curves(run.history, run.plots / "curves.png")
     return _conclude(run, screen)
 
 

@@ -3,37 +3,35 @@
 Every value is checked here, once; the rest of the program receives typed, frozen values.
 """
 
-from cifarnet.config.editors import schema
-from cifarnet.config.kinds import (
+from cifarnet.config.json_schema import generate_json_schema
+from cifarnet.config.layer_list import Layer, normalise_layers
+from cifarnet.config.loader import changes, dump, load, of_data, parse
+from cifarnet.config.schema import (
     AlternatingFlip,
     Augmentation,
     Brightness,
+    CheckpointConfig,
+    Config,
     ConstantSchedule,
     Contrast,
     CosineSchedule,
     Crop,
     Cutout,
-    Flip,
-    Rotate,
-    Scale,
-    Schedule,
-    StepSchedule,
-    TriangleSchedule,
-)
-from cifarnet.config.layerlist import Layer, normalise_layers
-from cifarnet.config.reading import changes, dump, load, of_data, parse
-from cifarnet.config.sections import (
-    CheckpointConfig,
-    Config,
     DataConfig,
     EarlyStopping,
     EvaluateConfig,
     ExportConfig,
+    Flip,
     LookaheadConfig,
     ModelConfig,
     PruneConfig,
+    Rotate,
+    Scale,
+    Schedule,
+    StepSchedule,
     Stop,
     TrainConfig,
+    TriangleSchedule,
 )
 
 __all__ = [
@@ -65,9 +63,9 @@ __all__ = [
     "TriangleSchedule",
     "changes",
     "dump",
+    "generate_json_schema",
     "load",
     "normalise_layers",
     "of_data",
     "parse",
-    "schema",
 ]

@@ -6,14 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import (
-    MOST_BYTES,
-    OF_RUNS,
-    Network,
-    Predict,
-    Predictor,
-    Preprocessing,
-)
+from cifarnet.predictors.base import MOST_BYTES, OF_RUNS, Network, Predict, Predictor, Preprocessing
 
 __all__ = ["OF_RUNS", "Network", "Predict", "Predictor", "Preprocessing", "load"]
 

@@ -12,15 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cifarnet import layers as _registered  # noqa: F401 - so that files with our layers load
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import (
-    MOST_BYTES,
-    OF_RUNS,
-    Network,
-    Predictor,
-    read_metadata,
-)
+from cifarnet.models import layers as _registered  # noqa: F401 - so that files with our layers load
+from cifarnet.predictors.base import MOST_BYTES, OF_RUNS, Network, Predictor, read_metadata
 
 # A member of our own in the zip archive that a `.keras` file is.
 METADATA = "cifarnet.json"

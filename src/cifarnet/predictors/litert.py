@@ -11,9 +11,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from cifarnet import machine
+from cifarnet import system
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import Network, read_metadata
+from cifarnet.predictors.base import Network, read_metadata
 
 # Name of our metadata in the file.
 METADATA = b"cifarnet"
@@ -44,7 +44,7 @@ def load(path: Path) -> Network:
         """One that was resized before its first run: later, LiteRT may fail."""
         resized = _interpreter(content)
         resized.resize_tensor_input(given["index"], [count, *given["shape"][1:]])
-        with machine.quiet():
+        with system.quiet():
             resized.allocate_tensors()
         return resized
 
@@ -66,8 +66,8 @@ def load(path: Path) -> Network:
 
 
 def _interpreter(content: bytes) -> Interpreter:
-    with machine.quiet():
-        return Interpreter(model_content=content, num_threads=machine.usable_cores())
+    with system.quiet():
+        return Interpreter(model_content=content, num_threads=system.usable_cores())
 
 
 def _real(values: Any, scale: float, zero: int) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from cifarnet import machine
+from cifarnet import system
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import Network, read_metadata
+from cifarnet.predictors.base import Network, read_metadata
 
 # Key of our metadata in the file.
 METADATA = "cifarnet"
@@ -29,7 +29,7 @@ def load(path: Path) -> Network:
         ArtifactError: damaged, or with another kind of input.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = machine.usable_cores()
+    options.intra_op_num_threads = system.usable_cores()
     options.log_severity_level = 4  # what is wrong comes as an exception
     try:
         session = onnxruntime.InferenceSession(

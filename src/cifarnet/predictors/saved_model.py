@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.predictor import Network, read_metadata
+from cifarnet.predictors.base import Network, read_metadata
 
 # Where TensorFlow Serving, too, looks for what is not the model's own.
 METADATA = Path("assets.extra") / "cifarnet.json"

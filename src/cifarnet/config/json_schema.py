@@ -1,0 +1,51 @@
+"""The JSON Schema that lets editors complete and check config files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cifarnet.config.schema import Config
+
+
+def generate_json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a config file. It refuses nothing that `load` accepts.
+
+    A file without a `base` must be complete; one with a base states only its differences.
+    """
+    document = Config.model_json_schema()
+    definitions = document["$defs"]
+    complete = {
+        "required": document.pop("required"),
+        "properties": {
+            key: {"required": definitions[name].pop("required")}
+            for key, name in (("model", "ModelConfig"), ("train", "TrainConfig"))
+        },
+    }
+    schedule = definitions["TrainConfig"]["properties"]["schedule"]
+    del schedule["discriminator"]
+    schedule["anyOf"] = schedule.pop("oneOf")
+    for reference in schedule["anyOf"]:
+        definitions[reference["$ref"].rpartition("/")[2]].pop("required")
+    complete["properties"]["train"]["properties"] = {"schedule": {"required": ["kind"]}}
+    for name in ("EarlyStopping", "Stop"):
+        definitions[name].pop("required", None)
+    # A layer may be a bare name, and a name without keyword arguments.
+    layer = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": {"type": ["object", "null"]},
+    }
+    layers = definitions["ModelConfig"]["properties"]["layers"]
+    layers["items"] = {"anyOf": [{"type": "string", "minLength": 1}, layer]}
+    base = {
+        "type": ["string", "null"],
+        "description": "another config this one starts from, relative to this file",
+    }
+    document["properties"] = {"base": base, **document["properties"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **document,
+        "if": {"required": ["base"], "properties": {"base": {"type": "string"}}},
+        "else": complete,
+    }

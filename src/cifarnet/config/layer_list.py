@@ -1,0 +1,85 @@
+"""The form of a layer list. What the names and arguments mean is for `models` to check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cifarnet.config.yaml_file import brief, describe, shown
+
+Layer = dict[str, dict[str, Any]]
+
+_LARGEST = 2**63  # of an integer, exclusive: what fits an int64
+
+
+class LayerError(ValueError):
+    """A layer that is not well formed; `at` is the way from the list to what is wrong."""
+
+    def __init__(self, at: tuple[str | int, ...], problem: str) -> None:
+        super().__init__(problem)
+        self.at = at
+
+    def __str__(self) -> str:
+        """As in `[1] (Dense).units: expected ...`."""
+        parts = [f"[{p}]" if isinstance(p, int) else f".{shown(p)}" for p in self.at]
+        if len(parts) > 1:
+            parts[1] = f" ({parts[1][1:]})"
+        return ": ".join(filter(None, ["".join(parts), str(self.args[0])]))
+
+
+def normalise_layers(value: object) -> list[Layer]:
+    """Turn `- Flatten` and `- Flatten:` into `- Flatten: {}`; check the form of the list.
+
+    Raises:
+        ValueError: an item that is neither a name nor one name with plain keyword arguments.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise LayerError((), f"expected a list of layers, received {describe(value)}")
+    return [_one_layer(item, i) for i, item in enumerate(value)]
+
+
+def _one_layer(item: object, index: int) -> Layer:
+    if isinstance(item, str):
+        item = {item: {}}
+    if isinstance(item, Mapping) and len(item) == 1:
+        ((name, kwargs),) = item.items()
+        if isinstance(name, str) and name and (kwargs is None or isinstance(kwargs, Mapping)):
+            _plain(name, (index,))
+            return {name: _plain(kwargs or {}, (index, name))}
+    raise LayerError(
+        (index,),
+        "expected a layer name or one name with its keyword arguments, such as "
+        f"`- Conv2D: {{filters: 32, kernel_size: 3}}`, received {describe(item)}",
+    )
+
+
+def _plain(value: Any, at: tuple[str | int, ...]) -> Any:
+    """A copy in the types YAML has, so that it can be written and read back equal."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise LayerError(at, f"expected names as keys, received {brief(key)}")
+            _plain(key, at)
+        return {key: _plain(inner, (*at, key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, (*at, i)) for i, inner in enumerate(value)]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and is_text(value):
+        return str(value)
+    if isinstance(value, int) and abs(value) < _LARGEST:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    kind = "a finite number" if isinstance(value, int | float) else "a plain value"
+    raise LayerError(at, f"expected {kind}, received {brief(value)}")
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written to a file: a lone surrogate, as from a strange name, cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

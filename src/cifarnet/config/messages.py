@@ -1,0 +1,175 @@
+"""What pydantic found wrong -> lines that say where, what was expected, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+import pydantic
+
+from cifarnet.config.layer_list import LayerError
+from cifarnet.config.schema import Config
+from cifarnet.config.yaml_file import KeyPath, brief, describe, shown
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "keys with values",
+    "float_type": "a valid number",
+    "int_type": "a whole number",
+    "model_attributes_type": "a `kind:` and its keys",
+    "model_type": "keys with values",
+    "path_type": "the path of a file or folder",
+    "string_pattern_mismatch": "1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or "
+    "digit",
+    "string_type": "a text",
+    "too_short": "at least one item",
+    "tuple_type": "a list",
+}
+_WRITTEN_BELOW = {"dict_type", "model_type", "model_attributes_type"}
+
+
+def lines(
+    error: pydantic.ValidationError, document: Any, places: Mapping[KeyPath, str]
+) -> Iterator[str]:
+    """One line a problem: place, dotted key, what was expected and received, what to do.
+
+    Args:
+        error: of `Config.model_validate(document)`.
+        places: where each key of the document was written.
+    """
+    for problem in error.errors():
+        path = _document_path(problem["loc"], document)
+        context = problem.get("ctx", {})
+        bad = context.get("error")
+        if problem["type"] == "unknown_keys":
+            known = context["known"]
+            found = [((*path, key), _unknown(str(key), known)) for key in context["keys"]]
+        elif isinstance(bad, LayerError):
+            yield f"{_place((*path, *bad.at), places)}{dotted(path)}{'' if bad.at else ': '}{bad}"
+            continue
+        else:
+            found = [(path, _text(problem, path))]
+        for at, text in found:
+            yield _place(at, places) + (f"{dotted(at)}: {text}" if at else text)
+
+
+def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
+    """Where the key was written, or else the nearest key around it, or the first inside it."""
+    around = [path[:n] for n in range(len(path), 0, -1) if path[:n] in places]
+    inside = (key for key in places if path and key[: len(path)] == path)
+    nearest = around[0] if around else next(inside, None)
+    return f"{places[nearest]}: " if nearest else ""
+
+
+def dotted(path: Sequence[object]) -> str:
+    """`("layers", 0, "Conv2D")` as `layers[0].Conv2D`."""
+    text = ""
+    for part in path:
+        name = shown(part) if isinstance(part, str) and part else brief(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
+    return text
+
+
+def _text(problem: Any, path: KeyPath) -> str:
+    kind, context, received = problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "missing":
+        where = f"under `{dotted(path[:-1])}:`" if path[:-1] else "at the top level"
+        return f"required, but not given. Add `{path[-1]}:` {where}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _kind_text(context, received)
+    expected = _EXPECTED.get(kind) or _range_text(problem["msg"])
+    return f"expected {expected}, received {describe(received)}{_advice(problem)}"
+
+
+def _range_text(message: str) -> str:
+    text = message.removeprefix("Input should be ")
+    return f"a number {text}" if text.startswith(("greater", "less")) else text
+
+
+def _kind_text(context: Mapping[str, Any], received: Any) -> str:
+    """A `kind:` that is missing or unknown."""
+    if "expected_tags" not in context:
+        return f"expected a `kind:` key that says which one, received {describe(received)}"
+    kinds = context["expected_tags"]
+    names = re.findall(r"\w+", kinds)
+    return (
+        f"expected kind to be one of {kinds}, received {brief(context['tag'])}"
+        f"{_did_you_mean(difflib.get_close_matches(str(context['tag']), names, n=1))}"
+    )
+
+
+def _advice(problem: Any) -> str:
+    kind, received = problem["type"], problem["input"]
+    if kind == "model_attributes_type" and isinstance(received, str):
+        return f". Write `kind: {received}`"
+    if received is None and kind in _WRITTEN_BELOW:
+        return ". Write its keys below it, indented, or remove the line"
+    if kind in ("int_type", "float_type", "bool_type") and isinstance(received, str):
+        return ". Write it without quotes" if re.fullmatch(r"[-+.\deE]+", received) else ""
+    if kind == "string_type" and isinstance(received, int | float):
+        return ". Write it in quotes"
+    if kind == "literal_error" and isinstance(received, str):
+        names = re.findall(r"'(\w+)'", problem["ctx"]["expected"])
+        return _did_you_mean(difflib.get_close_matches(received, names, n=1))
+    return ""
+
+
+def _unknown(key: str, known: Sequence[str]) -> str:
+    """What a person who wrote `key`, where only `known` exist, may have meant."""
+    word = key.lower().replace("-", "_")
+    elsewhere: dict[str, list[str]] = {}
+    for path, display in _all_keys(Config):
+        for name in {path, path.rpartition(".")[2]}:
+            elsewhere.setdefault(name, []).append(display)
+    if word in elsewhere and "." in word:
+        section, _, last = word.rpartition(".")
+        return f"unknown key. Write `{last}:` under `{section}:`, indented"
+    near = difflib.get_close_matches(word, known, n=1)
+    if near and word not in elsewhere:
+        return f"unknown key{_did_you_mean(near)}"
+    match = difflib.get_close_matches(word, elsewhere, n=1, cutoff=0.75)
+    hint = _did_you_mean(elsewhere[match[0]]) if match else "."
+    return f"unknown key{hint} Known here: {', '.join(known)}"
+
+
+def _did_you_mean(names: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
+
+
+def _all_keys(model: type[pydantic.BaseModel], at: str = "", kind: str = "") -> Iterator[Any]:
+    """Every key path of the config, and how to show it: with the `kind` that has it."""
+    for name, field in model.model_fields.items():
+        yield at + name, at + name + kind
+        for inner, in_list in _models(field.annotation):
+            tag = inner.model_fields.get("kind")
+            which = f" (kind: {get_args(tag.annotation)[0]})" if tag else ""
+            yield from _all_keys(inner, f"{at}{name}{'[]' if in_list else ''}.", which)
+
+
+def _models(annotation: Any, in_list: bool = False) -> Iterator[tuple[Any, bool]]:
+    """The models in a field's type, and whether they are items of a list."""
+    arguments = get_args(annotation)
+    # In Python 3.10 dict[str, int] is an instance of `type`, too, but no class.
+    is_class = isinstance(annotation, type) and not arguments
+    if is_class and issubclass(annotation, pydantic.BaseModel):
+        yield annotation, in_list
+    for argument in arguments:
+        yield from _models(argument, in_list or get_origin(annotation) is tuple)
+
+
+def _document_path(loc: Sequence[str | int], document: Any) -> KeyPath:
+    """Drop the union tags pydantic puts into a location: they are not keys of the file."""
+    path: list[str | int] = []
+    for part in loc:
+        if isinstance(document, Mapping) and document.get("kind") == part:
+            continue
+        path.append(part)
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            document = None
+    return tuple(path)

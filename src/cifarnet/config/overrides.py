@@ -1,0 +1,98 @@
+"""A file over its base, an override over a file; and where each key was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cifarnet.config import yaml_file
+from cifarnet.config.yaml_file import MOST_LEVELS, KeyPath, brief, shown
+from cifarnet.errors import ConfigError
+
+Places = dict[KeyPath, str]
+
+
+def merge(
+    base: Mapping[str, Any], over: Mapping[str, Any], places: Places, at: KeyPath = ()
+) -> dict[str, Any]:
+    """Mappings merge key by key, anything else (lists too) is replaced.
+
+    A mapping that names another `kind` replaces the base's: its keys belong to the old kind.
+
+    Args:
+        places: of the base's keys; those of replaced values are taken out.
+        at: the path of both mappings in the document.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and not _other_kind(old, value):
+            merged[key] = merge(old, value, places, (*at, key))
+        else:
+            _forget(old, places, (*at, key))
+            merged[key] = value
+    return merged
+
+
+def override(document: dict[str, Any], text: str, places: Places) -> None:
+    """Set one `dotted.key=value` in the document, in place; a mapping merges as in `merge`.
+
+    Raises:
+        ConfigError: not of that form, or it leads into something that has no such item.
+    """
+    where = f"override {shown(text)}"
+    key, equals, value_text = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts) or len(parts) > MOST_LEVELS:
+        raise ConfigError(f"{where}: expected key=value, such as train.epochs=3")
+    if parts == ["base"]:
+        raise ConfigError(f"{where}: a base is read from files only. Write `base:` into the file.")
+    value, inner = yaml_file.value(value_text, where)
+    target: Any = document
+    path: KeyPath = ()
+    for part in parts[:-1]:
+        path = (*path, _step(target, part, path, where))
+        if isinstance(target, dict) and target.get(part) is None:
+            target[part] = {}
+        target = target[path[-1]]
+    last = _step(target, parts[-1], path, where)
+    path = (*path, last)
+    old = target.get(last) if isinstance(target, dict) else target[last]
+    if isinstance(old, Mapping) and isinstance(value, Mapping) and not _other_kind(old, value):
+        value = merge(old, value, places, path)
+    else:
+        _forget(old, places, path)
+    target[last] = value
+    places.update({(*path, *rest): f"-o {shown(text)}" for rest in ((), *inner)})
+
+
+def _step(target: Any, part: str, path: KeyPath, where: str) -> str | int:
+    """The key or number of the item that `part` names in `target`, which is at `path`."""
+    at = ".".join(str(name) for name in path) or "the config"
+    if isinstance(target, list):
+        if part.isdecimal() and len(part) < 10 and int(part) < len(target):
+            return int(part)
+        has = f"has the items 0 to {len(target) - 1}" if target else "is an empty list"
+        raise ConfigError(f"{where}: {at} {has}, so there is no item {brief(part)}")
+    if not isinstance(target, dict):
+        raise ConfigError(
+            f"{where}: {at} is {brief(target)}, so it has no {brief(part)}. Give {at} as a whole."
+        )
+    if part.isdecimal():
+        raise ConfigError(
+            f"{where}: {at} is not given as a list, so there is no item {brief(part)}. "
+            f"Give {at} as a whole."
+        )
+    return part
+
+
+def _other_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "kind" in old and "kind" in new and old["kind"] != new["kind"]
+
+
+def _forget(old: object, places: Places, at: KeyPath) -> None:
+    """Take the keys inside a replaced value out of `places`."""
+    items = old.items() if isinstance(old, Mapping) else ()
+    for key, inner in enumerate(old) if isinstance(old, list) else items:
+        places.pop((*at, key), None)
+        _forget(inner, places, (*at, key))

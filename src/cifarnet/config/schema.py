@@ -1,0 +1,427 @@
+"""The sections of a config: every key, its type, range and default.
+
+The JSON Schema for editors is generated from these models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
+
+from cifarnet.config.layer_list import Layer, is_text, normalise_layers
+from cifarnet.config.yaml_file import brief
+
+_MOST = 2**31  # of a count, exclusive
+
+# Strict: `epochs: "3"` and `epochs: true` are mistakes, not numbers. An integer is a float, too.
+Fraction = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
+Positive = Annotated[StrictFloat, Field(gt=0.0)]
+
+
+class Section(pydantic.BaseModel):
+    """Keys with values; frozen, unknown keys refused."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, value: Any) -> Any:
+        # Not left to `extra="forbid"`: the message needs the keys that are known here.
+        if isinstance(value, Mapping):
+            known = [*cls.model_fields]
+            unknown = [key for key in value if key not in known]
+            if unknown:
+                raise PydanticCustomError("unknown_keys", "", {"keys": unknown, "known": known})
+        return value
+
+
+class Flip(Section):
+    """Mirror left-right, each image with probability 1/2, anew every epoch."""
+
+    kind: Literal["flip"]
+
+
+class AlternatingFlip(Section):
+    """Mirror a random half of the images in even epochs and the other half in odd ones.
+
+    Jordan 2024, arXiv 2404.00498, section 3.6: two epochs show every image both ways.
+    """
+
+    kind: Literal["alternating_flip"]
+
+
+class Crop(Section):
+    """Shift by up to `pixels` in each direction, the border filled by reflection."""
+
+    kind: Literal["crop"]
+    pixels: StrictInt = Field(4, ge=1, le=16, description="largest shift, pixels")
+
+
+class Rotate(Section):
+    """Rotate about the centre by up to `degrees` either way."""
+
+    kind: Literal["rotate"]
+    degrees: StrictFloat = Field(10.0, gt=0.0, le=180.0)
+
+
+class Scale(Section):
+    """Zoom about the centre by a factor between 1 - fraction and 1 + fraction."""
+
+    kind: Literal["scale"]
+    fraction: StrictFloat = Field(0.1, gt=0.0, lt=1.0)
+
+
+class Cutout(Section):
+    """Replace a square wholly inside the image by the training set's mean colour.
+
+    DeVries and Taylor 2017, arXiv 1708.04552.
+    """
+
+    kind: Literal["cutout"]
+    size: StrictInt = Field(8, ge=1, le=32, description="side of the square, pixels")
+
+
+class Brightness(Section):
+    """Add up to +-`fraction` of the full range of 255."""
+
+    kind: Literal["brightness"]
+    fraction: StrictFloat = Field(0.2, gt=0.0, le=1.0)
+
+
+class Contrast(Section):
+    """Scale each image's distance from its own mean by 1 +- `fraction`."""
+
+    kind: Literal["contrast"]
+    fraction: StrictFloat = Field(0.2, gt=0.0, le=1.0)
+
+
+Augmentation = Annotated[
+    Flip | AlternatingFlip | Crop | Rotate | Scale | Cutout | Brightness | Contrast,
+    Field(discriminator="kind"),
+]
+
+
+# --- schedules ------------------------------------------------------------------------
+
+
+class _Schedule(Section):
+    warmup_epochs: StrictFloat = Field(
+        0.0, ge=0.0, description="epochs over which the rate first rises linearly from 0"
+    )
+
+
+class ConstantSchedule(_Schedule):
+    """The same rate throughout."""
+
+    kind: Literal["constant"]
+
+
+class StepSchedule(_Schedule):
+    """Multiply by `factor` at each of the epochs `at`."""
+
+    kind: Literal["step"]
+    at: tuple[Positive, ...] = Field(min_length=1, description="epochs")
+    factor: StrictFloat = Field(0.1, gt=0.0, le=1.0)
+
+
+class CosineSchedule(_Schedule):
+    """Half a cosine from the peak to `end` times the peak.
+
+    Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts.
+    """
+
+    kind: Literal["cosine"]
+    end: Fraction = Field(0.0, description="last rate, as a share of the peak")
+
+
+class TriangleSchedule(_Schedule):
+    """Linear from `start` to the peak at the share `peak_at` of training, then to `end`.
+
+    The one-cycle policy of Smith 2018, arXiv 1803.09820, with straight sides.
+    """
+
+    kind: Literal["triangle"]
+    start: Fraction = Field(0.2, description="first rate, as a share of the peak")
+    peak_at: StrictFloat = Field(
+        0.2, gt=0.0, lt=1.0, description="where the peak is, share of all steps"
+    )
+    end: Fraction = Field(0.0, description="last rate, as a share of the peak")
+
+
+Schedule = Annotated[
+    ConstantSchedule | StepSchedule | CosineSchedule | TriangleSchedule,
+    Field(discriminator="kind"),
+]
+
+
+# --- sections -------------------------------------------------------------------------
+
+
+class DataConfig(Section):
+    """Where the images come from and how they are split and varied."""
+
+    source: Literal["cifar10", "synthetic", "directory"] = "cifar10"
+    path: Path | None = Field(
+        None,
+        description="cifar10: an archive or folder to read instead of fetching; "
+        "directory: the folder that holds a folder per class (required). "
+        "In a config file it is relative to that file, in an override to the current "
+        "directory; a leading ~ is your home. The resolved config holds it absolute",
+    )
+    validation_fraction: StrictFloat = Field(
+        0.1, ge=0.0, lt=1.0, description="share of the training images held out, class by class"
+    )
+    test_fraction: StrictFloat = Field(
+        0.2,
+        gt=0.0,
+        lt=1.0,
+        description="directory without train/ and test/ folders: share held out as the test set",
+    )
+    limit: StrictInt | None = Field(
+        None, ge=1, lt=_MOST, description="use this many training images in all, class-balanced"
+    )
+    image_size: StrictInt = Field(
+        32, ge=8, le=512, description="side of the input, pixels; directory images are resized"
+    )
+    max_unreadable: Fraction = Field(
+        0.01, description="directory: share of unreadable images that is tolerated"
+    )
+    augment: tuple[Augmentation, ...] = Field(
+        (), description="applied to training images, in this order"
+    )
+
+    @pydantic.field_validator("path", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("expected the path of a file or folder, received an empty text")
+        return value
+
+    @pydantic.field_validator("path")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        try:
+            path = value.expanduser().absolute()
+        except (RuntimeError, OSError) as error:  # an unknown home, no current directory
+            raise ValueError(f"{value} cannot be made an absolute path: {error}") from None
+        if "\0" in str(path) or not is_text(str(path)):
+            raise ValueError(f"expected a path in UTF-8, received {brief(str(path))}")
+        return path
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.source == "directory" and self.path is None:
+            raise ValueError("source: directory needs data.path, a folder with a folder per class")
+        if self.source != "directory" and self.image_size != 32:
+            raise ValueError(
+                f"{self.source} images are 32 pixels wide; image_size is only for source: directory"
+            )
+        return self
+
+
+class ModelConfig(Section):
+    """The network: raw pixels 0-255 in, logits out."""
+
+    normalise: Literal["unit", "standard", "none"] = Field(
+        "standard",
+        description="first step inside the model. unit: pixels / 255; standard: subtract the "
+        "training images' channel means and divide by their standard deviations",
+    )
+    layers: tuple[Layer, ...] = Field(
+        min_length=1,
+        description="Keras layer class names with their keyword arguments, in order; "
+        "the last gives one logit a class",
+    )
+
+    @pydantic.field_validator("layers", mode="before")
+    @classmethod
+    def _layers(cls, value: object) -> object:
+        return normalise_layers(value)
+
+
+class EarlyStopping(Section):
+    """Stop when the validation loss has not improved for `patience` epochs."""
+
+    patience: StrictInt = Field(5, ge=1, lt=_MOST, description="epochs")
+    min_delta: StrictFloat = Field(0.0, ge=0.0, description="smallest fall of the loss that counts")
+
+
+class Stop(Section):
+    """Stop as soon as the level is reached."""
+
+    validation_accuracy: Fraction
+
+
+class LookaheadConfig(Section):
+    """Every few steps, pull the weights back towards a slow copy of them."""
+
+    every: StrictInt = Field(5, ge=1, lt=_MOST, description="steps between two pulls")
+    decay: StrictFloat = Field(
+        0.774,
+        ge=0.0,
+        lt=1.0,
+        description="share of the slow copy that a pull keeps at the end of the training",
+    )
+    ramp: StrictFloat = Field(
+        3.0, ge=0.0, description="earlier it keeps decay x (done share of the steps)^ramp"
+    )
+
+
+class CheckpointConfig(Section):
+    """Checkpoints besides the one after every epoch."""
+
+    every_steps: StrictInt | None = Field(None, ge=1, lt=_MOST)
+    every_minutes: Positive | None = Field(None, description="of training")
+
+
+class TrainConfig(Section):
+    """SGD and everything around it."""
+
+    epochs: StrictFloat = Field(
+        gt=0.0, description="passes over the training images; may be a fraction"
+    )
+    batch_size: StrictInt = Field(128, ge=1, lt=_MOST)
+    learning_rate: StrictFloat = Field(gt=0.0, description="the peak of the schedule")
+    schedule: Schedule = ConstantSchedule(kind="constant")
+    momentum: StrictFloat = Field(0.0, ge=0.0, lt=1.0)
+    nesterov: StrictBool = False
+    weight_decay: StrictFloat = Field(
+        0.0,
+        ge=0.0,
+        description="each step also multiplies every trainable weight by "
+        "1 - learning rate x weight_decay",
+    )
+    norm_bias_factor: Positive = Field(
+        1.0,
+        description="learning rate of the biases of batch normalisations, as a multiple; "
+        "64 in Jordan 2024, arXiv 2404.00498, section 3.4",
+    )
+    label_smoothing: StrictFloat = Field(0.0, ge=0.0, lt=1.0)
+    clip_norm: Positive | None = Field(
+        None, description="scale gradients down to this norm over all weights together"
+    )
+    ema: StrictFloat | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="decay a step of an exponential moving average of the weights, "
+        "which is then what is validated and kept",
+    )
+    lookahead: LookaheadConfig | None = Field(
+        None,
+        description="Zhang 2019, arXiv 1907.08610; the defaults are those of Jordan 2024, "
+        "arXiv 2404.00498",
+    )
+    freeze: dict[StrictStr, Annotated[StrictInt, Field(ge=1, lt=_MOST)]] = Field(
+        {},
+        description="layers, by the `name` the layer list gives them, that are trained for so "
+        "many epochs only",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the arithmetic; weights are float32 always"
+    )
+    checkpoint: CheckpointConfig = Field(
+        CheckpointConfig(),
+        description="what a killed run can lose: an epoch, or less where this asks for more "
+        "checkpoints",
+    )
+    early_stopping: EarlyStopping | None = None
+    stop: Stop | None = None
+    select: Literal["best", "last"] = Field(
+        "last",
+        description="which epoch's weights are kept: the highest validation accuracy, or the last",
+    )
+    tensorboard: StrictBool = Field(
+        False, description="also write TensorBoard logs (extra: tensorboard)"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.nesterov and self.momentum == 0.0:
+            raise ValueError("nesterov: true needs a momentum above 0, such as 0.9")
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below "
+                f"epochs {self.epochs}"
+            )
+        return self
+
+
+class EvaluateConfig(Section):
+    """How accuracy is measured."""
+
+    batch_size: StrictInt = Field(500, ge=1, lt=_MOST)
+    tta: Literal["none", "mirror", "mirror_translate"] = Field(
+        "none",
+        description="test-time augmentation. mirror: mean of the image and its mirror image; "
+        "mirror_translate: those two, and both shifted by one pixel up-left and down-right",
+    )
+
+
+class PruneConfig(Section):
+    """Set the smallest weights to zero, then train the others on."""
+
+    sparsity: StrictFloat = Field(gt=0.0, lt=1.0, description="share of each kernel that is zero")
+    epochs: Positive = Field(2.0, description="passes over the training images after pruning")
+    learning_rate: Positive | None = Field(
+        None, description="the peak of a cosine to zero; without it, a tenth of the run's"
+    )
+
+
+class ExportConfig(Section):
+    """What `cifarnet export` writes, and what it must prove."""
+
+    formats: tuple[Literal["keras", "savedmodel", "onnx", "litert", "c"], ...] = ()
+    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = Field(
+        ("none",), min_length=1, description="each format gets those that it can have"
+    )
+    calibration_images: StrictInt = Field(
+        500, ge=10, lt=_MOST, description="class-balanced training images that int8 is scaled on"
+    )
+    max_difference: StrictFloat = Field(
+        1e-4, ge=0.0, le=1.0, description="of a probability of a float artifact to Keras'"
+    )
+    max_accuracy_loss: Fraction = Field(
+        0.01,
+        description="of a quantised artifact or a pruned network, on validation images; 0.01 is "
+        "one point",
+    )
+    prune: PruneConfig | None = Field(
+        None, description="export a pruned and fine-tuned network, not the trained one"
+    )
+
+
+class Config(Section):
+    """All that decides what a run computes."""
+
+    name: StrictStr = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: StrictInt = Field(
+        0, ge=0, lt=_MOST, description="of the split, weights, order, augmentation"
+    )
+    data: DataConfig = DataConfig()
+    model: ModelConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Config:
+        needs = [
+            name
+            for name, used in (
+                ("train.early_stopping", self.train.early_stopping is not None),
+                ("train.stop", self.train.stop is not None),
+                ("train.select: best", self.train.select == "best"),
+            )
+            if used
+        ]
+        if needs and self.data.validation_fraction == 0.0:
+            raise ValueError(f"{needs[0]} needs a validation set: data.validation_fraction above 0")
+        return self

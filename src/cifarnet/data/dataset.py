@@ -1,0 +1,160 @@
+"""Train, validation and test: three sets, split by class and seed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cifarnet.config import DataConfig
+from cifarnet.data.images import Images, Progress, Source
+from cifarnet.data.sampling import balanced, stratified
+from cifarnet.data.sources import load_source
+from cifarnet.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+_BLOCK = 256  # images at a time: 256 x 255 squared fits uint32, so all sums are exact
+_COMPARED = 5_000
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source's images, split.
+
+    Attributes:
+        source: the facts of the source.
+        train, validation, test: the sets; `validation` may be empty.
+    """
+
+    source: Source
+    train: Images
+    validation: Images
+    test: Images
+
+    @property
+    def description(self) -> str:
+        """One line for a person."""
+        return self.source.description
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by label."""
+        return self.source.classes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know, such as files that were skipped."""
+        return self.source.notes
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Channel means of the training pixels, 0-255, [3]."""
+        return self._moments[0]
+
+    @property
+    def deviation(self) -> tuple[float, ...]:
+        """Channel standard deviations of the training pixels (of the population), [3]."""
+        return self._moments[1]
+
+    def split(self, name: str) -> Images:
+        """The set called train, validation or test.
+
+        Raises:
+            DataError: no such set, or it is empty.
+        """
+        if name not in SPLITS:
+            raise DataError(f"expected one of the splits {', '.join(SPLITS)}, received {name!r}")
+        images: Images = getattr(self, name)
+        if len(images.labels) == 0:
+            raise DataError(
+                f"there are no {name} images: data.validation_fraction is 0 in this config"
+            )
+        return images
+
+    def comparison(self) -> tuple[str, np.ndarray, np.ndarray]:
+        """Images on which artifacts are compared: never test images.
+
+        Returns:
+            The split's name, `validation`, or `train` where nothing is held out; and at most
+            5,000 pixels and labels of it: enough to tell a difference of a tenth of a point.
+        """
+        name = "validation" if len(self.validation.labels) else "train"
+        images = self.split(name)
+        return name, images.pixels[:_COMPARED], images.labels[:_COMPARED]
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each set: its pixels' bytes, then its labels'."""
+        return self._digests
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {name: _digest(getattr(self, name)) for name in SPLITS}
+
+    @cached_property
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        rows = self.train.pixels.reshape(len(self.train.labels), -1)
+        # Summed place by place, which runs along memory, then over the places of a channel.
+        total, squares = np.zeros((2, rows.shape[1]), np.uint64)
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK].astype(np.uint16)
+            total += block.sum(axis=0, dtype=np.uint32)
+            squares += (block * block).sum(axis=0, dtype=np.uint32)
+        total, squares = (sums.reshape(-1, 3).sum(axis=0) for sums in (total, squares))
+        count = rows.size / 3
+        mean = total / count
+        return tuple(mean.tolist()), tuple(np.sqrt(squares / count - mean**2).tolist())
+
+
+def load(config: DataConfig, seed: int, progress: Progress | None = None) -> Dataset:
+    """Load a source and split it.
+
+    Args:
+        config: source, `limit` and `validation_fraction`.
+        seed: decides which training images are used and which are held out.
+        progress: told while something is fetched.
+
+    Raises:
+        DataError: the source cannot be had; a class too small; a limit out of range.
+    """
+    source = load_source(config, progress)
+    labels, classes = source.train.labels, source.classes
+    rows = np.arange(len(labels))
+    if config.limit is not None:
+        rows = balanced(labels, config.limit, seed, classes)
+    held = rows[:0]
+    if config.validation_fraction > 0:
+        kept, held = stratified(
+            labels[rows], config.validation_fraction, seed, classes, "data.validation_fraction"
+        )
+        rows, held = rows[kept], rows[held]
+    return Dataset(source, source.train.take(rows), source.train.take(held), source.test)
+
+
+def info(dataset: Dataset) -> dict[str, Any]:
+    """What `data info` shows: counts a class, digest and moments; JSON-able."""
+    return {
+        "source": dataset.source.name,
+        "description": dataset.description,
+        "splits": {
+            name: {"digest": dataset.digests()[name], "per_class": _per_class(dataset, name)}
+            for name in SPLITS
+        },
+        "mean": list(dataset.mean),
+        "deviation": list(dataset.deviation),
+        "notes": list(dataset.notes),
+    }
+
+
+def _per_class(dataset: Dataset, split: str) -> dict[str, int]:
+    labels = getattr(dataset, split).labels
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    return dict(zip(dataset.classes, counts.tolist(), strict=True))
+
+
+def _digest(images: Images) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(images.pixels).data)
+    digest.update(np.ascontiguousarray(images.labels).data)
+    return digest.hexdigest()

@@ -1,0 +1,209 @@
+"""Pictures, drawn from stored files alone: no model, no data set, no TensorFlow."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from cifarnet import runs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+_TRAIN, _VALIDATION, _RATE = "#0072B2", "#D55E00", "#999999"
+_DPI = 110
+
+
+def curves(history: Path, png: Path) -> None:
+    """Loss and accuracy by epoch, with the learning rate behind, from `history.csv`."""
+    from matplotlib.ticker import MaxNLocator
+
+    with history.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    epochs = [int(row["epoch"]) for row in rows]
+    figure = _figure(9.5, 3.8)
+    figure.suptitle(history.resolve().parent.name, fontsize=10)
+    for place, name in enumerate(("loss", "accuracy")):
+        axes = figure.add_subplot(1, 2, place + 1)
+        rate = axes.twinx()
+        rate.plot(epochs, _column(rows, "learning_rate"), color=_RATE, linewidth=1, alpha=0.7)
+        rate.set_ylim(bottom=0)
+        rate.set_ylabel("learning rate", color=_RATE)
+        rate.tick_params(colors=_RATE)
+        for key, label, colour in (
+            (name, "training", _TRAIN),
+            (f"validation_{name}", "validation", _VALIDATION),
+        ):
+            values = _column(rows, key)
+            if np.isfinite(values).any():
+                marker = "o" if len(epochs) < 30 else ""
+                axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
+        axes.set_zorder(rate.get_zorder() + 1)
+        axes.patch.set_visible(False)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.legend(loc="upper right" if name == "loss" else "lower right", framealpha=0.9)
+    _save(figure, png)
+
+
+def confusion(metrics: Path, png: Path) -> None:
+    """The confusion matrix of an evaluation's JSON, coloured by the share of each true class."""
+    found = json.loads(metrics.read_text(encoding="utf-8"))
+    counts, classes = np.asarray(found["confusion_matrix"]), found["classes"]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(12.0, max(4.5, 0.55 * len(classes) + 1.8))
+    figure = _figure(side, side)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    small = 6 if len(classes) > 30 else 9
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=small)
+    axes.set_yticks(range(len(classes)), classes, fontsize=small)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"{_title(found)}\naccuracy {100 * found['accuracy']:.2f} %", fontsize=10)
+    if len(classes) <= 20:
+        for (row, column), number in np.ndenumerate(counts):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=8)
+    _save(figure, png)
+
+
+def reliability(metrics: Path, png: Path) -> None:
+    """How often each confidence is right, from an evaluation's JSON."""
+    found = json.loads(metrics.read_text(encoding="utf-8"))
+    bins = [one for one in found["calibration"] if one["count"]]
+    figure = _figure(4.8, 4.8)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_RATE, linestyle="--", label="perfectly calibrated")
+    largest = max(one["count"] for one in bins)
+    for one in bins:
+        share = one["count"] / found["count"]
+        axes.bar(one["from"], share, one["to"] - one["from"], align="edge", color=_RATE, alpha=0.3)
+    axes.scatter(
+        [one["confidence"] for one in bins],
+        [one["accuracy"] for one in bins],
+        s=[20 + 120 * one["count"] / largest for one in bins],
+        color=_TRAIN,
+        label="images of a bin (bars: their share)",
+        zorder=3,
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("accuracy")
+    error = 100 * found["expected_calibration_error"]
+    axes.set_title(f"{_title(found)}\ncalibration error {error:.2f} %", fontsize=10)
+    axes.legend(loc="upper left", fontsize=8)
+    _save(figure, png)
+
+
+def benchmark(figures: Path, png: Path) -> None:
+    """Latency, images a second and size of each artifact, from a benchmark's JSON."""
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    rows = found["artifacts"]
+    fewest, most = (choose(rows[0]["speed"], key=_batch_size) for choose in (min, max))
+    calls = [min(one["speed"], key=_batch_size) for one in rows]
+    rates = [max(one["speed"], key=_batch_size)["images_per_second"] for one in rows]
+    names = [f"{one['name']}  {100 * one['accuracy']:.2f} %" for one in rows]
+    figure = _figure(11, 1.4 + 0.34 * len(rows))
+    latency, speed, size = figure.subplots(1, 3, sharey=True)
+    for axes, label, values, form, colour in (
+        (
+            latency,
+            f"median ms a call, {fewest['batch_size']} at once (line: 90 %)",
+            [call["median_milliseconds"] for call in calls],
+            "{:.2f}",
+            _TRAIN,
+        ),
+        (speed, f"images/s, {most['batch_size']} at once", rates, "{:,.0f}", _VALIDATION),
+        (size, "size, kB", [one["bytes"] / 1000 for one in rows], "{:,.0f}", _RATE),
+    ):
+        bars = axes.barh(names, values, 0.7, color=colour)
+        axes.bar_label(bars, [form.format(value) for value in values], padding=3, fontsize=8)
+        axes.margins(x=0.2)
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.25, axis="x")
+        axes.set_axisbelow(True)
+    late = [call["p90_milliseconds"] for call in calls]
+    latency.plot(late, names, "|", color="black", markersize=8)
+    latency.invert_yaxis()
+    latency.tick_params(axis="y", labelsize=8)
+    machine = found["machine"]
+    figure.suptitle(
+        f"accuracy on {found['images']:,} {found['split']} images; {machine['processor']}, "
+        f"{machine['cores']} cores",
+        fontsize=10,
+    )
+    _save(figure, png)
+
+
+def _batch_size(speed: dict[str, Any]) -> int:
+    return int(speed["batch_size"])
+
+
+def mistakes(metrics: Path, predictions: Path, png: Path) -> None:
+    """The most confident mistakes of an evaluation, from its JSON and its predictions."""
+    found = json.loads(metrics.read_text(encoding="utf-8"))
+    with np.load(predictions, allow_pickle=False) as file:
+        pixels = file["mistakes"]
+    captions = [
+        f"{one['true']}\nnot {one['predicted']} {one['confidence']:.2f}"
+        for one in found["mistakes"]
+    ]
+    sheet(pixels, captions, 8, png, f"{_title(found)}: most confident mistakes")
+
+
+def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, title: str) -> None:
+    """A grid of labelled images.
+
+    Args:
+        pixels: uint8 [N, S, S, 3]; N may be 0.
+        captions: N texts, drawn under the images.
+        columns: images a row.
+        png: where the picture goes.
+        title: drawn on top.
+    """
+    rows = max(1, -(-len(pixels) // columns))
+    lines = max((caption.count("\n") + 1 for caption in captions), default=1)
+    figure = _figure(1.15 * columns, (1.0 + 0.17 * lines) * rows + 0.5)
+    figure.suptitle(title if len(pixels) else f"{title}: none", fontsize=10)
+    for i in range(rows * columns):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.axis("off")
+        if i < len(pixels):
+            axes.imshow(pixels[i], interpolation="nearest")
+            axes.text(
+                0.5, -0.06, captions[i], ha="center", va="top", fontsize=7, transform=axes.transAxes
+            )
+    _save(figure, png)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure apart from pyplot, which would choose a window system."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+def _save(figure: Figure, png: Path) -> None:
+    def write(file: BinaryIO) -> None:
+        figure.savefig(file, format="png")
+
+    runs.write_atomic(png, write)
+
+
+def _column(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:
+    return np.array([float(row[key]) if row[key] else np.nan for row in rows])
+
+
+def _title(found: dict[str, Any]) -> str:
+    about = found["about"]
+    return f"{about['data']}, {about['split']}"

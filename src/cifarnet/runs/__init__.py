@@ -1,0 +1,38 @@
+"""The run directory: where a run keeps its files, and how they are written, checked and found.
+
+Every file is written beside its name and renamed, so a reader sees the old file or the new
+one, never a part. Who writes in a run holds its lock. The manifest `run.json` says how far the
+run got, and the SHA-256 of its files; its status is written last.
+"""
+
+from cifarnet.runs.arrays import read_arrays, write_arrays
+from cifarnet.runs.checksums import changing, check, forget, verify
+from cifarnet.runs.directory import RUNS, RunDir, create, is_locked, lock, remove, status
+from cifarnet.runs.find import all_runs, exports, find, summary
+from cifarnet.runs.atomic import beside, remove_leftovers, replace_folder, write_atomic, write_json, write_text
+
+__all__ = [
+    "RUNS",
+    "RunDir",
+    "all_runs",
+    "beside",
+    "changing",
+    "check",
+    "create",
+    "exports",
+    "find",
+    "forget",
+    "is_locked",
+    "lock",
+    "read_arrays",
+    "remove",
+    "remove_leftovers",
+    "replace_folder",
+    "status",
+    "summary",
+    "verify",
+    "write_arrays",
+    "write_atomic",
+    "write_json",
+    "write_text",
+]

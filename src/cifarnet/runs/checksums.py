@@ -1,0 +1,140 @@
+"""Whether a run's files are what its manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cifarnet.errors import ArtifactError, CifarnetError
+from cifarnet.runs.arrays import read_arrays
+from cifarnet.runs.directory import RunDir, status
+
+# Not results: what a person may look at, and what the next command clears away.
+_UNRECORDED = ("log.txt", ".lock", "run.json", "plots/", "tensorboard/", "checkpoint/")
+
+
+class Verdict(NamedTuple):
+    """On one file: its path in the run, what was found, and whether it is right.
+
+    `right` is None where the manifest says nothing of the file.
+    """
+
+    name: str
+    found: str
+    right: bool | None
+
+
+def forget(run: RunDir, *paths: Path) -> None:
+    """Take files, and all in folders, out of the manifest: they are about to change."""
+    gone = [_name(run, path) for path in paths]
+    old: dict[str, Any] = run.read_manifest().get("files", {})
+    kept = {
+        name: about
+        for name, about in old.items()
+        if not any(name == path or name.startswith(f"{path}/") for path in gone)
+    }
+    if kept != old:
+        run.update_manifest(files=kept)
+
+
+@contextmanager
+def changing(run: RunDir, *paths: Path) -> Iterator[None]:
+    """Let files or folders of a run be replaced, and keep the manifest true all the while.
+
+    Their checksums leave the manifest first and return at the end. Needs the run's lock.
+    """
+    forget(run, *paths)
+    try:
+        yield
+    finally:
+        files = run.read_manifest().get("files", {})
+        run.update_manifest(files={**files, **record(run, *paths)})
+
+
+def record(run: RunDir, *paths: Path) -> dict[str, dict[str, Any]]:
+    """Bytes and SHA-256 of files, and of all in folders, by their path in the run."""
+    files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
+    return {
+        _name(run, file): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        for file in sorted(files)
+    }
+
+
+def check(run: RunDir, path: Path) -> None:
+    """Compare a file, or all files of a folder, with the manifest, as far as it knows them.
+
+    Raises:
+        ArtifactError: one differs.
+        RunError: the manifest cannot be read.
+    """
+    files = run.read_manifest().get("files", {})
+    for file in [path, *sorted(path.rglob("*"))]:
+        about = files.get(_name(run, file))
+        if about is not None and _sha256(file) != about["sha256"]:
+            raise ArtifactError(
+                f"{file} is damaged or was replaced: its SHA-256 is not the one in "
+                f"{run.manifest}. Restore it, or write it again."
+            )
+
+
+def verify(run: RunDir) -> list[Verdict]:
+    """Recompute every checksum of a run.
+
+    A finished run must have its config, history and model in the manifest.
+
+    Raises:
+        RunError: the manifest cannot be read.
+    """
+    files = run.read_manifest().get("files", {})
+    needed = [run.config]
+    if status(run) == "finished":
+        needed += [run.history, run.model]
+    found = [_verdict(run, name, about["sha256"]) for name, about in sorted(files.items())]
+    found += [
+        Verdict(_name(run, path), "not in the manifest", False)
+        for path in needed
+        if _name(run, path) not in files
+    ]
+    found += [_checkpoint(run, path) for path in run.checkpoints()]
+    known = {one.name for one in found}
+    for file in sorted(run.path.rglob("*")):
+        name = _name(run, file)
+        recorded = not name.startswith(_UNRECORDED) and ".failed/" not in name
+        if recorded and file.is_file() and name not in known:
+            found.append(Verdict(name, "not in the manifest", None))
+    return found
+
+
+def _verdict(run: RunDir, name: str, expected: str) -> Verdict:
+    try:
+        received = _sha256(run.path / name)
+    except OSError as error:
+        return Verdict(name, error.strerror or str(error), False)
+    if received != expected:
+        return Verdict(name, f"expected SHA-256 {expected}, received {received}", False)
+    return Verdict(name, f"SHA-256 {received}", True)
+
+
+def _checkpoint(run: RunDir, path: Path) -> Verdict:
+    try:
+        read_arrays(path)
+    except (CifarnetError, OSError) as error:
+        return Verdict(_name(run, path), str(error), False)
+    return Verdict(_name(run, path), "has its own SHA-256", True)
+
+
+def _name(run: RunDir, path: Path) -> str:
+    with suppress(ValueError):
+        return path.resolve().relative_to(run.path.resolve()).as_posix()
+    return str(path)
+
+
+def _sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

@@ -1,0 +1,207 @@
+"""One run: its paths, its making, its lock, its state."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from cifarnet.errors import CifarnetError, RunError
+from cifarnet.runs import records
+from cifarnet.runs.atomic import remove_leftovers, replace_folder, unwritable, write_json
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The whole resolved config, YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """What was run, on what, how far it got: see `read_manifest`."""
+        return self.path / "run.json"
+
+    @property
+    def history(self) -> Path:
+        """One row an epoch, CSV."""
+        return self.path / "history.csv"
+
+    @property
+    def log(self) -> Path:
+        """What the console showed, without the bars."""
+        return self.path / "log.txt"
+
+    def checkpoint(self, step: int) -> Path:
+        """All that exact resume needs after so many steps, in one file."""
+        return self.path / "checkpoint" / f"step-{step:08}.npz"
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints there are, oldest first."""
+        found = (self.path / "checkpoint").glob("step-*.npz")
+        return sorted(found, key=lambda path: (len(path.name), path.name))
+
+    @property
+    def model(self) -> Path:
+        """The selected weights: float32, no optimizer state."""
+        return self.path / "model.keras"
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of `<split>.json`, `<split>-predictions.npz` and their pictures."""
+        return self.path / "evaluation"
+
+    @property
+    def exports(self) -> Path:
+        """Folder of a folder an artifact, each with its `export.json`."""
+        return self.path / "exports"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of pictures of the training."""
+        return self.path / "plots"
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest.
+
+        Raises:
+            RunError: it is missing, damaged, or holds values of other types.
+        """
+        return records.read(self.manifest, records.Manifest)
+
+    def update_manifest(self, **values: Any) -> None:
+        """Replace the manifest by itself with `values` set. Only the lock's holder may."""
+        old = self.read_manifest() if self.manifest.exists() else {}
+        write_json(self.manifest, {**old, **values})
+
+
+# --- creating, locking ----------------------------------------------------------------
+
+
+def create(
+    name: str,
+    root: Path = RUNS,
+    files: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> RunDir:
+    """Make a new directory `<root>/<timestamp>-<name>[-n]`; an existing one is never reused.
+
+    It appears with `files`, texts by name, and with a manifest of `about` and their checksums.
+
+    Raises:
+        RunError: the directory cannot be made.
+    """
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(root / ".lock"):
+            remove_leftovers(root, deep=False)
+            for number in range(1, 10_000):
+                path = root / (stem if number == 1 else f"{stem}-{number}")
+                if not path.exists():
+                    _fill(path, files or {}, about or {})
+                    return RunDir(path)
+    except OSError as error:
+        raise unwritable(root / stem, error) from None
+    raise RunError(f"cannot make a new run directory: {root / stem} and 9,999 numbered ones exist")
+
+
+def _fill(path: Path, files: Mapping[str, str], about: Mapping[str, Any]) -> None:
+    with replace_folder(path) as new:
+        digests = {}
+        for name, text in files.items():
+            content = text.encode("utf-8")
+            (new / name).write_bytes(content)
+            digests[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        write_json(new / "run.json", {**about, "files": digests})
+
+
+@contextmanager
+def lock(run: RunDir, wait: float = 0.0) -> Iterator[None]:
+    """Hold the right to write a run. The operating system frees it when the process ends.
+
+    What a process that died has left half-written is cleared away.
+
+    Args:
+        run: of an existing directory.
+        wait: seconds in which another process may still give it free.
+
+    Raises:
+        RunError: another process holds it; says which.
+    """
+    held = filelock.FileLock(run.path / ".lock")
+    try:
+        held.acquire(timeout=wait)
+    except filelock.Timeout:
+        raise RunError(
+            f"{run.path} is being written by {_holder(run)}. Wait until it ends or stop it, then "
+            "try again."
+        ) from None
+    except OSError as error:
+        raise unwritable(run.path / ".lock", error) from None
+    try:
+        remove_leftovers(run.path)
+        run.update_manifest(process={"pid": os.getpid(), "host": socket.gethostname()})
+        yield
+    finally:
+        held.release()
+
+
+def _holder(run: RunDir) -> str:
+    process: dict[str, Any] = {}
+    with suppress(RunError):
+        process = run.read_manifest().get("process", {})
+    return f"process {process.get('pid', '?')} on {process.get('host', '?')}"
+
+
+def is_locked(run: RunDir) -> bool:
+    """Whether a living process is writing the run."""
+    probe = filelock.FileLock(run.path / ".lock")
+    try:
+        probe.acquire(timeout=0)
+    except (filelock.Timeout, OSError):
+        return True
+    probe.release()
+    return False
+
+
+def status(run: RunDir) -> str:
+    """`finished`, `interrupted`, `failed`, `running`, or `killed`: running by no living process.
+
+    A manifest that cannot be read is `damaged`.
+    """
+    try:
+        stated = str(run.read_manifest().get("status", "damaged"))
+    except CifarnetError:
+        return "damaged"
+    return "killed" if stated == "running" and not is_locked(run) else stated
+
+
+def remove(run: RunDir) -> None:
+    """Delete a run's directory.
+
+    Raises:
+        RunError: a process is writing it, or it cannot be deleted.
+    """
+    if is_locked(run):
+        raise RunError(f"{run.path} is in use; stop its process first")
+    try:
+        shutil.rmtree(run.path)
+    except OSError as error:
+        raise RunError(f"cannot remove {run.path}: {error}") from None

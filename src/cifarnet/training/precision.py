@@ -1,0 +1,76 @@
+"""Which arithmetic is fastest here, found by measuring."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import filelock
+import tensorflow as tf
+
+from cifarnet import data, runs, system
+from cifarnet.errors import RunError
+
+# Half precision must be this much faster to be worth its rounding.
+_WORTHWHILE = 1.1
+
+
+def choose() -> tuple[str, dict[str, Any]]:
+    """The precision for `precision: auto`.
+
+    Times a convolution and its gradients in each candidate: float32 and bfloat16, on a GPU
+    float16 too. The answer is cached with the machine's identity, so a machine keeps it.
+
+    Returns:
+        The name (float32, bfloat16 or float16) and what was measured: milliseconds a
+        candidate, the best of some rounds.
+    """
+    gpus = [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
+    key = json.dumps([system.describe(), system.versions()["tensorflow"], gpus])
+    candidates = ["float32", "bfloat16", *(["float16"] if gpus else [])]
+    folder = data.cache_folder()
+    path = folder / "precision.json"
+    measured = _cached(path, key, candidates)
+    if measured is None:
+        measured = {name: _milliseconds(name) for name in candidates}
+        with suppress(RunError, OSError):  # a cache that cannot be written costs the next start
+            folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(folder / "precision.lock"):
+                runs.remove_leftovers(folder, deep=False)
+                runs.write_json(path, {key: measured})
+    fastest = min(measured, key=lambda name: measured[name])
+    if measured["float32"] < _WORTHWHILE * measured[fastest]:
+        fastest = "float32"
+    return fastest, {"milliseconds": measured, "chosen": fastest}
+
+
+def _cached(path: Path, key: str, candidates: list[str]) -> dict[str, float] | None:
+    """What was measured here before, or None: nothing, or a file that is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        measured = json.loads(path.read_text(encoding="utf-8"))[key]
+        return {name: float(measured[name]) for name in candidates}
+    return None
+
+
+def _milliseconds(dtype: str, rounds: int = 5) -> float:
+    """Best time of a 3x3 convolution of [64, 16, 16, 64], forward and backward."""
+    images = tf.cast(tf.random.stateless_normal([64, 16, 16, 64], [0, 0]), dtype)
+    kernel = tf.cast(tf.random.stateless_normal([3, 3, 64, 64], [0, 1]), dtype)
+
+    @tf.function
+    def step() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([images, kernel])
+            outputs = tf.nn.conv2d(images, kernel, 1, "SAME")
+        return tape.gradient(outputs, [images, kernel])
+
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        for gradient in step():
+            gradient.numpy()
+        times.append(time.perf_counter() - start)
+    return round(1000 * min(times[1:]), 3)

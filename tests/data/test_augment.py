@@ -1,0 +1,147 @@
+"""Each transform on hand-sized arrays, eagerly and inside a graph."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cifarnet import config
+from cifarnet.data import augment
+
+MEAN = (10.0, 20.0, 30.0)
+
+
+def images(count: int = 2, size: int = 8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def both(function, pixels, draws) -> np.ndarray:
+    """The result, the same run eagerly and as a graph."""
+    draws = tf.constant(draws, tf.float32)
+    eager = function(tf.constant(pixels), draws).numpy()
+    graph = tf.function(function)(tf.constant(pixels), draws).numpy()
+    np.testing.assert_allclose(eager, graph, atol=1e-3)
+    return eager
+
+
+def test_flip_mirrors_left_right_below_one_half():
+    pixels = images()
+    result = both(augment.flip, pixels, [[0.49], [0.5]])
+    np.testing.assert_array_equal(result[0], pixels[0, :, ::-1])
+    np.testing.assert_array_equal(result[1], pixels[1])
+
+
+@pytest.mark.parametrize(("draw", "shift"), [(0.0, -2), (0.5, 0), (0.99, 2)])
+def test_crop_is_a_window_of_the_reflect_padded_image(draw, shift):
+    pixels = images(1)
+    padded = np.pad(pixels[0], ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    result = both(lambda x, u: augment.crop(x, u, 2), pixels, [[draw, 0.5]])
+    np.testing.assert_array_equal(result[0], padded[2 - shift : 10 - shift, 2:10])
+    result = both(lambda x, u: augment.crop(x, u, 2), pixels, [[0.5, draw]])
+    np.testing.assert_array_equal(result[0], padded[2:10, 2 - shift : 10 - shift])
+
+
+def test_crop_reaches_every_shift_equally_often():
+    pixels = np.zeros((9000, 8, 8, 3), np.uint8)
+    pixels[:, 4, 4] = 1
+    crop = augment.build([config.Crop(kind="crop", pixels=1)], MEAN)
+    result = np.asarray(crop.apply(tf.constant(pixels), crop.draw(0, 0, 9000)))
+    counts = result[..., 0].sum(axis=0)[3:6, 3:6]
+    assert counts.sum() == 9000
+    assert counts.min() > 850
+    assert counts.max() < 1150
+
+
+def test_rotate_by_a_right_angle_is_rot90():
+    pixels = images(1)
+    result = both(lambda x, u: augment.rotate(x, u, 180.0), pixels, [[0.75]])  # +90 degrees
+    np.testing.assert_allclose(result[0], np.rot90(pixels[0]), atol=0.01)
+
+
+def test_rotate_by_nothing_changes_nothing():
+    pixels = images(1)
+    result = both(lambda x, u: augment.rotate(x, u, 30.0), pixels, [[0.5]])
+    np.testing.assert_allclose(result[0], pixels[0], atol=1e-3)
+
+
+def test_scale_magnifies_about_the_centre():
+    ramp = np.broadcast_to(np.arange(8, dtype=np.uint8)[:, None, None] * 10, (1, 8, 8, 3))
+    result = both(lambda x, u: augment.scale(x, u, 0.5), ramp, [[1.0]])  # factor 1.5
+    # Row r shows row 3.5 + (r - 3.5) / 1.5 of a ramp of 10 a row.
+    expected = 10 * (3.5 + (np.arange(8) - 3.5) / 1.5)
+    np.testing.assert_allclose(result[0, :, 4, 0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_cutout_fills_one_square_with_the_mean(dtype):
+    pixels = np.full((1, 8, 8, 3), 200, dtype)
+    result = both(lambda x, u: augment.cutout(x, u, 3, MEAN), pixels, [[0.0, 0.99]])
+    expected = pixels.copy()
+    expected[0, 0:3, 5:8] = MEAN
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_cutout_as_large_as_the_image_fills_it():
+    result = both(lambda x, u: augment.cutout(x, u, 32, MEAN), images(1), [[0.3, 0.7]])
+    np.testing.assert_array_equal(result, np.broadcast_to(MEAN, (1, 8, 8, 3)))
+
+
+def test_brightness_adds_and_clips():
+    pixels = np.array([[[[0, 100, 250]]]], np.uint8)
+    result = both(lambda x, u: augment.brightness(x, u, 0.2), pixels, [[1.0]])
+    np.testing.assert_allclose(result[0, 0, 0], [51, 151, 255], atol=1e-3)
+
+
+def test_contrast_scales_about_the_images_own_mean():
+    pixels = np.array([[[[90, 100, 110]]]], np.uint8)
+    result = both(lambda x, u: augment.contrast(x, u, 0.5), pixels, [[0.0]])
+    np.testing.assert_allclose(result[0, 0, 0], [95, 100, 105], atol=1e-3)
+
+
+ALL = [
+    {"kind": "alternating_flip"},
+    {"kind": "crop", "pixels": 2},
+    {"kind": "rotate"},
+    {"kind": "scale"},
+    {"kind": "cutout", "size": 2},
+    {"kind": "brightness"},
+    {"kind": "contrast"},
+]
+
+
+def build(configs: list) -> augment.Augment:
+    train = {"epochs": 1, "learning_rate": 1}
+    document = {"model": {"layers": ["Flatten"]}, "train": train, "data": {"augment": configs}}
+    return augment.build(config.parse(document).data.augment, MEAN)
+
+
+def test_result_depends_on_seed_epoch_and_index_alone():
+    transforms = build(ALL)
+    pixels = images(6)
+    whole = transforms.draw(seed=3, epoch=4, count=6)
+    together = np.asarray(transforms.apply(tf.constant(pixels), whole))
+    alone = transforms.apply(
+        tf.constant(pixels[[5, 2]]), transforms.draw(seed=3, epoch=4, count=50)[[5, 2]]
+    )
+    np.testing.assert_array_equal(together[[5, 2]], np.asarray(alone))
+    for other in (transforms.draw(3, 5, 6), transforms.draw(4, 4, 6)):
+        assert (other[:, 1:] != whole[:, 1:]).all()
+
+
+def test_equal_transforms_at_two_places_draw_differently():
+    draws = build([{"kind": "flip"}, {"kind": "flip"}]).draw(0, 0, 100)
+    assert (draws[:, 0] != draws[:, 1]).all()
+
+
+def test_alternating_flip_shows_each_image_both_ways_in_two_epochs():
+    transforms = build([{"kind": "alternating_flip"}])
+    flipped = [transforms.draw(1, epoch, 1000)[:, 0] < 0.5 for epoch in range(4)]
+    np.testing.assert_array_equal(flipped[0], ~flipped[1])
+    np.testing.assert_array_equal(flipped[0], flipped[2])
+    assert 400 < flipped[0].sum() < 600
+
+
+def test_no_transforms_leave_the_images_alone():
+    transforms = build([])
+    draws = transforms.draw(0, 0, 2)
+    assert draws.shape == (2, 0)
+    np.testing.assert_array_equal(transforms.apply(images(), draws), images())

@@ -1,0 +1,110 @@
+"""Artifacts side by side, each in a process of its own."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from helpers.commands import cifarnet
+from PIL import Image
+
+from cifarnet import benchmarking, config, models, predictors, runs
+from cifarnet.errors import ArtifactError
+
+
+def network(seed: int) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    layers = [{"Conv2D": {"filters": 4, "kernel_size": 3, "strides": 4}}, "Flatten"]
+    settings = config.ModelConfig(layers=[*layers, {"Dense": {"units": 10}}])
+    return models.build(settings, 32, 10, (120.0,) * 3, (60.0,) * 3, plain=True)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two files of networks, and their top-1 classes of `pixels()`."""
+    folder, found = tmp_path_factory.mktemp("models"), []
+    for seed in (1, 2):
+        path = folder / f"{seed}.keras"
+        models.save(network(seed), path)
+        top = predictors.load(path, preprocessing=predictors.OF_RUNS)(pixels()).argmax(axis=1)
+        found.append((path, top))
+    return found
+
+
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+
+
+def test_figures_are_those_of_the_artifacts(files):
+    (first, top), (_, other) = files
+    labels = top.copy()
+    labels[:10] = (top[:10] + 1) % 10  # the first artifact is wrong on a quarter
+    given = [(path.stem, path, predictors.OF_RUNS) for path, _ in files]
+    told: list[str] = []
+    one, two = benchmarking.run(given, pixels(), labels, [1, 8], told.append)
+    assert told == ["1", "2"]
+    assert (one["accuracy"], one["agreement"]) == (0.75, 1.0)
+    assert two["accuracy"] == np.mean(other == labels)
+    assert two["agreement"] == np.mean(other == top)
+    assert one["bytes"] == first.stat().st_size
+    assert one["runtime"] == f"Keras {keras.__version__}"
+    # A Python with TensorFlow takes some hundred megabytes; a whole machine's is no answer.
+    assert 1e8 < one["peak_memory_bytes"] < 3e9
+    for speed, size in zip(two["speed"], (1, 8), strict=True):
+        assert speed["batch_size"] == size
+        assert speed["calls"] >= 30
+        assert 0 < speed["median_milliseconds"] <= speed["p90_milliseconds"]
+        rate = 1000 * size / speed["median_milliseconds"]
+        assert speed["images_per_second"] == pytest.approx(rate, rel=0.01)
+
+
+def test_latency_is_of_the_calls_alone():
+    """With a clock of its own: 5 calls to warm up, then 40 of 1, 2, ..., 40 ms."""
+    now, calls = [0.0], [0]
+
+    def predict(batch):
+        assert len(batch) == 4
+        calls[0] += 1
+        now[0] += 10.0 if calls[0] <= 5 else (calls[0] - 5) / 1000
+        return batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmarking.time, "perf_counter", lambda: now[0])
+        speed = benchmarking._time(predict, pixels(), 4)
+    assert sum(range(1, 45)) < 1000 <= sum(range(1, 46))
+    assert speed["calls"] == 45
+    assert speed["median_milliseconds"] == 23.0
+    assert speed["p90_milliseconds"] == pytest.approx(40.6)
+
+
+def test_a_file_that_is_no_model_is_told_from_its_process(tmp_path):
+    (tmp_path / "bad.keras").write_bytes(b"nothing")
+    with pytest.raises(ArtifactError, match=r"bad\.keras cannot be loaded"):
+        benchmarking.run([("bad", tmp_path / "bad.keras", None)], pixels(), np.zeros(40), [1])
+
+
+def test_the_command_compares_a_run_and_its_exports(tmp_path):
+    settings = {
+        "data": {"source": "synthetic", "limit": 300, "validation_fraction": 0.2},
+        "model": {"layers": ["Flatten", {"Dense": {"units": 10}}]},
+        "train": {"epochs": 1, "batch_size": 50, "learning_rate": 0.01},
+    }
+    (tmp_path / "small.yaml").write_text(json.dumps(settings))
+    cifarnet("train", "--config", "small.yaml", cwd=tmp_path)
+    cifarnet("export", "latest", "--format", "keras", cwd=tmp_path)
+    done = cifarnet("benchmark", "latest", "--batch-size", "2", "--json", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert [one["name"] for one in document["artifacts"]] == ["model.keras", "keras"]
+    assert [one["agreement"] for one in document["artifacts"]] == [1.0, 1.0]
+    assert (document["split"], document["images"]) == ("validation", 60)
+    (run,) = runs.all_runs(tmp_path / "runs")
+    manifest = run.read_manifest()
+    # The manifest's is measured in batches of the training's precision.
+    expected = pytest.approx(manifest["validation_accuracy"], abs=0.02)
+    assert document["artifacts"][0]["accuracy"] == expected
+    stored = json.loads((run.path / "benchmark.json").read_text())
+    assert stored["artifacts"] == document["artifacts"]
+    with Image.open(run.plots / "benchmark.png") as picture:
+        assert picture.size[0] > 500
+    wrong = cifarnet("benchmark", "latest", "--batch-size", "0", cwd=tmp_path, code=2)
+    assert "expected numbers from 1 to 5000 such as 1,64" in " ".join(wrong.stderr.split())

@@ -1,0 +1,100 @@
+"""The facts about a machine that results carry."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cifarnet import system
+
+
+def test_a_machine_is_described_by_what_decides_numbers(monkeypatch):
+    found = system.describe()
+    assert found.keys() == {"processor", "cores", "memory_bytes", "system", "python", "onednn"}
+    assert found["processor"]
+    assert 1 <= found["cores"] <= os.cpu_count()
+    assert found["memory_bytes"] > 100_000_000
+    assert found["python"] == platform.python_version()
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert system.describe()["onednn"] is False
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    assert system.describe()["onednn"] is True
+
+
+def test_versions_are_the_installed_ones(monkeypatch):
+    found = system.versions()
+    assert list(found) == ["tensorflow", "keras", "numpy", "cifarnet"]
+    assert found["numpy"] == np.__version__
+
+    def only_cpu(name: str) -> str:
+        if name != "tensorflow-cpu":
+            raise importlib.metadata.PackageNotFoundError
+        return "2.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", only_cpu)
+    assert system.versions() == {
+        "tensorflow": "2.0",
+        "keras": "unknown",
+        "numpy": "unknown",
+        "cifarnet": "unknown",
+    }
+
+
+def test_the_commit_is_that_of_the_package_s_own_checkout(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        command = ["git", *identity, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    file = tmp_path / "package" / "system.py"
+    file.parent.mkdir()
+    file.write_text("")
+    monkeypatch.setattr(system, "__file__", str(file))
+    assert system.git_commit() is None  # no checkout
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "x")
+    assert system.git_commit() is None  # a checkout of something else
+    git("add", ".")
+    git("commit", "-q", "-m", "y")
+    assert system.git_commit() == git("rev-parse", "HEAD")
+    file.write_text("changed")
+    assert system.git_commit() == git("rev-parse", "HEAD") + "+"
+
+
+def test_without_linux_files_other_ways_are_used(monkeypatch):
+    def absent(self, *arguments, **options):
+        raise FileNotFoundError
+
+    before = system.peak_memory()
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(os, "sysconf")
+    found = system.describe()
+    assert found["processor"] == (platform.processor() or platform.machine())
+    assert found["cores"] == os.cpu_count()
+    assert found["memory_bytes"] is None
+    assert system.peak_memory() == pytest.approx(before, rel=0.5)
+
+
+def test_peak_memory_counts_what_was_held_once():
+    code = (
+        "import numpy as np; from cifarnet import system\n"
+        "before = system.peak_memory(); np.ones(200_000_000, np.uint8)\n"
+        "print(system.peak_memory() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert 150_000_000 < int(done.stdout) < 250_000_000
+
+
+def test_quiet_silences_what_comes_from_below_python(capfd):
+    os.write(2, b"before ")
+    with system.quiet():
+        os.write(2, b"within ")
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "before after"
