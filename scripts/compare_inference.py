@@ -70,17 +70,17 @@ def compare(config: str, chosen: str, rounds: int) -> dict[str, Any]:
     return result
 
 
-def halves(run: runs.RunDir) -> dict[str, Any]:
+def halves(run: runs.Run) -> dict[str, Any]:
     """What bfloat16 changes for a run's network on the validation images."""
     import keras
 
     from cifarnet import models
     from cifarnet.predictors import keras_file
 
-    config = configs.load(run.config)
+    config = configs.load(run.config_file)
     dataset = data.load(config.data, config.seed)
     pixels = dataset.validation.pixels if len(dataset.validation.labels) else dataset.train.pixels
-    weights = keras.models.load_model(run.model, compile=False).get_weights()
+    weights = keras.models.load_model(run.model_file, compile=False).get_weights()
     answers, seconds = {}, {}
     for name in ("float32", "bfloat16"):
         model = models.build(

@@ -84,8 +84,8 @@ def cost_of_checkpoints(name: str, steps: int) -> None:
         for _ in range(11):
             start = time.perf_counter()
             checkpoint.Checkpoint(settings, one.state(), progress, None).save(run)
-            runs.write_text(run.history, progress.history_csv())
-            run.update_manifest(status="running")
+            runs.write_text(run.history_file, progress.history_csv())
+            run.update_record(status="running")
             times.append(time.perf_counter() - start)
         size = run.checkpoints()[-1].stat().st_size
     took = statistics.median(times[1:])

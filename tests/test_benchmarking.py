@@ -98,13 +98,13 @@ def test_the_command_compares_a_run_and_its_exports(tmp_path):
     assert [one["agreement"] for one in document["artifacts"]] == [1.0, 1.0]
     assert (document["split"], document["images"]) == ("validation", 60)
     (run,) = runs.all_runs(tmp_path / "runs")
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     # The manifest's is measured in batches of the training's precision.
     expected = pytest.approx(manifest["validation_accuracy"], abs=0.02)
     assert document["artifacts"][0]["accuracy"] == expected
     stored = json.loads((run.path / "benchmark.json").read_text())
     assert stored["artifacts"] == document["artifacts"]
-    with Image.open(run.plots / "benchmark.png") as picture:
+    with Image.open(run.plots_folder / "benchmark.png") as picture:
         assert picture.size[0] > 500
     wrong = cifarnet("benchmark", "latest", "--batch-size", "0", cwd=tmp_path, code=2)
     assert "expected numbers from 1 to 5000 such as 1,64" in " ".join(wrong.stderr.split())

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cifarnet import runs
-from cifarnet.runs import RunDir
+from cifarnet.runs import Run
 
 CONFIG = """
 name: fault
@@ -67,16 +67,16 @@ def stated(done: subprocess.CompletedProcess, *texts: str) -> None:
         assert text in done.stderr, done.stderr
 
 
-def trained(place: Path) -> RunDir:
+def trained(place: Path) -> Run:
     done = cifarnet(place, "train", "--config", "fault.yaml")
     assert done.returncode == 0, done.stderr
     return runs.find("latest", place / "runs")
 
 
-def assert_goes_on(place: Path, run: RunDir) -> None:
+def assert_goes_on(place: Path, run: Run) -> None:
     done = cifarnet(place, *MORE)
     assert done.returncode == 0, done.stderr
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     assert (manifest["status"], manifest["epochs_done"]) == ("finished", 2)
     assert {path.name for path in run.path.rglob(".*")} == {".lock"}
     assert all(one.right is not False for one in runs.verify(run))
@@ -87,11 +87,11 @@ def assert_goes_on(place: Path, run: RunDir) -> None:
 )
 def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_later(place, limit, says):
     run = trained(place)
-    kept = {path: path.read_bytes() for path in (*run.checkpoints(), run.model)}
+    kept = {path: path.read_bytes() for path in (*run.checkpoints(), run.model_file)}
     assert all(len(content) > 20_000 for content in kept.values())
     stated(cifarnet(place, *MORE, limit=limit), says, "Make room")
     assert all(path.read_bytes() == content for path, content in kept.items())
-    json.loads(run.manifest.read_text())
+    json.loads(run.record_file.read_text())
     assert runs.status(run) in ("finished", "failed", "killed")
     assert_goes_on(place, run)
 
@@ -131,7 +131,7 @@ def test_images_that_vanished_are_named_and_may_come_back_elsewhere(place):
     done = cifarnet(place, *MORE, "-o", "data.path=elsewhere")
     assert done.returncode == 0, done.stderr
     assert f"data.path: {place / 'pictures'} -> {place / 'elsewhere'}" in done.stdout
-    assert run.read_manifest()["epochs_done"] == 2
+    assert run.read_record()["epochs_done"] == 2
 
 
 def test_other_images_in_their_place_are_refused(place):
@@ -150,8 +150,8 @@ def test_a_second_resume_is_refused_and_told_by_whom(place):
 
 def test_a_changed_byte_is_told_by_every_command_that_would_use_it(place):
     run = trained(place)
-    whole = run.model.read_bytes()
-    run.model.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    whole = run.model_file.read_bytes()
+    run.model_file.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
     for arguments in (["evaluate"], ["predict"], ["export"], ["benchmark"]):
         images = [str(place / "pictures" / "cats")] if arguments == ["predict"] else []
         formats = ["--format", "keras"] if arguments == ["export"] else []
@@ -160,7 +160,7 @@ def test_a_changed_byte_is_told_by_every_command_that_would_use_it(place):
     stated(
         cifarnet(place, "runs", "verify", "latest"), "is not what its manifest says: model.keras"
     )
-    run.model.write_bytes(whole)
+    run.model_file.write_bytes(whole)
     done = cifarnet(place, "runs", "verify", "latest", "--json")
     assert done.returncode == 0
     document = json.loads(done.stdout)

@@ -1,10 +1,79 @@
-"""Train, evaluate and export CIFAR-10 image classifiers from YAML configs."""
+"""Train, evaluate and export CIFAR-10 image classifiers from YAML configs.
 
-import os
+Everything the command line does is a function here. Names are imported when first used, so
+`import cifarnet` loads neither TensorFlow nor Keras and does not change the environment.
+"""
 
-# Read once, when these libraries are first imported. cifarnet's graph code needs TensorFlow.
-os.environ["KERAS_BACKEND"] = "tensorflow"
-# TensorFlow turns oneDNN's kernels on for some processors only. Where it did not, a step of
-# configs/baseline.yaml took 1.8 times as long (2 cores of an AMD EPYC, Zen 3, float32).
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps start-up notices off the console
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cifarnet.artifacts import load_predictor
+    from cifarnet.benchmarking import benchmark
+    from cifarnet.callbacks import Callback, EpochResult, StepProgress
+    from cifarnet.callbacks.display import ProgressDisplay
+    from cifarnet.config import Config
+    from cifarnet.config import load as load_config
+    from cifarnet.errors import CifarnetError
+    from cifarnet.evaluation import evaluate, predict
+    from cifarnet.exporters import export
+    from cifarnet.predictors import Predictor, Preprocessing
+    from cifarnet.runs import Run, open_run
+    from cifarnet.training import resume, train
+
+_HOMES = {
+    "Callback": "callbacks",
+    "CifarnetError": "errors",
+    "Config": "config",
+    "EpochResult": "callbacks",
+    "Predictor": "predictors",
+    "Preprocessing": "predictors",
+    "ProgressDisplay": "callbacks.display",
+    "Run": "runs",
+    "StepProgress": "callbacks",
+    "benchmark": "benchmarking",
+    "evaluate": "evaluation",
+    "export": "exporters",
+    "load_config": "config",
+    "load_predictor": "artifacts",
+    "open_run": "runs",
+    "predict": "evaluation",
+    "resume": "training",
+    "train": "training",
+}
+
+__all__ = [
+    "Callback",
+    "CifarnetError",
+    "Config",
+    "EpochResult",
+    "Predictor",
+    "Preprocessing",
+    "ProgressDisplay",
+    "Run",
+    "StepProgress",
+    "benchmark",
+    "evaluate",
+    "export",
+    "load_config",
+    "load_predictor",
+    "open_run",
+    "predict",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cifarnet' has no attribute {name!r}")
+    module = importlib.import_module(f"cifarnet.{_HOMES[name]}")
+    value = getattr(module, "load" if name == "load_config" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,122 +1,113 @@
-"""What evaluate, predict and benchmark work on: a run, or any model file."""
+"""What a user means by RUN or ARTIFACT: a model file, its run, its preprocessing, its classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
+from cifarnet import config as cfg
+from cifarnet import data, predictors, runs
+from cifarnet.errors import RunError
+from cifarnet.predictors import Predictor, Preprocessing
+from cifarnet.runs import Run
 
-if TYPE_CHECKING:
-    from cifarnet.config import Config
-    from cifarnet.predictors import Predictor, Preprocessing
-    from cifarnet.runs import RunDir
-
-_WAIT = 30.0  # seconds that another command gets to write its results into the same run
-_RANGES = ("0-255", "0-1", "-1-1")
+_LOCK_TIMEOUT = 30.0  # seconds that another command gets to write its results into the same run
 
 
-class Target(NamedTuple):
+@dataclass(frozen=True)
+class Artifact:
     """A model file, the run it belongs to, and what is known of its data.
 
     Attributes:
-        artifact: the file, or the SavedModel's folder.
+        path: the file, or the SavedModel's folder.
         run: None for a file outside any run.
-        config: the run's; for a lone file that of a CIFAR-10 network.
+        config: the run's; for a file outside any run that of a CIFAR-10 network.
     """
 
-    artifact: Path
-    run: RunDir | None
-    config: Config
+    path: Path
+    run: Run | None
+    config: cfg.Config
 
     @property
-    def whole_run(self) -> bool:
+    def is_run_model(self) -> bool:
         """Whether the run itself is meant, not one of its exports."""
-        return self.run is not None and self.artifact == self.run.model
+        return self.run is not None and self.path == self.run.model_file
 
-    def load(self, **wanted: Any) -> Predictor:
-        """The predict function; `wanted` are the values of the options of `foreign`.
+    @property
+    def name(self) -> str:
+        """Name for a table: of the file, or of an export's folder."""
+        in_run = self.run is not None and not self.is_run_model
+        return self.path.parent.name if in_run else self.path.name
+
+    def load(self, preprocessing: Preprocessing | None = None) -> Predictor:
+        """Load the predict function; `preprocessing` is for a file outside any run.
 
         Raises:
             ArtifactError: see `predictors.load`; or a file of a run that has changed since.
         """
-        from cifarnet import predictors, runs
-
         if self.run is not None:
-            runs.check(self.run, self.artifact)
+            runs.check(self.run, self.path)
         size = self.config.evaluate.batch_size
-        return predictors.load(self.artifact, size, self.preprocessing(**wanted))
+        return predictors.load(self.path, size, self.preprocessing(preprocessing))
+
+    def preprocessing(self, stated: Preprocessing | None = None) -> Preprocessing:
+        """Return what the file takes, as far as it is known: a run's own, or as the user states."""
+        if self.run is None:
+            return stated or Preprocessing()
+        # Exports of a run state in their metadata what they take.
+        return predictors.OF_RUNS if self.is_run_model else Preprocessing()
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[None]:
-        """Hold the run, if there is one, while results are written to a file or folder of it.
+        """Hold the run's lock, if there is a run, while results are written to `path` in it.
 
         Raises:
             RunError: another process holds it for long.
         """
-        from cifarnet import runs
-
         if self.run is None:
             yield
             return
-        with runs.lock(self.run, wait=_WAIT), runs.changing(self.run, path):
+        with runs.lock(self.run, wait=_LOCK_TIMEOUT), runs.changing(self.run, path):
             yield
 
-    def preprocessing(self, **wanted: Any) -> Preprocessing:
-        """What the file takes, as far as it is known: a run's own, or by the user's options."""
-        from cifarnet import predictors
-
-        if self.run is None:
-            names = ("input_range", "mean", "std", "layout", "logits")
-            return predictors.Preprocessing(*(wanted[name] for name in names))
-        # Exports of a run say themselves what they take.
-        return predictors.OF_RUNS if self.whole_run else predictors.Preprocessing()
-
     def classes(self, predictor: Predictor) -> list[str]:
-        """The class names: the file's own, the run's, CIFAR-10's for ten, else numbers."""
-        from cifarnet import data
-
+        """Return the class names: the file's own, the run's, CIFAR-10's for ten, else numbers."""
         if "classes" in predictor.metadata:
             return list(predictor.metadata["classes"])
         if self.run is not None:
-            return list(self.run.read_manifest()["data"]["classes"])
+            return list(self.run.read_record().data.classes)
         if predictor.classes == len(data.CIFAR10_CLASSES):
             return list(data.CIFAR10_CLASSES)
         return [f"class {i}" for i in range(predictor.classes)]
 
 
-def resolve(text: str) -> Target:
-    """What a user means by a path, a run's name, or `latest`.
+def resolve(target: Run | str | Path) -> Artifact:
+    """Find what a user means by a run, a path, a run's name, or `latest`.
 
     Raises:
         RunError: no such run or file, or a run without a model.
     """
-    from cifarnet import config, runs
-
-    path = Path(text)
+    path = target.path if isinstance(target, Run) else Path(target)
     if (path.is_file() and path.suffix) or (path / "saved_model.pb").is_file():
         homes = [parent for parent in path.resolve().parents if (parent / "run.json").is_file()]
         if not homes:
-            return Target(path, None, config.of_data())
-        run = runs.RunDir(homes[0])
-        return Target(path, run, config.load(run.config))
-    run = trained_run(text)
-    return Target(run.model, run, config.load(run.config))
+            return Artifact(path, None, cfg.of_data())
+        run = Run(homes[0])
+        return Artifact(path, run, cfg.load(run.config_file))
+    run = trained_run(target)
+    return Artifact(run.model_file, run, cfg.load(run.config_file))
 
 
-def trained_run(text: str) -> RunDir:
-    """The run a user means by a path, a name, or `latest`, with its model.
+def trained_run(target: Run | str | Path) -> Run:
+    """Find the run a user means, with its model.
 
     Raises:
         RunError: no such run, or it has no model yet.
     """
-    from cifarnet import runs
-    from cifarnet.errors import RunError
-
-    run = runs.find(text)
-    if not run.model.is_file():
+    run = runs.open_run(target)
+    if not run.model_file.is_file():
         raise RunError(
             f"{run.path} has no model yet ({runs.status(run)}). "
             f"Finish it with: cifarnet train --resume {run.path}"
@@ -124,42 +115,19 @@ def trained_run(text: str) -> RunDir:
     return run
 
 
-def _three(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 3 or (option.name == "std" and 0.0 in numbers):
-        raise click.BadParameter(f"expected three numbers such as 0.49,0.48,0.45, received {value}")
-    return numbers
+def load_predictor(
+    target: Run | str | Path, preprocessing: Preprocessing | None = None
+) -> Predictor:
+    """Load the predict function of a run or model file: pixels to probabilities.
 
+    Args:
+        target: a run, its path or name, `latest`, or a model file, ours or foreign.
+        preprocessing: what a foreign file takes; see `predictors.Preprocessing`.
 
-def foreign(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what a file of unknown origin takes; `Target.load` has them."""
-    options = [
-        click.option(
-            "--input-range",
-            type=click.Choice(_RANGES),
-            help="What pixels 0 to 255 become for a foreign file.",
-        ),
-        click.option(
-            "--mean",
-            callback=_three,
-            metavar="R,G,B",
-            help="Then subtracted, in the input range.",
-        ),
-        click.option(
-            "--std", callback=_three, metavar="R,G,B", help="Then divided by, in the input range."
-        ),
-        click.option(
-            "--layout", type=click.Choice(["nhwc", "nchw"]), help="Order of a foreign file's input."
-        ),
-        click.option("--logits", is_flag=True, default=None, help="It gives logits."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    Returns:
+        A function of uint8 [N, S, S, 3], RGB, 0-255, to float32 [N, classes].
+
+    Raises:
+        RunError, ArtifactError: it cannot be found or loaded, or has changed since.
+    """
+    return resolve(target).load(preprocessing)

@@ -4,94 +4,167 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cifarnet import predictors, system
+from cifarnet import artifacts, data, predictors, runs, system
+from cifarnet.artifacts import Artifact
+from cifarnet.callbacks import Callback, Callbacks
 from cifarnet.predictors import Preprocessing
+from cifarnet.reporting import plots
+from cifarnet.runs import Benchmark, Run, records
+from cifarnet.runs.records import BenchmarkedArtifact, Speed
 
 # Calls are timed until both are reached: enough for a 90th percentile, short enough to wait for.
-_LEAST_CALLS, _LEAST_SECONDS = 30, 1.0
+_MIN_CALLS, _MIN_SECONDS = 30, 1.0
 # Before them: the first calls trace, allocate and fill caches.
 _WARM_UP_CALLS = 5
 
 
-def run(
-    artifacts: Sequence[tuple[str, Path, Preprocessing | None]],
+def benchmark(
+    *targets: Run | str | Path,
+    batch_sizes: Sequence[int] = (1, 64),
+    preprocessing: Preprocessing | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> Benchmark:
+    """Compare artifacts side by side, one after another, each in a process of its own.
+
+    Accuracy and agreement (with the first) are on validation images, never on the test set. The
+    record goes into the first target's run, else beside the first file, with a picture.
+
+    Args:
+        targets: runs and model files; a run stands for its model and all its exports.
+        batch_sizes: images per call.
+        preprocessing: what foreign files take.
+        callbacks: told of each artifact.
+
+    Raises:
+        RunError, ArtifactError: a target that cannot be found, loaded or run, or has changed.
+        DataError: the images cannot be read.
+    """
+    told = Callbacks(callbacks)
+    found = [artifacts.resolve(target) for target in targets]
+    files = [one for target in found for one in _files(target, preprocessing)]
+    config = found[0].config
+    dataset = data.load(config.data, config.seed, told.on_fetch)
+    split, pixels, labels = dataset.comparison()
+    record = Benchmark(
+        machine=system.describe(),
+        versions=system.versions(),
+        images=len(labels),
+        split=split,
+        data=dataset.description,
+        artifacts=compare(files, pixels, labels, batch_sizes, told),
+    )
+    path = _file(found[0])
+    with found[0].writing(path):
+        record = records.write(path, record)
+        plots.benchmark(record, picture(record))
+    return record
+
+
+def picture(record: Benchmark) -> Path:
+    """Return the picture of a benchmark: in a run's plots, else beside the record."""
+    png = record.file.with_suffix(".png")
+    in_run = (record.file.parent / "run.json").is_file()
+    return png.parent / "plots" / png.name if in_run else png
+
+
+def compare(
+    files: Sequence[tuple[str, Path, Preprocessing | None]],
     pixels: np.ndarray,
     labels: np.ndarray,
     batch_sizes: Sequence[int],
-    told: Callable[[str], None] = lambda _: None,
-) -> list[dict[str, Any]]:
-    """Measure artifacts one after another, each in a process of its own.
+    callbacks: Callback,
+) -> list[BenchmarkedArtifact]:
+    """Measure model files one after another.
 
     Args:
-        artifacts: name, file and preprocessing of each; the first is what others agree with.
+        files: name, file and preprocessing of each; the first is what others agree with.
         pixels, labels: uint8 [N, S, S, 3] and [N]; not test images.
-        batch_sizes: images a call.
-        told: called with each name.
-
-    Returns:
-        For each: `name`, `path`, `runtime`, `assumed`, `bytes`, `accuracy`, `agreement`,
-        `threads` it may use, `peak_memory_bytes` of a process that does nothing else, and
-        `speed`: a batch size, with `median_milliseconds`, `p90_milliseconds` of a call and
-        `images_per_second` at the median.
+        batch_sizes: images per call.
+        callbacks: told of each artifact.
 
     Raises:
         ArtifactError: a file that cannot be loaded or run.
     """
-    found: list[dict[str, Any]] = []
+    found: list[BenchmarkedArtifact] = []
     reference = None
-    for name, path, preprocessing in artifacts:
-        told(name)
+    for name, path, preprocessing in files:
+        callbacks.on_stage(f"measuring {name}")
         # A new process, so that its peak memory is this artifact's alone.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            measured, top = pool.submit(
-                _measure, path, preprocessing, pixels, tuple(batch_sizes)
-            ).result()
+            arguments = (name, path, preprocessing, pixels, labels, tuple(batch_sizes))
+            measured, top = pool.submit(_measure, *arguments).result()
         reference = top if reference is None else reference
-        found.append(
-            {
-                "name": name,
-                "path": str(path),
-                "bytes": _size(path),
-                "accuracy": float((top == labels).mean()),
-                "agreement": float((top == reference).mean()),
-                **measured,
-            }
-        )
+        agreement = float((top == reference).mean())
+        found.append(measured.model_copy(update={"agreement": agreement}))
     return found
 
 
+def _files(
+    target: Artifact, preprocessing: Preprocessing | None
+) -> list[tuple[str, Path, Preprocessing | None]]:
+    """The file itself; for a run its model and its exports.
+
+    Raises:
+        ArtifactError: one is not what the run's record says.
+    """
+    first = (target.name, target.path, target.preprocessing(preprocessing))
+    if target.run is not None:
+        runs.check(target.run, target.path)
+    if target.run is None or not target.is_run_model:
+        return [first]
+    runs.check(target.run, target.run.exports_folder)
+    exports = runs.exports(target.run)
+    return [first, *((one.name, one.path, None) for one in exports)]
+
+
+def _file(target: Artifact) -> Path:
+    """Return where the record goes: into the run, else beside the file."""
+    if target.run is not None and target.is_run_model:
+        return target.run.path / "benchmark.json"
+    return target.path.with_name(f"{target.path.name}.benchmark.json")
+
+
 def _measure(
+    name: str,
     path: Path,
     preprocessing: Preprocessing | None,
     pixels: np.ndarray,
+    labels: np.ndarray,
     batch_sizes: tuple[int, ...],
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Everything that needs the artifact, and its top-1 classes of all pixels."""
+) -> tuple[BenchmarkedArtifact, np.ndarray]:
+    """Measure one artifact; also return its top-1 classes of all pixels."""
     with system.quiet():
         predictor = predictors.load(path, max(batch_sizes), preprocessing)
     speed = [_time(predictor, pixels, size) for size in batch_sizes]
-    about = {
-        "runtime": predictor.runtime,
-        "assumed": predictor.assumed,
-        "threads": system.usable_cores(),
-        "peak_memory_bytes": system.peak_memory(),
-        "speed": speed,
-    }
-    return about, predictor(pixels).argmax(axis=1)
+    # Before all pixels are predicted at once, which no deployment does.
+    peak_memory = system.peak_memory()
+    top = predictor(pixels).argmax(axis=1)
+    record = BenchmarkedArtifact(
+        name=name,
+        path=str(path),
+        bytes=_size(path),
+        accuracy=float((top == labels).mean()),
+        agreement=1.0,
+        runtime=predictor.runtime,
+        assumed=predictor.assumed,
+        threads=system.usable_cores(),
+        peak_memory_bytes=peak_memory,
+        speed=speed,
+    )
+    return record, top
 
 
-def _time(predict: predictors.Predict, pixels: np.ndarray, size: int) -> dict[str, Any]:
-    """Latency of calls on `size` images each, other ones every time."""
+def _time(predict: predictors.Predict, pixels: np.ndarray, size: int) -> Speed:
+    """Time calls with `size` images each, other ones every time."""
     seconds: list[float] = []
     calls = 0
-    while len(seconds) < _LEAST_CALLS or sum(seconds) < _LEAST_SECONDS:
+    while len(seconds) < _MIN_CALLS or sum(seconds) < _MIN_SECONDS:
         rows = np.arange(calls * size, (calls + 1) * size) % len(pixels)
         batch = pixels[rows]
         start = time.perf_counter()
@@ -100,13 +173,13 @@ def _time(predict: predictors.Predict, pixels: np.ndarray, size: int) -> dict[st
             seconds.append(time.perf_counter() - start)
         calls += 1
     median, high = np.percentile(seconds, [50, 90])
-    return {
-        "batch_size": size,
-        "calls": len(seconds),
-        "median_milliseconds": round(1000 * float(median), 4),
-        "p90_milliseconds": round(1000 * float(high), 4),
-        "images_per_second": round(size / float(median), 1),
-    }
+    return Speed(
+        batch_size=size,
+        calls=len(seconds),
+        median_milliseconds=round(1000 * float(median), 4),
+        p90_milliseconds=round(1000 * float(high), 4),
+        images_per_second=round(size / float(median), 1),
+    )
 
 
 def _size(path: Path) -> int:

@@ -10,6 +10,10 @@ class CifarnetError(Exception):
     exit_code = 1
 
 
+class BackendError(CifarnetError):
+    """Keras does not run on TensorFlow in this process."""
+
+
 class ConfigError(CifarnetError):
     """A YAML file or an override that cannot become a `Config`."""
 

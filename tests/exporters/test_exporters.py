@@ -223,7 +223,7 @@ def test_targets_are_formats_with_what_fits_them():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> runs.RunDir:
+def run(tmp_path_factory) -> runs.Run:
     return training.run(config.parse(SMALL), tmp_path_factory.mktemp("runs"))
 
 
@@ -241,7 +241,7 @@ def test_a_run_is_exported_with_its_proof(run):
         assert document["bytes"] == artifact.stat().st_size
         about = predictors.load(artifact).metadata
         assert about["run"] == document["run"] == run.path.name
-        assert about["classes"] == run.read_manifest()["data"]["classes"]
+        assert about["classes"] == run.read_record()["data"]["classes"]
         assert (document["calibration"] is None) == (target.quantization == "none")
         one = document["proof"]
         assert (one["split"], one["images"]) == ("validation", 120)
@@ -255,9 +255,9 @@ def test_a_run_is_exported_with_its_proof(run):
 def test_the_proof_measures_what_evaluate_measures(run):
     from cifarnet import data
 
-    settings = config.load(run.config)
+    settings = config.load(run.config_file)
     images = data.load(settings.data, settings.seed).validation
-    predict = predictors.load(run.model)
+    predict = predictors.load(run.model_file)
     found = parity.prove(predict, predict, images.pixels, images.labels)
     measured = evaluation.metrics(predict(images.pixels), images.labels, tuple("abcdefghij"))
     assert found["accuracy"] == found["reference_accuracy"] == measured["accuracy"]
@@ -267,7 +267,7 @@ def test_the_proof_measures_what_evaluate_measures(run):
 def test_what_fails_its_proof_does_not_get_its_name(run):
     wanted = exporters.targets(["litert"], ["float16"])
     folder = run.path / "exports"
-    broken = [np.roll(w, 1, axis=-1) for w in keras.models.load_model(run.model).get_weights()]
+    broken = [np.roll(w, 1, axis=-1) for w in keras.models.load_model(run.model_file).get_weights()]
     original = formats.write
 
     def write_other(format_, quantization, model, *rest):
@@ -296,7 +296,7 @@ def test_calibration_is_of_training_images_and_class_balanced(run):
     from cifarnet import data
     from cifarnet.exporters.run import _calibration
 
-    settings = config.load(run.config)
+    settings = config.load(run.config_file)
     dataset = data.load(settings.data, settings.seed)
     chosen = _calibration(dataset, 100, settings.seed)
     train = dataset.train
@@ -312,7 +312,7 @@ def test_a_pruned_network_has_its_zeros_and_its_accuracy(run):
     wanted = exporters.targets(["keras"], ["none"], pruned=True)
     assert [target.name for target in wanted] == ["keras-pruned"]
     (document,) = exporters.run(run, wanted, options(prune=prune, max_accuracy_loss=0.2))
-    model = keras.models.load_model(run.exports / "keras-pruned" / "model.keras")
+    model = keras.models.load_model(run.exports_folder / "keras-pruned" / "model.keras")
     kernels = [w.numpy() for w in model.weights if len(w.shape) > 1]
     for kernel in kernels:
         assert np.count_nonzero(kernel) == kernel.size - kernel.size // 2
@@ -331,8 +331,8 @@ def test_the_smallest_weights_go_and_the_others_are_trained_on(run):
     from cifarnet import data
     from cifarnet.exporters import pruning
 
-    settings = config.load(run.config)
-    trained = keras.models.load_model(run.model)
+    settings = config.load(run.config_file)
+    trained = keras.models.load_model(run.model_file)
     dataset = data.load(settings.data, settings.seed)
     prune = config.PruneConfig(sparsity=0.25, epochs=0.1)
     pruned = pruning.prune(trained, settings, prune, dataset)
@@ -350,7 +350,9 @@ def test_a_network_pruned_to_nothing_fails_and_nothing_is_written(run):
     wanted = exporters.targets(["onnx"], ["none"], pruned=True)
     with pytest.raises(GateError, match=r"the pruned network loses .* \(export\.prune\.epochs\)"):
         exporters.run(run, wanted, options(prune=prune))
-    assert not list(run.exports.glob("*pruned*onnx*")) + list(run.exports.glob("onnx-pruned*"))
+    assert not list(run.exports_folder.glob("*pruned*onnx*")) + list(
+        run.exports_folder.glob("onnx-pruned*")
+    )
 
 
 def test_kernels_are_rounded_to_127_steps_of_each_output():
@@ -401,8 +403,8 @@ def test_the_rounded_pass_trains_the_models_own_weights():
 
 def test_what_int8_loses_is_trained_back(run):
     """One channel a thousand times the others: in one tensor of bytes, the others vanish."""
-    settings = config.load(run.config)
-    wide = keras.models.load_model(run.model)
+    settings = config.load(run.config_file)
+    wide = keras.models.load_model(run.model_file)
     norm = next(x for x in wide.layers if isinstance(x, keras.layers.BatchNormalization))
     dense = wide.layers[-1]
     gamma, beta = norm.gamma.numpy(), norm.beta.numpy()
@@ -412,7 +414,7 @@ def test_what_int8_loses_is_trained_back(run):
     norm.gamma.assign(gamma * factor)
     norm.beta.assign(beta * factor)
     dense.kernel.assign((kernel / factor[None, :, None]).reshape(dense.kernel.shape))
-    other = runs.RunDir(run.path.with_name("wide"))
+    other = runs.Run(run.path.with_name("wide"))
     shutil.copytree(run.path, other.path, ignore=shutil.ignore_patterns("exports"))
     with runs.changing(other, other.model):
         models.save(wide, other.model)

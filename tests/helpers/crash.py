@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from cifarnet import runs
-from cifarnet.runs import RunDir
+from cifarnet.runs import Run
 
 # Everything that has a state of its own: dropout, augmentation, both averages, the best epoch.
 CONFIG: dict[str, Any] = {
@@ -76,8 +76,8 @@ def export(run: Path) -> None:
     from cifarnet import config
     from cifarnet import exporters as exports
 
-    options = config.load(RunDir(run).config).export
-    exports.run(RunDir(run), exports.targets(["keras", "savedmodel"], ["none"]), options)
+    options = config.load(Run(run).config_file).export
+    exports.run(Run(run), exports.targets(["keras", "savedmodel"], ["none"]), options)
 
 
 def fetch(home: Path, settings: dict[str, Any], batch: int) -> None:
@@ -154,9 +154,9 @@ def assert_readable(root: Path) -> None:
     from cifarnet import config
 
     for path in root.glob("[!.]*"):
-        run = RunDir(path)
+        run = Run(path)
         assert runs.status(run) in ("killed", "finished"), path
-        config.load(run.config)
+        config.load(run.config_file)
         for checkpoint in run.checkpoints():
             runs.read_arrays(checkpoint)
         assert [one for one in runs.verify(run) if one.right is False] == []
@@ -167,7 +167,7 @@ def assert_clean(root: Path) -> None:
     assert {path.name for path in root.rglob(".*")} <= {".lock"}
 
 
-def result(run: RunDir) -> dict[str, Any]:
+def result(run: Run) -> dict[str, Any]:
     """All that a training computed: weights, optimizer, history, selection; no times."""
     arrays = runs.read_arrays(run.checkpoints()[-1])
     progress = json.loads(arrays.pop("about").tobytes())["progress"]
@@ -175,9 +175,9 @@ def result(run: RunDir) -> dict[str, Any]:
         del progress["seconds"], progress["epoch_seconds"]
     for row in progress["rows"]:
         del row["seconds"], row["images_per_second"]
-    with zipfile.ZipFile(run.model) as archive:
+    with zipfile.ZipFile(run.model_file) as archive:
         model = {name: archive.read(name) for name in archive.namelist() if "weights" in name}
-    text = run.history.read_text().splitlines()
+    text = run.history_file.read_text().splitlines()
     history = [line.split(",")[:-2] for line in text]
     return {"arrays": arrays, "progress": progress, "model": model, "history": history}
 

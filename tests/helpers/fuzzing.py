@@ -24,7 +24,7 @@ from PIL import Image
 from cifarnet import cli, config, data, runs
 from cifarnet.data import archives
 from cifarnet.errors import CifarnetError
-from cifarnet.runs import RunDir
+from cifarnet.runs import Run
 from helpers import images
 
 ROOT = Path(__file__).parents[2]
@@ -293,10 +293,10 @@ def _commands(folder: Path) -> bool:
 
 def _run_with(file: str) -> Callable[[bytes, Path], bool]:
     def check(content: bytes, folder: Path) -> bool:
-        run = RunDir(folder / "runs" / "20260101-000000-x")
+        run = Run(folder / "runs" / "20260101-000000-x")
         shutil.rmtree(run.path, ignore_errors=True)
-        runs.write_json(run.manifest, _MANIFEST)
-        run.config.write_bytes(b"x")
+        runs.write_json(run.record_file, _MANIFEST)
+        run.config_file.write_bytes(b"x")
         path = run.path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -15,13 +15,13 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import ArtifactError, RunError
-from cifarnet.runs import RunDir
+from cifarnet.runs import Run
 
 
-def make(root: Path, name: str, **manifest) -> RunDir:
-    run = RunDir(root / name)
+def make(root: Path, name: str, **manifest) -> Run:
+    run = Run(root / name)
     run.path.mkdir(parents=True)
-    run.update_manifest(**manifest)
+    run.update_record(**manifest)
     return run
 
 
@@ -100,7 +100,7 @@ def test_a_second_process_is_refused_and_told_by_whom(tmp_path):
     run = make(tmp_path, "r", status="running")
     code = (
         "import sys; from pathlib import Path; from cifarnet.runs import *\n"
-        "with lock(RunDir(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
+        "with lock(Run(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, run.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -120,23 +120,23 @@ def test_a_second_process_is_refused_and_told_by_whom(tmp_path):
         holder.wait()
     assert runs.status(run) == "killed"  # the lock died with its process
     with runs.lock(run):
-        assert run.read_manifest()["process"]["pid"] == os.getpid()
+        assert run.read_record()["process"]["pid"] == os.getpid()
 
 
 def test_status_of_a_damaged_manifest(tmp_path):
     run = make(tmp_path, "r", status="finished")
     assert runs.status(run) == "finished"
-    run.manifest.write_text("{")
+    run.record_file.write_text("{")
     assert runs.status(run) == "damaged"
     with pytest.raises(RunError, match=r"cannot read .*run\.json"):
-        run.read_manifest()
+        run.read_record()
     assert runs.summary(run)["status"] == "damaged"
 
 
 def test_summary_reads_the_test_accuracy_of_an_evaluation(tmp_path):
     run = make(tmp_path, "r", status="finished", validation_accuracy=0.5, seconds=3.0)
     assert runs.summary(run)["test_accuracy"] is None
-    runs.write_json(run.evaluation / "test.json", {"accuracy": 0.75})
+    runs.write_json(run.evaluation_folder / "test.json", {"accuracy": 0.75})
     summary = runs.summary(run)
     assert (summary["test_accuracy"], summary["validation_accuracy"]) == (0.75, 0.5)
 
@@ -145,7 +145,7 @@ def test_remove_deletes_the_directory_only(tmp_path):
     run, other = make(tmp_path, "a"), make(tmp_path, "b")
     runs.remove(run)
     assert not run.path.exists()
-    assert json.loads(other.manifest.read_text()) == {}
+    assert json.loads(other.record_file.read_text()) == {}
 
 
 # --- leftovers ------------------------------------------------------------------------
@@ -188,8 +188,8 @@ def test_a_new_run_clears_away_a_half_made_one_but_nothing_inside_runs(tmp_path)
     run = runs.create("a", tmp_path, {"config.yaml": "x: é\n"}, {"status": "running"})
     assert not half.exists()
     assert (other.path / ".7.tmp.x").exists()
-    assert run.config.read_text(encoding="utf-8") == "x: é\n"
-    manifest = run.read_manifest()
+    assert run.config_file.read_text(encoding="utf-8") == "x: é\n"
+    manifest = run.read_record()
     digest = hashlib.sha256("x: é\n".encode()).hexdigest()
     assert manifest == {
         "status": "running",
@@ -239,13 +239,13 @@ def test_a_lock_can_be_waited_for(tmp_path):
         pass
     threading.Timer(0.2, held.release).start()
     with runs.lock(run, wait=60.0):
-        process = run.read_manifest()["process"]
+        process = run.read_record()["process"]
     assert process == {"pid": os.getpid(), "host": socket.gethostname()}
 
 
 def test_who_holds_a_run_with_a_damaged_manifest_is_not_known(tmp_path):
     run = make(tmp_path, "r")
-    run.manifest.write_text("[")
+    run.record_file.write_text("[")
     with (
         filelock.FileLock(run.path / ".lock"),
         pytest.raises(RunError, match=r"process \? on \?"),
@@ -258,18 +258,18 @@ def test_who_holds_a_run_with_a_damaged_manifest_is_not_known(tmp_path):
 
 
 @pytest.fixture
-def checked(tmp_path) -> RunDir:
+def checked(tmp_path) -> Run:
     """A finished run with an evaluation, all of it in the manifest."""
     run = runs.create("a", tmp_path, {"config.yaml": "x"}, {"status": "finished"})
-    with runs.lock(run), runs.changing(run, run.history, run.model, run.evaluation):
-        runs.write_text(run.history, "epoch")
-        runs.write_text(run.model, "weights")
-        runs.write_text(run.evaluation / "test.json", "{}")
-        assert set(run.read_manifest()["files"]) == {"config.yaml"}
+    with runs.lock(run), runs.changing(run, run.history_file, run.model_file, run.evaluation_folder):
+        runs.write_text(run.history_file, "epoch")
+        runs.write_text(run.model_file, "weights")
+        runs.write_text(run.evaluation_folder / "test.json", "{}")
+        assert set(run.read_record()["files"]) == {"config.yaml"}
     return run
 
 
-def verdicts(run: RunDir) -> dict[str, bool | None]:
+def verdicts(run: Run) -> dict[str, bool | None]:
     return {one.name: one.right for one in runs.verify(run)}
 
 
@@ -279,7 +279,7 @@ def test_a_run_is_what_its_manifest_says(checked):
     )
     assert verdicts(checked) == right
     digest = hashlib.sha256(b"weights").hexdigest()
-    assert checked.read_manifest()["files"]["model.keras"] == {"bytes": 7, "sha256": digest}
+    assert checked.read_record()["files"]["model.keras"] == {"bytes": 7, "sha256": digest}
     found = {one.name: one.found for one in runs.verify(checked)}
     assert found["model.keras"] == f"SHA-256 {digest}"
     for unrecorded in ("log.txt", "plots/curves.png", "tensorboard/x", "exports/onnx.failed/y"):
@@ -288,8 +288,8 @@ def test_a_run_is_what_its_manifest_says(checked):
 
 
 def test_what_changed_went_or_came_is_told(checked):
-    checked.model.write_text("weightS")
-    checked.history.unlink()
+    checked.model_file.write_text("weightS")
+    checked.history_file.unlink()
     runs.write_text(checked.path / "exports" / "onnx" / "model.onnx", "")
     found = {one.name: (one.right, one.found) for one in runs.verify(checked)}
     assert found["model.keras"][0] is False
@@ -300,23 +300,23 @@ def test_what_changed_went_or_came_is_told(checked):
     assert found["history.csv"] == (False, "No such file or directory")
     assert found["exports/onnx/model.onnx"] == (None, "not in the manifest")
     assert found["evaluation/test.json"][0] is True
-    runs.check(checked, checked.evaluation)
-    runs.check(checked, checked.exports)  # unknown files are no fault
+    runs.check(checked, checked.evaluation_folder)
+    runs.check(checked, checked.exports_folder)  # unknown files are no fault
     with pytest.raises(ArtifactError, match=r"model\.keras is damaged or was replaced"):
-        runs.check(checked, checked.model)
-    (checked.evaluation / "test.json").write_text("{ }")
+        runs.check(checked, checked.model_file)
+    (checked.evaluation_folder / "test.json").write_text("{ }")
     with pytest.raises(ArtifactError, match=r"test\.json is damaged"):
-        runs.check(checked, checked.evaluation)
+        runs.check(checked, checked.evaluation_folder)
 
 
 def test_a_finished_run_needs_its_history_and_model_in_the_manifest(checked):
-    files = checked.read_manifest()["files"]
+    files = checked.read_record()["files"]
     for name in ("history.csv", "model.keras"):
         del files[name]
-    checked.update_manifest(files=files)
+    checked.update_record(files=files)
     found = {one.name: (one.right, one.found) for one in runs.verify(checked)}
     assert found["model.keras"] == found["history.csv"] == (False, "not in the manifest")
-    checked.update_manifest(status="interrupted")
+    checked.update_record(status="interrupted")
     assert verdicts(checked)["model.keras"] is None
 
 
@@ -332,11 +332,11 @@ def test_checkpoints_carry_their_own_checksums(checked):
 
 
 def test_a_change_that_fails_leaves_the_old_checksums(checked):
-    before = checked.read_manifest()["files"]
-    with pytest.raises(RuntimeError), runs.changing(checked, checked.evaluation):
-        assert set(checked.read_manifest()["files"]) == set(before) - {"evaluation/test.json"}
+    before = checked.read_record()["files"]
+    with pytest.raises(RuntimeError), runs.changing(checked, checked.evaluation_folder):
+        assert set(checked.read_record()["files"]) == set(before) - {"evaluation/test.json"}
         raise RuntimeError
-    assert checked.read_manifest()["files"] == before
+    assert checked.read_record()["files"] == before
 
 
 def test_a_name_that_only_begins_alike_is_another_file(checked):
@@ -344,13 +344,13 @@ def test_a_name_that_only_begins_alike_is_another_file(checked):
     with runs.changing(checked, checked.path / "evaluation2"):
         pass
     with runs.changing(checked, checked.path / "eval"):
-        assert {"evaluation/test.json", "evaluation2/x"} <= set(checked.read_manifest()["files"])
+        assert {"evaluation/test.json", "evaluation2/x"} <= set(checked.read_record()["files"])
     large = checked.path / "large"
     large.write_bytes(bytes(3_000_000))
     with runs.changing(checked, large):
         pass
     expected = hashlib.sha256(bytes(3_000_000)).hexdigest()
-    assert checked.read_manifest()["files"]["large"] == {"bytes": 3_000_000, "sha256": expected}
+    assert checked.read_record()["files"]["large"] == {"bytes": 3_000_000, "sha256": expected}
 
 
 # --- documents from outside -----------------------------------------------------------
@@ -376,13 +376,13 @@ EXPORT = {
 def test_exports_are_listed_by_name_without_failed_and_half_written_ones(tmp_path):
     run = make(tmp_path, "r")
     for name in ("onnx", "litert", "keras.failed", ".1.tmp.c"):
-        runs.write_json(run.exports / name / "export.json", EXPORT)
+        runs.write_json(run.exports_folder / name / "export.json", EXPORT)
     found = runs.exports(run)
     assert [one["name"] for one in found] == ["litert", "onnx"]
     assert found[1] == {
         **EXPORT,
         "name": "onnx",
-        "path": str(run.exports / "onnx" / "model.onnx"),
+        "path": str(run.exports_folder / "onnx" / "model.onnx"),
     }
 
 
@@ -403,7 +403,7 @@ def test_exports_are_listed_by_name_without_failed_and_half_written_ones(tmp_pat
 )
 def test_an_export_json_of_another_form_is_a_stated_error(document, says, tmp_path):
     run = make(tmp_path, "r")
-    runs.write_json(run.exports / "onnx" / "export.json", document)
+    runs.write_json(run.exports_folder / "onnx" / "export.json", document)
     with pytest.raises(RunError, match=rf"cannot read .*onnx.export\.json: {says}"):
         runs.exports(run)
 
@@ -441,9 +441,9 @@ def test_an_export_json_of_another_form_is_a_stated_error(document, says, tmp_pa
 )
 def test_a_manifest_of_another_form_is_a_stated_error(content, says, tmp_path):
     run = make(tmp_path, "20260101-000000-r")
-    run.manifest.write_bytes(content)
+    run.record_file.write_bytes(content)
     with pytest.raises(RunError, match=rf"cannot read .*run\.json: .*{says}"):
-        run.read_manifest()
+        run.read_record()
     assert runs.status(run) == "damaged"
     assert runs.summary(run) == {
         "name": "20260101-000000-r",
@@ -476,12 +476,12 @@ def test_a_summary_has_what_the_files_say(tmp_path):
         "test_accuracy": None,
         "seconds": 3.5,
     }
-    assert run.read_manifest()["unknown"] == {"kept": True}
-    runs.write_json(run.evaluation / "test-mirror.json", {"accuracy": 0.5})
+    assert run.read_record()["unknown"] == {"kept": True}
+    runs.write_json(run.evaluation_folder / "test-mirror.json", {"accuracy": 0.5})
     assert runs.summary(run)["test_accuracy"] == 0.5
-    runs.write_json(run.evaluation / "test.json", {"accuracy": "high"})
+    runs.write_json(run.evaluation_folder / "test.json", {"accuracy": "high"})
     assert runs.summary(run)["test_accuracy"] == 0.5
-    runs.write_json(run.evaluation / "test.json", {"accuracy": 0.75})
+    runs.write_json(run.evaluation_folder / "test.json", {"accuracy": 0.75})
     assert runs.summary(run)["test_accuracy"] == 0.75
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cifarnet import config, runs
 from cifarnet.errors import RunError
-from cifarnet.runs import RunDir
+from cifarnet.runs import Run
 from cifarnet.training import checkpoint
 from cifarnet.training.checkpoint import Checkpoint
 from cifarnet.training.history import Progress
@@ -77,13 +77,13 @@ CONFIG = config.parse(
 )
 
 
-def saved(run: RunDir, step: int, progress=None, selected=None, **state) -> Checkpoint:
+def saved(run: Run, step: int, progress=None, selected=None, **state) -> Checkpoint:
     one = Checkpoint(CONFIG, {**state, "step": np.asarray(step)}, progress or Progress(), selected)
     one.save(run)
     return one
 
 
-def load(run: RunDir) -> tuple[Checkpoint | None, list[str]]:
+def load(run: Run) -> tuple[Checkpoint | None, list[str]]:
     told: list[str] = []
     return checkpoint.load_newest(run, told.append), told
 
@@ -93,8 +93,8 @@ def test_a_checkpoint_comes_back_to_the_bit(tmp_path):
     progress.add_steps(np.array([1 / 3], np.float32), np.array([0.1], np.float32), 0.1)
     selected = [np.float32([i]) for i in range(12)]
     state = {"model/0": np.float32([1 / 3]), "model/1": np.arange(3)}
-    whole = saved(RunDir(tmp_path), 7, progress, selected, **state)
-    loaded, told = load(RunDir(tmp_path))
+    whole = saved(Run(tmp_path), 7, progress, selected, **state)
+    loaded, told = load(Run(tmp_path))
     assert told == []
     assert loaded.config == CONFIG
     assert loaded.progress == progress
@@ -106,14 +106,14 @@ def test_a_checkpoint_comes_back_to_the_bit(tmp_path):
 
 
 def test_infinity_before_the_first_validation_survives(tmp_path):
-    saved(RunDir(tmp_path), 0)
-    loaded, _ = load(RunDir(tmp_path))
+    saved(Run(tmp_path), 0)
+    loaded, _ = load(Run(tmp_path))
     assert loaded.progress.best_loss == math.inf
     assert loaded.selected is None
 
 
 def test_two_generations_are_kept(tmp_path):
-    run = RunDir(tmp_path)
+    run = Run(tmp_path)
     assert load(run) == (None, [])
     for step in (9, 10, 100_000_000, 100_000_001):
         saved(run, step)
@@ -123,7 +123,7 @@ def test_two_generations_are_kept(tmp_path):
 
 @pytest.mark.parametrize("harm", ["empty", "cut", "pickle", "flipped", "other"])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(harm, tmp_path):
-    run = RunDir(tmp_path)
+    run = Run(tmp_path)
     saved(run, 1, weights=np.arange(1000))
     saved(run, 2, weights=np.arange(1000) + 1)
     path = run.checkpoint(2)
@@ -150,7 +150,7 @@ def harmed(whole: bytes) -> dict[str, bytes]:
 
 def test_no_flipped_byte_is_believed(tmp_path):
     """Each changed byte is found, or is one that says nothing, such as a member's date."""
-    run = RunDir(tmp_path)
+    run = Run(tmp_path)
     saved(run, 1, weights=np.arange(20))
     path = run.checkpoint(1)
     whole, right = path.read_bytes(), runs.read_arrays(path)
@@ -189,7 +189,7 @@ def test_a_whole_zip_file_of_other_content_is_refused(change, tmp_path):
 
 
 def test_if_all_are_damaged_nothing_is_begun_anew_in_silence(tmp_path):
-    run = RunDir(tmp_path)
+    run = Run(tmp_path)
     for step in (1, 2):
         saved(run, step)
         run.checkpoint(step).write_bytes(b"")

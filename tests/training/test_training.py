@@ -75,11 +75,11 @@ class StopAfter(Observer):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def weights(run: runs.RunDir) -> list[np.ndarray]:
-    return keras.models.load_model(run.model).get_weights()
+def weights(run: runs.Run) -> list[np.ndarray]:
+    return keras.models.load_model(run.model_file).get_weights()
 
 
-def assert_equal_bits(one: runs.RunDir, other: runs.RunDir) -> None:
+def assert_equal_bits(one: runs.Run, other: runs.Run) -> None:
     for a, b in zip(weights(one), weights(other), strict=True):
         np.testing.assert_array_equal(a, b)
     states = [runs.read_arrays(run.checkpoints()[-1]) for run in (one, other)]
@@ -89,7 +89,7 @@ def assert_equal_bits(one: runs.RunDir, other: runs.RunDir) -> None:
     columns = ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"]
     tables = []
     for run in (one, other):
-        with run.history.open() as file:
+        with run.history_file.open() as file:
             tables.append([[row[c] for c in columns] for row in csv.DictReader(file)])
     assert tables[0] == tables[1]
 
@@ -338,13 +338,13 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_pat
         training.run(small(**options), tmp_path, observer=StopAfter(*stop))
     run = runs.find("latest", tmp_path)
     assert runs.status(run) == "interrupted"
-    assert run.read_manifest()["steps_done"] < 16
+    assert run.read_record()["steps_done"] < 16
     training.resume(run)
-    assert run.read_manifest()["status"] == "finished"
+    assert run.read_record()["status"] == "finished"
     assert_equal_bits(whole, run)
 
 
-def interrupted(tmp_path, at=(1, 1), **options) -> runs.RunDir:
+def interrupted(tmp_path, at=(1, 1), **options) -> runs.Run:
     with pytest.raises(Interrupted):
         training.run(small(**options), tmp_path, observer=StopAfter(*at))
     return runs.find("latest", tmp_path)
@@ -358,11 +358,11 @@ def test_a_finished_run_goes_further_only_when_asked(tmp_path):
     short, long = (training.run(small(**{**constant, "epochs": n}), tmp_path) for n in (2, 3))
     training.resume(short, ["train.epochs=3"])
     assert_equal_bits(long, short)
-    assert short.read_manifest()["resumed"][0]["notes"] == ["train.epochs: 2.0 -> 3.0"]
-    assert config.load(short.config).train.epochs == 3
+    assert short.read_record()["resumed"][0]["notes"] == ["train.epochs: 2.0 -> 3.0"]
+    assert config.load(short.config_file).train.epochs == 3
     with pytest.raises(ConfigError, match=r"expected at least the 3 that .* received 1"):
         training.resume(short, ["train.epochs=1"])
-    assert config.load(short.config).train.epochs == 3
+    assert config.load(short.config_file).train.epochs == 3
 
 
 def test_a_finished_run_that_goes_further_stays_what_its_manifest_says(tmp_path):
@@ -372,10 +372,10 @@ def test_a_finished_run_that_goes_further_stays_what_its_manifest_says(tmp_path)
                 raise RuntimeError("power loss")
 
     run = training.run(small(epochs=2), tmp_path)
-    assert set(run.read_manifest()["files"]) == {"config.yaml", "history.csv", "model.keras"}
+    assert set(run.read_record()["files"]) == {"config.yaml", "history.csv", "model.keras"}
     with pytest.raises(RuntimeError):
         training.resume(run, ["train.epochs=5"], Fails())
-    assert len(run.history.read_text().splitlines()) == 4
+    assert len(run.history_file.read_text().splitlines()) == 4
     assert {one.name: one.right for one in runs.verify(run)} == {
         "config.yaml": True,
         "history.csv": None,
@@ -383,32 +383,32 @@ def test_a_finished_run_that_goes_further_stays_what_its_manifest_says(tmp_path)
         "checkpoint/step-00000008.npz": True,
         "checkpoint/step-00000012.npz": True,
     }
-    assert "power loss" in run.read_manifest()["why"]
+    assert "power loss" in run.read_record()["why"]
 
 
 def test_a_changed_config_is_refused_with_what_changed(tmp_path):
     run = interrupted(tmp_path)
-    before = run.config.read_text()
+    before = run.config_file.read_text()
     with pytest.raises(ConfigError, match=r"learning_rate: .* -> 0\.5\nOnly train\.epochs, "):
         training.resume(run, ["train.learning_rate=0.5"])
-    assert run.config.read_text() == before
-    run.config.write_text(before.replace("filters: 4", "filters: 5"))
+    assert run.config_file.read_text() == before
+    run.config_file.write_text(before.replace("filters: 4", "filters: 5"))
     with pytest.raises(ConfigError, match=r"model\.layers"):
         training.resume(run)
-    run.config.write_text(before)
+    run.config_file.write_text(before)
     training.resume(run, ["train.checkpoint.every_steps=3"])
-    assert run.read_manifest()["status"] == "finished"
+    assert run.read_record()["status"] == "finished"
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     whole = training.run(small(), tmp_path)
     run = interrupted(tmp_path)
     shutil.rmtree(run.path / "checkpoint")
-    before = run.config.read_text()
-    run.config.write_text(before.replace("filters: 4", "filters: 5"))
+    before = run.config_file.read_text()
+    run.config_file.write_text(before.replace("filters: 4", "filters: 5"))
     with pytest.raises(ArtifactError, match="damaged or was replaced"):
         training.resume(run)
-    run.config.write_text(before)
+    run.config_file.write_text(before)
     training.resume(run)
     assert_equal_bits(whole, run)
 
@@ -419,7 +419,7 @@ def test_a_damaged_checkpoint_is_noted_and_the_one_before_it_taken(tmp_path):
     newest = run.checkpoints()[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     training.resume(run)
-    assert newest.name in run.read_manifest()["resumed"][0]["notes"][0]
+    assert newest.name in run.read_record()["resumed"][0]["notes"][0]
     assert_equal_bits(whole, run)
 
 
@@ -442,11 +442,11 @@ def test_checkpoints_as_often_as_asked(tmp_path):
 
 def test_another_machine_is_noted_and_ends_the_promise_of_equal_bits(tmp_path):
     run = interrupted(tmp_path)
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     assert manifest["determinism"]["bit_deterministic"] is True
-    run.update_manifest(machine={**manifest["machine"], "cores": 96})
+    run.update_record(machine={**manifest["machine"], "cores": 96})
     training.resume(run)
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     assert f"cores: 96 -> {manifest['machine']['cores']}" in manifest["resumed"][0]["notes"]
     assert manifest["determinism"]["bit_deterministic"] is False
     assert "resumed as it began: cores: 96 -> " in manifest["determinism"]["needs"]
@@ -454,8 +454,8 @@ def test_another_machine_is_noted_and_ends_the_promise_of_equal_bits(tmp_path):
 
 def test_other_images_than_before_are_refused(tmp_path):
     run = interrupted(tmp_path)
-    digests = run.read_manifest()["data"]
-    run.update_manifest(data={**digests, "digests": {"train": "0", "validation": "1", "test": "2"}})
+    digests = run.read_record()["data"]
+    run.update_record(data={**digests, "digests": {"train": "0", "validation": "1", "test": "2"}})
     with pytest.raises(RunError, match="was trained on other images"):
         training.resume(run)
 
@@ -472,12 +472,12 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path):
         assert text in str(caught.value)
     run = runs.find("latest", tmp_path)
     assert runs.status(run) == "failed"
-    assert "no longer a number" in run.read_manifest()["why"]
+    assert "no longer a number" in run.read_record()["why"]
 
 
 def test_training_stops_at_the_wanted_level(tmp_path):
     run = training.run(small(epochs=30, stop={"validation_accuracy": 0.15}), tmp_path)
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     assert manifest["why"] == "validation accuracy reached 0.15"
     assert manifest["epochs_done"] < 30
     assert manifest["validation_accuracy"] >= 0.15
@@ -486,44 +486,44 @@ def test_training_stops_at_the_wanted_level(tmp_path):
 def test_early_stopping_ends_when_the_loss_no_longer_falls(tmp_path):
     stopping = {"patience": 2, "min_delta": 100.0}
     run = training.run(small(epochs=30, early_stopping=stopping), tmp_path)
-    assert run.read_manifest()["epochs_done"] == 3
+    assert run.read_record()["epochs_done"] == 3
 
 
 def test_select_best_keeps_the_best_epochs_weights(tmp_path):
     settings = small(epochs=6, learning_rate=0.5, select="best", schedule={"kind": "constant"})
     run = training.run(settings, tmp_path)
-    with run.history.open() as file:
+    with run.history_file.open() as file:
         accuracies = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     assert manifest["kept_epoch"] == 1 + int(np.argmax(accuracies))
     assert manifest["validation_accuracy"] == max(accuracies)
     images = data.load(settings.data, settings.seed).validation
-    logits = keras.models.load_model(run.model)(images.pixels.astype(np.float32))
+    logits = keras.models.load_model(run.model_file)(images.pixels.astype(np.float32))
     right = np.mean(np.argmax(logits, axis=1) == images.labels)
     assert right == pytest.approx(max(accuracies))
 
 
 def test_half_an_epoch_is_half_the_steps(tmp_path):
     run = training.run(small(epochs=1.5), tmp_path)
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     assert (manifest["steps_done"], manifest["epochs_done"]) == (6, 1.5)
-    assert len(run.history.read_text().splitlines()) == 3
+    assert len(run.history_file.read_text().splitlines()) == 3
 
 
 def test_without_validation_images_there_is_nothing_to_validate(tmp_path):
     everything = {**SMALL["data"], "validation_fraction": 0.0}
     settings = config.parse({**SMALL, "data": everything})
     run = training.run(settings, tmp_path)
-    with run.history.open() as file:
+    with run.history_file.open() as file:
         assert [row["validation_accuracy"] for row in csv.DictReader(file)] == [""] * 4
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     assert manifest["data"]["counts"]["train"] == 300
     assert (manifest["validation_accuracy"], manifest["kept_epoch"]) == (None, 4)
 
 
 def test_the_manifest_says_what_was_done(tmp_path):
     run = training.run(small(precision="auto", epochs=1), tmp_path, command="cifarnet train")
-    manifest = run.read_manifest()
+    manifest = run.read_record()
     assert manifest["status"] == "finished"
     assert manifest["command"] == "cifarnet train"
     assert manifest["data"]["counts"] == {"train": 240, "validation": 60, "test": 2000}
@@ -532,7 +532,7 @@ def test_the_manifest_says_what_was_done(tmp_path):
     assert manifest["model"]["parameters"] == 108 + 16 + 1970
     assert manifest["machine"]["cores"] >= 1
     assert manifest["precision"]["milliseconds"].keys() >= {"float32", "bfloat16"}
-    assert config.load(run.config).train.precision == manifest["precision"]["chosen"]
+    assert config.load(run.config_file).train.precision == manifest["precision"]["chosen"]
 
 
 def test_tensorboard_logs_on_request(tmp_path):
@@ -543,7 +543,7 @@ def test_tensorboard_logs_on_request(tmp_path):
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
     logged = [tf.make_ndarray(e.tensor_proto) for e in events.Tensors("validation_accuracy")]
-    with run.history.open() as file:
+    with run.history_file.open() as file:
         expected = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(logged, expected, rtol=1e-6)
     assert not (training.run(small(epochs=1), tmp_path).path / "tensorboard").exists()

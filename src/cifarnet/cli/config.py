@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.render import Group, console, load_tensorflow, override_option
+from cifarnet.cli import options
+from cifarnet.cli.render import Group, console, load_tensorflow
 
-_file = click.argument("file", type=click.Path(path_type=Path))
+if TYPE_CHECKING:
+    from cifarnet.models import LayerSummary
+
+_file = click.argument("file", type=click.Path(path_type=Path), metavar="CONFIG")
 
 
 @click.group(cls=Group)
@@ -25,7 +30,7 @@ def config() -> None:
 
 @config.command()
 @_file
-@override_option
+@options.overrides
 def check(file: Path, overrides: tuple[str, ...]) -> Any:
     """Read a config and build its network, without data or training.
 
@@ -33,17 +38,20 @@ def check(file: Path, overrides: tuple[str, ...]) -> Any:
     Example:
       cifarnet config check configs/article.yaml
     """
-    settings, model = _built(file, overrides)
-    screen = console()
-    screen.print(
-        f"{file} is valid: {settings.name}, {model.count_params():,} parameters", markup=False
-    )
+    from cifarnet import config as configs
+
+    settings = configs.load(file, overrides)
+    load_tensorflow()
+    from cifarnet import models
+
+    parameters = sum(layer.parameters for layer in models.summarize(settings))
+    console().print(f"{file} is valid: {settings.name}, {parameters:,} parameters", markup=False)
     return {"file": str(file), "name": settings.name, "valid": True}
 
 
 @config.command()
 @_file
-@override_option
+@options.overrides
 @click.option("--model", "with_model", is_flag=True, help="Show the table of layers instead.")
 def show(file: Path, overrides: tuple[str, ...], with_model: bool) -> Any:
     """Print the whole config: bases, overrides and defaults resolved.
@@ -53,19 +61,19 @@ def show(file: Path, overrides: tuple[str, ...], with_model: bool) -> Any:
       cifarnet config show configs/baseline.yaml -o train.epochs=3
       cifarnet config show configs/article.yaml --model
     """
-    if not with_model:
-        from cifarnet import config as configs
+    from cifarnet import config as configs
 
-        settings = configs.load(file, overrides)
+    settings = configs.load(file, overrides)
+    if not with_model:
         console().print(configs.dump(settings), end="", markup=False)
         return settings.model_dump(mode="json")
-    _, model = _built(file, overrides)
+    load_tensorflow()
     from cifarnet import models
 
-    layers = models.summary(model)
-    total = {key: sum(layer[key] for layer in layers) for key in ("parameters", "macs")}
+    layers = models.summarize(settings)
+    total = {key: sum(getattr(x, key) for x in layers) for key in ("parameters", "macs")}
     _print_layers(layers, total)
-    return {"layers": layers, **total}
+    return {"layers": [dataclasses.asdict(layer) for layer in layers], **total}
 
 
 @config.command()
@@ -83,31 +91,15 @@ def schema() -> Any:
     return document
 
 
-def _built(file: Path, overrides: tuple[str, ...]) -> tuple[Any, Any]:
-    """The config and its network; ten classes are assumed where only the data would tell."""
-    from cifarnet import config as configs
-    from cifarnet import data
-
-    settings = configs.load(file, overrides)
-    load_tensorflow(console())
-    from cifarnet import models
-
-    classes = len(data.class_names(settings.data))
-    grey = (128.0, 128.0, 128.0)
-    model = models.build(settings.model, settings.data.image_size, classes, grey, grey, plain=True)
-    return settings, model
-
-
-def _print_layers(layers: list[dict[str, Any]], total: dict[str, int]) -> None:
+def _print_layers(layers: list[LayerSummary], total: dict[str, int]) -> None:
     from rich.table import Table
 
     table = Table("layer", "type", "output", show_footer=True)
     table.columns[0].footer = "total"
-    for key in ("parameters", "macs"):
-        heading = "MACs an image" if key == "macs" else key
-        table.add_column(heading, justify="right", footer=f"{total[key]:,}")
+    table.add_column("parameters", justify="right", footer=f"{total['parameters']:,}")
+    table.add_column("MACs per image", justify="right", footer=f"{total['macs']:,}")
     for layer in layers:
-        shape = " x ".join(str(n) for n in layer["shape"])
-        numbers = [f"{layer[key]:,}" if layer[key] else "" for key in ("parameters", "macs")]
-        table.add_row(layer["name"], layer["type"], shape, *numbers)
+        shape = " x ".join(str(n) for n in layer.shape)
+        numbers = [f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)]
+        table.add_row(layer.name, layer.type, shape, *numbers)
     console().print(table)

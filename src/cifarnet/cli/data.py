@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.render import Group, console, facts, load_tensorflow, override_option
+from cifarnet.cli import options
+from cifarnet.cli.render import Group, console, display, load_tensorflow
+from cifarnet.formatting import align
 
-_config = click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Use the data section of this config; without it, CIFAR-10.",
-)
+if TYPE_CHECKING:
+    from cifarnet.config import Config
 
 
 @click.group(cls=Group)
@@ -47,8 +43,8 @@ def fetch(path: Path | None) -> Any:
     """
     from cifarnet import data
 
-    with _bar() as progress:
-        folder = data.fetch(path, progress)
+    with display() as shown:
+        folder = data.fetch(path, shown.on_fetch)
     console().print(f"CIFAR-10 is in {folder}", markup=False)
     return {"folder": str(folder)}
 
@@ -76,49 +72,48 @@ def verify() -> Any:
 
 
 @data.command()
-@_config
-@override_option
+@options.config_file
+@options.overrides
 def info(config_file: Path | None, overrides: tuple[str, ...]) -> Any:
-    """Counts, class balance, checksums, mean and deviation of each split.
+    """Images per class, digests, mean and std of each split.
 
     \b
     Example:
       cifarnet data info
-      cifarnet data info --config configs/smoke.yaml
+      cifarnet data info --config smoke
     """
     from rich.table import Table
 
-    dataset, _ = _load(config_file, overrides)
     from cifarnet import data as datasets
 
-    facts_ = datasets.info(dataset)
+    settings = _settings(config_file, overrides)
+    with display() as shown:
+        found = datasets.inspect(settings, callbacks=[shown])
     screen = console()
-    channels = ("red", "green", "blue")
-    rows = [("data", dataset.description)]
-    for key in ("mean", "deviation"):
-        values = zip(channels, facts_[key], strict=True)
+    rows = [("data", found.description)]
+    for key, moments in (("mean", found.mean), ("std", found.std)):
+        values = zip(("red", "green", "blue"), moments, strict=True)
         text = ", ".join(f"{name} {value:.4f}" for name, value in values)
         rows.append((key, f"{text} (training split, of 0-255)"))
-    screen.print(facts(rows), markup=False)
-    splits = ("train", "validation", "test")
+    screen.print(align(rows), markup=False)
     table = Table("class", show_footer=True)
     table.columns[0].footer = "all"
-    for split in splits:
-        total = sum(facts_["splits"][split]["per_class"].values())
-        table.add_column(split, justify="right", footer=f"{total:,}")
-    for name in dataset.classes:
-        table.add_row(name, *(f"{facts_['splits'][s]['per_class'][name]:,}" for s in splits))
+    for name, split in found.splits.items():
+        total = sum(split.per_class.values())
+        table.add_column(name, justify="right", footer=f"{total:,}")
+    for name in found.splits["train"].per_class:
+        table.add_row(name, *(f"{split.per_class[name]:,}" for split in found.splits.values()))
     screen.print(table)
-    for split in splits:
-        screen.print(f"SHA-256 {split:<10} {facts_['splits'][split]['digest']}", markup=False)
-    for note in dataset.notes:
+    for name, split in found.splits.items():
+        screen.print(f"SHA-256 {name:<10} {split.digest}", markup=False)
+    for note in found.notes:
         screen.print(f"note: {note}", markup=False)
-    return facts_
+    return dataclasses.asdict(found)
 
 
 @data.command()
-@_config
-@override_option
+@options.config_file
+@options.overrides
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -133,46 +128,22 @@ def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, 
 
     \b
     Example:
-      cifarnet data preview --config configs/baseline.yaml
+      cifarnet data preview --config baseline
     """
-    import numpy as np
+    from cifarnet import data as datasets
 
-    dataset, settings = _load(config_file, overrides)
-    load_tensorflow(console())
-    from cifarnet.data import augment
-    from cifarnet.reporting import plots
-
-    rows = [int(np.flatnonzero(dataset.train.labels == c)[0]) for c in range(len(dataset.classes))]
-    transforms = augment.build(settings.data.augment, dataset.mean)
-    draws = transforms.draw(settings.seed, epoch, len(dataset.train.labels))[rows]
-    before = dataset.train.pixels[rows]
-    after = np.asarray(transforms.apply(before, draws)).round().astype(np.uint8)
-    names = [dataset.classes[int(dataset.train.labels[row])] for row in rows]
-    pairs = np.stack([before, after], axis=1).reshape(-1, *before.shape[1:])
-    captions = [text for name in names for text in (name, "augmented")]
-    kinds = ", ".join(one.kind for one in settings.data.augment) or "no augmentation"
-    plots.sheet(pairs, captions, 10, output, f"Training images and epoch {epoch}'s view: {kinds}")
+    settings = _settings(config_file, overrides)
+    load_tensorflow()
+    with display() as shown:
+        kinds = datasets.draw_preview(settings, output, epoch, callbacks=[shown])
     console().print(f"drew {output}", markup=False)
     return {"picture": str(output), "augmentation": kinds}
 
 
-def _load(config_file: Path | None, overrides: tuple[str, ...]) -> tuple[Any, Any]:
-    """The data set, and a config whose `data` and `seed` it follows."""
+def _settings(config_file: Path | None, overrides: tuple[str, ...]) -> Config:
+    """The config whose `data` and `seed` are meant; without a file, CIFAR-10."""
     from cifarnet import config
-    from cifarnet import data as datasets
 
     if config_file is None:
-        settings = config.of_data(overrides)
-    else:
-        settings = config.load(config_file, overrides)
-    with _bar() as progress:
-        return datasets.load(settings.data, settings.seed, progress), settings
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A download bar that appears when something is fetched."""
-    from cifarnet.cli.display import Display
-
-    with Display(console()) as display:
-        yield display.fetching
+        return config.of_data(overrides)
+    return config.load(config_file, overrides)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import json
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from cifarnet import system
 from cifarnet.errors import CifarnetError, Interrupted
+from cifarnet.formatting import percent
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from cifarnet.callbacks.display import ProgressDisplay
+    from cifarnet.runs import Export
 
 _JSON = "cifarnet.json"
 _DEBUG = "cifarnet.debug"
@@ -97,75 +103,44 @@ def console() -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
-def load_tensorflow(screen: Console) -> None:
-    """Import TensorFlow and find its devices, without its start-up notices.
+@contextmanager
+def display() -> Iterator[ProgressDisplay]:
+    """Show the progress of a job on the console; a context, so that the live line ends with it."""
+    from cifarnet.callbacks.display import ProgressDisplay
 
-    They come from C++ before any logging is set up, so no setting turns them off. Python's
-    own errors still come through as exceptions. Keras imports what it finds of three packages
-    for parts of it that are not used here, which took 1.5 s of 5; they are hidden meanwhile.
-    """
-    hidden = [name for name in ("matplotlib", "pandas", "sklearn") if name not in sys.modules]
-    with screen.status("loading TensorFlow"), system.quiet():
-        sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-        try:
-            import tensorflow as tf
-
-            tf.config.list_logical_devices()
-        finally:
-            for name in hidden:
-                del sys.modules[name]
+    shown = ProgressDisplay(console())
+    try:
+        yield shown
+    finally:
+        shown.close()
 
 
-def facts(rows: list[tuple[str, str]]) -> str:
-    """Lines of `label  value`, aligned."""
-    width = max(len(label) for label, _ in rows)
-    return "\n".join(f"{label.ljust(width)}  {value}" for label, value in rows)
+def load_tensorflow() -> None:
+    """Import TensorFlow while a status line says so."""
+    with console().status("loading TensorFlow"):
+        importlib.import_module("cifarnet.backend")
 
 
-def proofs(exports: list[dict[str, Any]]) -> Table:
-    """A table of artifacts and what was proven of each, from `rundir.exports`."""
+def parity_table(exports: list[Export]) -> Table:
+    """Make a table of artifacts and their parity with the Keras model."""
     from rich.table import Table
 
     table = Table("artifact", "runtime")
     for heading in ("kB", "zipped", "difference", "agrees", "accuracy", "Keras'"):
         table.add_column(heading, justify="right")
     for one in exports:
-        proof = one["proof"]
+        parity = one.parity
+        difference = parity.max_difference
         table.add_row(
-            one["name"],
-            proof["runtime"],
-            f"{one['bytes'] / 1000:,.0f}",
-            f"{one['compressed_bytes'] / 1000:,.0f}",
-            f"{proof['largest_difference']:.1e}",
-            percent(proof["agreement"]),
-            percent(proof["accuracy"]),
-            percent(proof["reference_accuracy"]),
+            one.name,
+            parity.runtime,
+            f"{one.bytes / 1000:,.0f}",
+            f"{one.compressed_bytes / 1000:,.0f}",
+            "-" if difference is None else f"{difference:.1e}",
+            percent(parity.agreement),
+            percent(parity.accuracy),
+            percent(parity.reference_accuracy),
         )
-    images = {(one["proof"]["images"], one["proof"]["split"]) for one in exports}
+    images = {(one.parity.images, one.parity.split) for one in exports}
     table.caption = "on " + ", ".join(f"{count:,} {split} images" for count, split in images)
     return table
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: `8.4 s`, `3 min 20 s`, `1 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage with two decimals; `-` for None."""
-    return "-" if value is None else f"{100 * value:.2f} %"
-
-
-override_option = click.option(
-    "-o",
-    "--override",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set one key of the config, such as train.epochs=3; may be given often.",
-)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cifarnet.cli.render import Group, console, duration, facts, percent, proofs
+from cifarnet.cli.render import Group, console, parity_table
+from cifarnet.formatting import align, duration, percent
 
 _run = click.argument("run", metavar="RUN")
 
@@ -32,28 +34,28 @@ def list_() -> Any:
     """
     from rich.table import Table
 
-    from cifarnet import runs
+    from cifarnet import runs as store
 
-    summaries = [runs.summary(run) for run in runs.all_runs()]
+    summaries = [store.summary(run) for run in store.all_runs()]
     screen = console()
     if not summaries:
-        screen.print("no runs yet. Next: cifarnet train --config configs/article.yaml")
-        return summaries
+        screen.print("no runs yet. Next: cifarnet train --config article")
+        return []
     table = Table("run", "status", "config")
     for heading in ("epochs", "validation", "test", "time"):
         table.add_column(heading, justify="right")
     for one in summaries:
         table.add_row(
-            one["name"],
-            one["status"],
-            Path(one["config"] or "-").name,
-            "-" if one["epochs"] is None else f"{one['epochs']:g}",
-            percent(one["validation_accuracy"]),
-            percent(one["test_accuracy"]),
-            "-" if one["seconds"] is None else duration(one["seconds"]),
+            one.name,
+            one.status,
+            Path(one.config or "-").name,
+            "-" if one.epochs is None else f"{one.epochs:g}",
+            percent(one.validation_accuracy),
+            percent(one.test_accuracy),
+            "-" if one.seconds is None else duration(one.seconds),
         )
     screen.print(table)
-    return summaries
+    return [dataclasses.asdict(one) for one in summaries]
 
 
 @runs.command()
@@ -65,39 +67,43 @@ def show(run: str) -> Any:
     Example:
       cifarnet runs show latest
     """
-    from cifarnet import runs
+    from cifarnet import runs as store
 
-    found = runs.find(run)
-    manifest = found.read_manifest()
-    one = runs.summary(found)
-    machine, versions = manifest.get("machine", {}), manifest.get("versions", {})
-    model = manifest.get("model", {})
-    why = f" ({manifest['why']})" if manifest.get("why") else ""
+    found = store.open_run(run)
+    record = found.read_record()
+    one = store.summary(found)
+    machine = record.machine
+    reason = f" ({record.stop_reason})" if record.stop_reason else ""
     rows = [
         ("run", str(found.path)),
-        ("status", f"{one['status']}{why}"),
-        ("command", str(manifest.get("command"))),
-        ("config", str(found.config)),
-        ("seed", str(manifest.get("seed"))),
-        ("data", str(manifest.get("data", {}).get("source"))),
-        ("network", f"{model.get('parameters', 0):,} parameters, {model.get('macs', 0):,} MACs"),
-        ("precision", str(manifest.get("precision", {}).get("chosen"))),
-        ("epochs", f"{manifest.get('epochs_done') or 0:g} of {manifest.get('epochs', 0):g}"),
-        ("time", duration(manifest.get("seconds") or 0.0)),
-        ("validation", percent(one["validation_accuracy"])),
-        ("test", percent(one["test_accuracy"])),
+        ("status", f"{one.status}{reason}"),
+        ("command", str(record.command)),
+        ("config", str(found.config_file)),
+        ("seed", str(record.seed)),
+        ("data", record.data.source),
+        ("network", f"{record.model.parameters:,} parameters, {record.model.macs:,} MACs"),
+        ("precision", str(record.precision.chosen)),
+        ("epochs", f"{record.epochs_done or 0:g} of {record.epochs:g}"),
+        ("time", duration(record.seconds or 0.0)),
+        ("validation", percent(one.validation_accuracy)),
+        ("test", percent(one.test_accuracy)),
         ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        ("commit", str(manifest.get("git_commit"))),
+        ("versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
+        ("commit", str(record.git_commit)),
         ("files", " ".join(_files(found.path))),
     ]
     screen = console()
-    screen.print(facts(rows), markup=False)
-    exports = runs.exports(found)
+    screen.print(align(rows), markup=False)
+    exports = store.exports(found)
     if exports:
         screen.print("")
-        screen.print(proofs(exports))
-    return {"run": str(found.path), **manifest, "summary": one, "exports": exports}
+        screen.print(parity_table(exports))
+    return {
+        "run": str(found.path),
+        **record.to_json(),
+        "summary": dataclasses.asdict(one),
+        "exports": [export.to_json() for export in exports],
+    }
 
 
 @runs.command()
@@ -111,34 +117,34 @@ def verify(run: str) -> Any:
     Example:
       cifarnet runs verify latest
     """
-    from cifarnet import runs
+    from cifarnet import runs as store
     from cifarnet.errors import RunError
 
-    found = runs.find(run)
-    verdicts = runs.verify(found)
-    determinism = found.read_manifest().get("determinism", {})
+    found = store.open_run(run)
+    verdicts = store.verify(found)
+    determinism = found.read_record().determinism
     screen = console()
     for one in verdicts:
         word = {True: "right", False: "WRONG", None: "unknown"}[one.right]
         screen.print(f"{word:<8} {one.name}: {one.found}", markup=False)
-    if determinism:
-        can = "can" if determinism.get("bit_deterministic") else "cannot be promised to"
-        needs = determinism.get("needs")
+    can = "can" if determinism.bit_deterministic else "cannot be promised to"
+    if determinism.needs:
         screen.print(
-            f"\nTraining it again {can} give the same bits; it takes {needs}", markup=False
+            f"\nTraining it again {can} give the same bits; it takes {determinism.needs}",
+            markup=False,
         )
     wrong = [one.name for one in verdicts if one.right is False]
     if wrong:
         raise RunError(
-            f"{found.path} is not what its manifest says: {', '.join(wrong)}. Restore the files, "
+            f"{found.path} is not what its record says: {', '.join(wrong)}. Restore the files, "
             "or write them again with the command that wrote them."
         )
     known = sum(one.right is True for one in verdicts)
-    screen.print(f"all {known} files with a checksum are what the manifest says", markup=False)
+    screen.print(f"all {known} files with a checksum are what the record says", markup=False)
     return {
         "run": str(found.path),
         "files": [one._asdict() for one in verdicts],
-        "determinism": determinism,
+        "determinism": determinism.to_json(),
     }
 
 
@@ -152,12 +158,12 @@ def remove(run: str, yes: bool) -> Any:
     Example:
       cifarnet runs remove 20260101-120000-article
     """
-    from cifarnet import runs
+    from cifarnet import runs as store
 
-    found = runs.find(run)
+    found = store.open_run(run)
     if not yes:
         click.confirm(f"Delete {found.path} for good?", abort=True, err=True)
-    runs.remove(found)
+    store.remove(found)
     console().print(f"removed {found.path}", markup=False)
     return {"removed": str(found.path)}
 

@@ -95,8 +95,8 @@ def _read(path: Path, places: Places, chain: tuple[Path, ...]) -> dict[str, Any]
     """
     try:
         document, own_places = yaml_file.read(path)
-    except FileNotFoundError:
-        raise ConfigError(_missing(path, chain[-1] if chain else None)) from None
+    except FileNotFoundError as error:
+        raise ConfigError(_missing(path, chain[-1] if chain else None)) from error
     if path.resolve() in [asked.resolve() for asked in chain]:
         loop = " -> ".join(str(asked) for asked in (*chain, path))
         raise ConfigError(f"base files form a circle: {loop}. Remove one `base:` line.")
@@ -141,6 +141,6 @@ def _validate(document: dict[str, Any], where: str, places: Places) -> Config:
             return Config.model_validate(document)
         except pydantic.ValidationError as error:
             found = [f"  {line}" for line in messages.lines(error, document, places)]
-            raise ConfigError("\n".join([f"{where} is not a valid config:", *found])) from None
-    except RecursionError:
-        raise ConfigError(f"{where} is nested too deeply to be a config") from None
+            raise ConfigError("\n".join([f"{where} is not a valid config:", *found])) from error
+    except RecursionError as error:
+        raise ConfigError(f"{where} is nested too deeply to be a config") from error

@@ -210,7 +210,7 @@ class DataConfig(Section):
         try:
             path = value.expanduser().absolute()
         except (RuntimeError, OSError) as error:  # an unknown home, no current directory
-            raise ValueError(f"{value} cannot be made an absolute path: {error}") from None
+            raise ValueError(f"{value} cannot be made an absolute path: {error}") from error
         if "\0" in str(path) or not is_text(str(path)):
             raise ValueError(f"expected a path in UTF-8, received {brief(str(path))}")
         return path

@@ -98,17 +98,17 @@ def read(path: Path) -> tuple[dict[Any, Any], dict[KeyPath, str]]:
         text = content.decode("utf-8")
     except FileNotFoundError:
         raise
-    except IsADirectoryError:
+    except IsADirectoryError as error:
         raise ConfigError(
             f"{path} is a folder; expected a YAML file, such as {path / 'config.yaml'}"
-        ) from None
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path}: expected UTF-8 text, received the byte 0x{content[error.start]:02x} at "
             f"position {error.start}. Save the file as UTF-8."
-        ) from None
+        ) from error
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read the config {str(path)!r}: {error}") from None
+        raise ConfigError(f"cannot read the config {str(path)!r}: {error}") from error
     document, lines = _parse(text, str(path))
     if not isinstance(document, dict):
         raise ConfigError(
@@ -175,11 +175,11 @@ def _parse(text: str, where: str) -> tuple[Any, list[tuple[KeyPath, int]]]:
         problem = error.problem or ""
         if problem.startswith("but ") and error.context:
             problem = f"{error.context}, {problem}"
-        raise _invalid(where, error.problem_mark, problem) from None
-    except RecursionError:
-        raise _too_much(where) from None
+        raise _invalid(where, error.problem_mark, problem) from error
+    except RecursionError as error:
+        raise _too_much(where) from error
     except (yaml.YAMLError, ValueError, LookupError) as error:
-        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _unshared(thing: Any) -> Any:

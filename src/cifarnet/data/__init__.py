@@ -2,23 +2,27 @@
 
 from cifarnet.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from cifarnet.data.cifar10 import cache_folder, fetch, verify
-from cifarnet.data.dataset import SPLITS, Dataset, info, load
+from cifarnet.data.dataset import SPLITS, Dataset, load
 from cifarnet.data.image_folder import image_files, read_image
 from cifarnet.data.images import Images, Progress, Source
+from cifarnet.data.inspect import DatasetInfo, SplitInfo, draw_preview, inspect
 from cifarnet.data.sources import class_names, load_source
 
 __all__ = [
     "CIFAR10_CLASSES",
     "SPLITS",
     "Dataset",
+    "DatasetInfo",
     "Images",
     "Progress",
     "Source",
+    "SplitInfo",
     "cache_folder",
     "class_names",
+    "draw_preview",
     "fetch",
     "image_files",
-    "info",
+    "inspect",
     "load",
     "load_source",
     "read_image",

@@ -50,7 +50,7 @@ def read(path: Path) -> tuple[Images, Images]:
         try:
             return _decode(_folder_files(path), path)
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error}") from None
+            raise DataError(f"{path} cannot be read: {error}") from error
     if not path.exists():
         raise DataError(
             f"{path} does not exist; expected cifar-10-binary.tar.gz, cifar-10-python.tar.gz, "
@@ -60,9 +60,9 @@ def read(path: Path) -> tuple[Images, Images]:
         with tarfile.open(path, "r:*") as archive:
             files = dict(_archive_files(archive))
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{path}: {error}") from error
     except Exception as error:  # a damaged archive can raise nearly anything
-        raise DataError(f"{path} is not a whole archive: {error}") from None
+        raise DataError(f"{path} is not a whole archive: {error}") from error
     return _decode(files, path)
 
 
@@ -108,7 +108,7 @@ def _decode(files: Files, path: Path) -> tuple[Images, Images]:
             try:
                 return decode(files)
             except DataError as error:
-                raise DataError(f"{path}: {error}") from None
+                raise DataError(f"{path}: {error}") from error
     most = max((names for names, _ in forms), key=lambda names: sum(n in files for n in names))
     missing = [name for name in most if name not in files]
     raise DataError(f"{path} is not CIFAR-10: no {', '.join(missing)}")
@@ -136,9 +136,9 @@ def _python(files: Files) -> tuple[Images, Images]:
                 raise DataError(f"expected {_BATCH} numbers as labels")
             labels = np.asarray(labels, np.uint8)
         except DataError as error:
-            raise DataError(f"{name}: {error}") from None
+            raise DataError(f"{name}: {error}") from error
         except Exception as error:  # a damaged pickle can raise nearly anything
-            raise DataError(f"{name} is not a CIFAR-10 batch: {error}") from None
+            raise DataError(f"{name} is not a CIFAR-10 batch: {error}") from error
         batches.append((pixels, labels))
     return _join(batches)
 
@@ -198,7 +198,7 @@ def _npm(files: Files) -> tuple[Images, Images]:
         except DataError:
             raise
         except Exception as error:  # a damaged picture can raise nearly anything
-            raise DataError(f"{name} is not a readable PNG: {error}") from None
+            raise DataError(f"{name} is not a readable PNG: {error}") from error
         batches.append(pixels)
     labels = [_json_labels(files, _NPM[6], 5 * _BATCH), _json_labels(files, _NPM[7], _BATCH)]
     return (
@@ -211,7 +211,7 @@ def _json_labels(files: Files, name: str, count: int) -> np.ndarray:
     try:
         return np.asarray(json.loads(files[name]()), np.uint8).reshape(count)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DataError(f"{name}: expected a list of {count} labels: {error}") from None
+        raise DataError(f"{name}: expected a list of {count} labels: {error}") from error
 
 
 def _planes(rows: np.ndarray) -> np.ndarray:

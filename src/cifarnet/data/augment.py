@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from cifarnet import config as cfg
+from cifarnet.backend import tf
 
 # images [B, S, S, 3] and uniform draws in [0, 1) float32 [B, k] -> images [B, S, S, 3]
 Transform = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

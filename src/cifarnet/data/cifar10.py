@@ -108,7 +108,7 @@ def fetch(path: Path | None, progress: Progress | None = None) -> Path:
         raise DataError(
             f"cannot write the cache {folder.parent}: {error.strerror or error}. Make room, or "
             "set CIFARNET_HOME to a folder that can be written."
-        ) from None
+        ) from error
 
 
 @contextmanager
@@ -283,7 +283,7 @@ def _official(cache: Path, tell: Progress) -> Path:
             _download(OFFICIAL_URL, part, lambda done, total: tell(OFFICIAL_URL, done, total))
         except (urllib.error.URLError, ValueError) as error:  # no use in asking again
             reason = getattr(error, "reason", None) or error
-            raise DataError(f"{OFFICIAL_URL}: {reason}") from None
+            raise DataError(f"{OFFICIAL_URL}: {reason}") from error
         except (OSError, http.client.HTTPException) as error:  # cut off: go on where it ended
             problem = str(error) or type(error).__name__
             continue
@@ -351,10 +351,10 @@ def _npm_pack(npm: str, into: Path, what: str) -> Path:
         done = subprocess.run(
             command, cwd=into, capture_output=True, text=True, timeout=_NPM_TIMEOUT
         )
-    except subprocess.TimeoutExpired:
-        raise DataError(f"{what}: npm took longer than {_NPM_TIMEOUT:.0f} s") from None
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"{what}: npm took longer than {_NPM_TIMEOUT:.0f} s") from error
     except OSError as error:
-        raise DataError(f"{what}: {npm} does not start: {error}") from None
+        raise DataError(f"{what}: {npm} does not start: {error}") from error
     tarballs = list(into.glob("*.tgz"))
     if done.returncode != 0 or not tarballs:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

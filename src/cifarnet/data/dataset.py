@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -55,19 +54,23 @@ class Dataset:
         return self._moments[0]
 
     @property
-    def deviation(self) -> tuple[float, ...]:
-        """Channel standard deviations of the training pixels (of the population), [3]."""
+    def std(self) -> tuple[float, ...]:
+        """Channel standard stds of the training pixels (of the population), [3]."""
         return self._moments[1]
 
+    def images(self, name: str) -> Images:
+        """Return the split called train, validation or test; it may be empty."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
     def split(self, name: str) -> Images:
-        """The set called train, validation or test.
+        """Return the split called train, validation or test.
 
         Raises:
             DataError: no such set, or it is empty.
         """
         if name not in SPLITS:
             raise DataError(f"expected one of the splits {', '.join(SPLITS)}, received {name!r}")
-        images: Images = getattr(self, name)
+        images = self.images(name)
         if len(images.labels) == 0:
             raise DataError(
                 f"there are no {name} images: data.validation_fraction is 0 in this config"
@@ -91,7 +94,7 @@ class Dataset:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        return {name: _digest(getattr(self, name)) for name in SPLITS}
+        return {name: _digest(self.images(name)) for name in SPLITS}
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -131,27 +134,6 @@ def load(config: DataConfig, seed: int, progress: Progress | None = None) -> Dat
         )
         rows, held = rows[kept], rows[held]
     return Dataset(source, source.train.take(rows), source.train.take(held), source.test)
-
-
-def info(dataset: Dataset) -> dict[str, Any]:
-    """What `data info` shows: counts a class, digest and moments; JSON-able."""
-    return {
-        "source": dataset.source.name,
-        "description": dataset.description,
-        "splits": {
-            name: {"digest": dataset.digests()[name], "per_class": _per_class(dataset, name)}
-            for name in SPLITS
-        },
-        "mean": list(dataset.mean),
-        "deviation": list(dataset.deviation),
-        "notes": list(dataset.notes),
-    }
-
-
-def _per_class(dataset: Dataset, split: str) -> dict[str, int]:
-    labels = getattr(dataset, split).labels
-    counts = np.bincount(labels, minlength=len(dataset.classes))
-    return dict(zip(dataset.classes, counts.tolist(), strict=True))
 
 
 def _digest(images: Images) -> str:

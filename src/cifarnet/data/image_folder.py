@@ -90,13 +90,13 @@ def read_image(path: Path, size: int) -> np.ndarray:
             upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
             resized = upright.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(resized if upright.size != (size, size) else upright, np.uint8)
-    except FileNotFoundError:
-        raise DataError(f"there is no image file {path}") from None
+    except FileNotFoundError as error:
+        raise DataError(f"there is no image file {path}") from error
     except DataError:
         raise
     # Pillow's decoders raise many kinds on damaged files, SyntaxError and struct.error among them.
     except Exception as error:
-        raise DataError(f"{path} is not a readable image: {error}") from None
+        raise DataError(f"{path} is not a readable image: {error}") from error
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:

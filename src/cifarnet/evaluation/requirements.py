@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from cifarnet.errors import ConfigError, GateError
+from cifarnet.runs import Evaluation
 
 _OPERATORS = {
     ">=": lambda a, b: a >= b,
@@ -26,23 +26,24 @@ def parse_requirement(text: str) -> tuple[str, str, float]:
     try:
         metric, operator, value = match.groups() if match else ("", "", "")
         wanted = float(value)
-    except ValueError:
+    except ValueError as error:
         raise ConfigError(
             f"requirement {text!r}: expected a metric, a comparison and a number, such as "
             '"accuracy>=0.9"'
-        ) from None
+        ) from error
     if metric not in SCALARS:
         raise ConfigError(f"requirement {text!r}: expected one of {', '.join(SCALARS)}")
     return metric, operator, wanted
 
 
-def check(found: dict[str, Any], requirement: str) -> None:
-    """Hold metrics against a requirement such as `accuracy>=0.9`.
+def check(evaluation: Evaluation, requirement: str) -> None:
+    """Require that an evaluation meets a requirement such as `accuracy>=0.9`.
 
     Raises:
         GateError: it is not met.
         ConfigError: as for `parse_requirement`.
     """
     metric, operator, wanted = parse_requirement(requirement)
-    if not _OPERATORS[operator](found[metric], wanted):
-        raise GateError(f"required {metric} {operator} {wanted:g}, measured {found[metric]:.4f}")
+    value = float(getattr(evaluation, metric))
+    if not _OPERATORS[operator](value, wanted):
+        raise GateError(f"required {metric} {operator} {wanted:g}, measured {value:.4f}")

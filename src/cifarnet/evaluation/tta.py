@@ -24,7 +24,8 @@ def tta(predict: Predict, kind: str) -> Predict:
         return predict
 
     def averaged(pixels: np.ndarray) -> np.ndarray:
-        total = sum(weight * _log(predict(view)) for weight, view in _views(pixels, kind))
+        views = _views(pixels, kind)
+        total = np.sum([weight * _log(predict(view)) for weight, view in views], axis=0)
         scaled = np.exp(total - total.max(axis=1, keepdims=True))
         return (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
 

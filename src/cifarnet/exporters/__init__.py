@@ -1,5 +1,5 @@
-"""One file a format, each proven in the runtime that will run it."""
+"""One file per format, each checked in the runtime that will run it."""
 
-from cifarnet.exporters.run import Target, run, targets
+from cifarnet.exporters.run import Target, export, targets
 
-__all__ = ["Target", "run", "targets"]
+__all__ = ["Target", "export", "targets"]

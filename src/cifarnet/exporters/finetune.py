@@ -1,33 +1,35 @@
-"""A run's training, gone on with for a few epochs at a lower rate before an export."""
+"""Fine-tune a run's network for a few epochs at a lower rate before an export."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import keras
+from typing import Any
 
 from cifarnet import config as cfg
+from cifarnet.backend import keras
 from cifarnet.data import Dataset
 from cifarnet.training.step import Trainer
 
 
-def tune(
+def fine_tune(
     trained: keras.Model,
     config: cfg.Config,
     dataset: Dataset,
     epochs: float,
-    learning_rate: float | None,
-    prepare: Callable[[Trainer], None],
+    learning_rate: float | None = None,
+    **parts: Any,
 ) -> keras.Model:
-    """A copy of a run's network, trained on.
+    """Fine-tune a copy of a run's network.
 
     Args:
         trained: the run's saved model.
-        config: the run's config, its precision chosen.
+        config: the run's config, with the precision that was chosen.
         dataset: the run's images.
         epochs: passes over the training images.
-        learning_rate: the peak of a cosine to zero; None: a tenth of the run's.
-        prepare: called with the trainer once it has the weights, before the first step.
+        learning_rate: peak of a cosine to zero; None: a tenth of the run's.
+        parts: other parts of the training step, as for `Trainer`.
+
+    Returns:
+        A float32 model of Keras' own layers.
 
     Raises:
         ConfigError, ModelError: as for `Trainer`.
@@ -37,15 +39,14 @@ def tune(
             "epochs": epochs,
             "learning_rate": learning_rate or config.train.learning_rate / 10,
             "schedule": cfg.CosineSchedule(kind="cosine"),
-            # Nothing that averages the weights or ends the training of some.
+            # Weight averages and frozen layers belong to the original schedule.
             "ema": None,
             "lookahead": None,
             "freeze": {},
         }
     )
-    trainer = Trainer(config.model_copy(update={"train": train}), dataset)
-    trainer.model.set_weights(trained.get_weights())
-    prepare(trainer)
+    fine = config.model_copy(update={"train": train})
+    trainer = Trainer(fine, dataset, weights=trained.get_weights(), **parts)
     while trainer.step < trainer.total_steps:
         in_epoch = trainer.step % trainer.steps_per_epoch
         left = trainer.total_steps - trainer.step

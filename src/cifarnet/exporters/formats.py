@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from cifarnet import system
+from cifarnet.backend import keras, tf
 from cifarnet.errors import ArtifactError
 from cifarnet.exporters import c_source, network
 
@@ -72,7 +71,7 @@ def write(
                 path = writer(quantization, model, calibration, text, folder)
         except Exception as error:  # each converter raises its own
             reason = " ".join(str(error).split())
-            raise ArtifactError(f"{format_} ({quantization}): {reason[:500]}") from None
+            raise ArtifactError(f"{format_} ({quantization}): {reason[:500]}") from error
     if format_ == "c":
         c_source.write(path, metadata, folder)
     return path

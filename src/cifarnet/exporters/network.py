@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import keras
-import tensorflow as tf
-
+from cifarnet.backend import keras, tf
 from cifarnet.errors import ModelError
 
 INPUT, OUTPUT = "pixels", "probabilities"

@@ -1,34 +1,27 @@
-"""Does an artifact predict what the trained network predicts? Asked in its own runtime."""
+"""Does an artifact predict what the trained network predicts? Measured in its own runtime."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 
 from cifarnet.errors import GateError
 from cifarnet.predictors import Predict, Predictor
+from cifarnet.runs.records import Parity
 
 
-def prove(
-    reference: Predict,
-    artifact: Predictor,
-    pixels: np.ndarray,
-    labels: np.ndarray,
-) -> dict[str, Any]:
-    """Compare an artifact with the Keras model it was made of.
+def measure(
+    reference: Predict, artifact: Predictor, split: str, pixels: np.ndarray, labels: np.ndarray
+) -> Parity:
+    """Compare an artifact with the Keras model it was made from.
 
     Args:
         reference: the Keras model, float32.
         artifact: reloaded from its file.
-        pixels, labels: uint8 [N, S, S, 3] and [N]; not test images. Random, all-black and
-            all-white images are added for the difference.
-
-    Returns:
-        JSON-able: `images`; `largest_difference` of a probability; `agreement`, the share of
-        equal top-1 classes; `accuracy` and `reference_accuracy`; `seconds` of the artifact;
-        `runtime`.
+        split: name of the images' split, not test.
+        pixels, labels: uint8 [N, S, S, 3] and [N]. Random, all-black and all-white images are
+            added for the difference.
     """
     odd = _odd_images(pixels.shape[1])
     expected = reference(np.concatenate([pixels, odd]))
@@ -39,39 +32,38 @@ def prove(
     count = len(labels)
     top, expected_top = given.argmax(axis=1), expected[:count].argmax(axis=1)
     difference = np.abs(whole - expected)
-    return {
-        "images": count,
-        "largest_difference": float(difference.max()) if np.isfinite(whole).all() else None,
-        "agreement": float((top == expected_top).mean()),
-        "accuracy": float((top == labels).mean()),
-        "reference_accuracy": float((expected_top == labels).mean()),
-        "seconds": round(seconds, 3),
-        "runtime": artifact.runtime,
-    }
+    return Parity(
+        runtime=artifact.runtime,
+        split=split,
+        images=count,
+        max_difference=float(difference.max()) if np.isfinite(whole).all() else None,
+        agreement=float((top == expected_top).mean()),
+        accuracy=float((top == labels).mean()),
+        reference_accuracy=float((expected_top == labels).mean()),
+        seconds=round(seconds, 3),
+    )
 
 
-def check(
-    proof: dict[str, Any], quantized: bool, max_difference: float, max_accuracy_loss: float
-) -> None:
-    """Hold a proof against what is allowed.
+def check(parity: Parity, quantized: bool, max_difference: float, max_accuracy_loss: float) -> None:
+    """Require that an artifact's parity is within the limits.
 
     Raises:
-        GateError: it says what differs, and by how much.
+        GateError: it is not; says what differs, and by how much.
     """
-    difference = proof["largest_difference"]
-    loss = proof["reference_accuracy"] - proof["accuracy"]
+    difference = parity.max_difference
+    loss = parity.reference_accuracy - parity.accuracy
     if difference is None:
-        raise GateError("some of its probabilities are no numbers")
+        raise GateError("some of its probabilities are not finite")
     if not quantized and difference > max_difference:
         raise GateError(
             f"a probability differs from Keras' by {difference:.2g}, allowed {max_difference:.2g} "
-            f"(export.max_difference); top-1 agrees on {100 * proof['agreement']:.2f} % of "
-            f"{proof['images']:,} images"
+            f"(export.max_difference); top-1 agrees on {100 * parity.agreement:.2f} % of "
+            f"{parity.images:,} images"
         )
     if quantized and loss > max_accuracy_loss:
         raise GateError(
-            f"it loses {100 * loss:.2f} points of accuracy on {proof['images']:,} images "
-            f"({100 * proof['reference_accuracy']:.2f} % to {100 * proof['accuracy']:.2f} %), "
+            f"it loses {100 * loss:.2f} points of accuracy on {parity.images:,} images "
+            f"({100 * parity.reference_accuracy:.2f} % to {100 * parity.accuracy:.2f} %), "
             f"allowed {100 * max_accuracy_loss:.2f} (export.max_accuracy_loss)"
         )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import keras
+import functools
+
 import numpy as np
 
 from cifarnet import config as cfg
+from cifarnet.backend import keras, tf
 from cifarnet.data import Dataset
-from cifarnet.exporters.finetune import tune
-from cifarnet.training.step import Trainer
+from cifarnet.exporters.finetune import fine_tune
+from cifarnet.training import optimizers
 
 
 def prune(
@@ -20,16 +22,21 @@ def prune(
     trained as the run was, with a lower rate: Han et al. 2015, arXiv 1506.02626. Kernels that the
     run does not train, such as a whitening one, stay whole.
 
-    Args and errors are those of `tune`.
+    Args and errors are those of `fine_tune`.
     """
 
-    def mask(trainer: Trainer) -> None:
-        kernels = [w for w in trainer.model.trainable_weights if len(w.shape) > 1]
-        trainer.masks = [(kernel, _mask(kernel.numpy(), options.sparsity)) for kernel in kernels]
-        for kernel, ones in trainer.masks:
-            kernel.assign(kernel.numpy() * ones)
+    def optimizer(train: cfg.TrainConfig, model: keras.Model) -> keras.optimizers.Optimizer:
+        for kernel in model.trainable_weights:
+            if len(kernel.shape) > 1:
+                mask = _mask(kernel.numpy(), options.sparsity)
+                kernel.assign(kernel.numpy() * mask)
+                # Keras' optimizers apply a variable's constraint after each update of it.
+                kernel.constraint = functools.partial(tf.multiply, mask)
+        return optimizers.build(train, model)
 
-    return tune(trained, config, dataset, options.epochs, options.learning_rate, mask)
+    return fine_tune(
+        trained, config, dataset, options.epochs, options.learning_rate, optimizer=optimizer
+    )
 
 
 def sparsity(model: keras.Model) -> float:

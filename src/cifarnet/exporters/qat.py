@@ -9,31 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from cifarnet import config as cfg
+from cifarnet.backend import keras, tf
 from cifarnet.data import Dataset
-from cifarnet.exporters.finetune import tune
-from cifarnet.training.step import Trainer
+from cifarnet.exporters.finetune import fine_tune
 
 # Enough to win back what rounding loses; the weights hardly move.
 _EPOCHS = 2.0
 
 
-def prepare(trained: keras.Model, config: cfg.Config, dataset: Dataset) -> keras.Model:
+def fine_tune_for_int8(trained: keras.Model, config: cfg.Config, dataset: Dataset) -> keras.Model:
     """A copy of a run's network that loses less when it is rounded to int8.
 
-    Args and errors are those of `tune`.
+    Args and errors are those of `fine_tune`.
     """
-
-    def round_(trainer: Trainer) -> None:
-        trainer.forward = rounded(trainer.model)
-
-    return tune(trained, config, dataset, _EPOCHS, None, round_)
+    return fine_tune(trained, config, dataset, _EPOCHS, forward=quantized_forward)
 
 
-def rounded(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def quantized_forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The training pass of a model with its kernels and activations rounded to 8 bits.
 
     Kernels: each output channel on its own, symmetric, which is the same before and after batch
@@ -53,7 +46,7 @@ def rounded(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         if len(variable.shape) < 2:
             return variable.value
         outputs = variable.shape[-1] * (variable.shape[-2] if id(variable) in depthwise else 1)
-        return round_kernel(variable.value, outputs)
+        return quantize_kernel(variable.value, outputs)
 
     def forward(images: tf.Tensor) -> tf.Tensor:
         weights = [weight(variable) for variable in watched.trainable_variables]
@@ -68,7 +61,7 @@ def rounded(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return forward
 
 
-def round_kernel(kernel: tf.Tensor, outputs: int) -> tf.Tensor:
+def quantize_kernel(kernel: tf.Tensor, outputs: int) -> tf.Tensor:
     """A kernel rounded to 127 steps either side of 0, each output on its own.
 
     Args:
@@ -76,10 +69,10 @@ def round_kernel(kernel: tf.Tensor, outputs: int) -> tf.Tensor:
     """
     flat = tf.reshape(kernel, [-1, outputs])
     most = tf.maximum(tf.reduce_max(tf.abs(tf.stop_gradient(flat)), axis=0), 1e-12)
-    rounded_ = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+    quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
         flat, -most, most, num_bits=8, narrow_range=True
     )
-    return tf.reshape(rounded_, kernel.shape)
+    return tf.reshape(quantized, kernel.shape)
 
 
 def _depthwise(model: keras.Model) -> set[int]:
@@ -93,7 +86,7 @@ def _depthwise(model: keras.Model) -> set[int]:
     return found
 
 
-class _Rounded(keras.layers.Layer):
+class _FakeQuantize(keras.layers.Layer):
     """Rounds to 256 steps from the smallest to the largest value; 0 is one of them."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -111,5 +104,5 @@ def _call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
     kept = isinstance(layer, keras.layers.ReLU | keras.layers.Activation | keras.layers.Add)
     activation = getattr(layer, "activation", keras.activations.linear)
     if kept or activation is not keras.activations.linear:
-        outputs = _Rounded(dtype=layer.dtype_policy)(outputs)
+        outputs = _FakeQuantize(dtype=layer.dtype_policy)(outputs)
     return outputs

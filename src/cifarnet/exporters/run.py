@@ -7,21 +7,23 @@ import hashlib
 import importlib.util
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
+from cifarnet import artifacts, data, runs, system
 from cifarnet import config as cfg
-from cifarnet import data, runs, system
+from cifarnet.backend import keras
+from cifarnet.callbacks import Callback, Callbacks
 from cifarnet.data.sampling import balanced
 from cifarnet.errors import ConfigError, GateError, RunError
 from cifarnet.exporters import formats, network, parity, pruning, qat
 from cifarnet.predictors import keras_file, load
-from cifarnet.runs import RunDir
+from cifarnet.runs import Export, Run, records
+from cifarnet.runs.records import Parity
 
 # Accuracy that int8 may lose before the network is trained for it.
 _TRAIN_ABOVE = 0.005
@@ -70,54 +72,64 @@ def targets(
     return found
 
 
-def run(
-    source: RunDir,
-    wanted: Sequence[Target],
-    options: cfg.ExportConfig,
-    told: Callable[[str], None] = lambda _: None,
-) -> list[dict[str, Any]]:
-    """Export a run's network; every artifact is proven before it gets its name.
+def export(
+    run: Run | str | Path,
+    formats: Sequence[str] | None = None,
+    quantize: Sequence[str] | None = None,
+    prune: float | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> list[Export]:
+    """Export a run's network; every artifact passes its parity check before it gets its name.
 
-    Where int8 loses more than half a point, the network is trained on for int8 and written
-    again; the better of the two stays.
+    Where int8 loses more than half a point, the network is fine-tuned for int8 and written again;
+    the better of the two stays.
 
     Args:
-        source: a run with a model.
-        wanted: what to write, into `exports/<name>/` of the run; old ones are replaced.
-        options: calibration, pruning and what a proof allows.
-        told: called with what is done next.
+        run: a run with a model, or its path, name or `latest`.
+        formats: some of `QUANTIZATIONS`; None: `export.formats` of the run's config.
+        quantize: quantizations; each format gets those it can have. None: `export.quantize`.
+        prune: share of the weights to set to zero first, 0 to 1.
+        callbacks: told of each stage.
 
     Returns:
-        What each `export.json` says.
+        The record of each artifact, in the order of `formats`.
 
     Raises:
+        ConfigError: no format, a format without such a quantization, or a missing package.
         RunError, DataError: the run or its images cannot be read.
         ArtifactError: a format that cannot hold this network; nothing of it is written.
         GateError: an artifact that predicts something else; it is kept under `<name>.failed`.
             Or a pruned network that is too bad; nothing is written.
     """
+    source = artifacts.trained_run(run)
+    overrides = [] if prune is None else [f"export.prune.sparsity={prune}"]
+    options = cfg.load(source.config_file, overrides).export
+    names = formats or options.formats
+    if not names:
+        raise ConfigError("nothing to export: name formats, or set export.formats in the config")
+    wanted = targets(names, quantize or options.quantize, options.prune is not None)
+    told = Callbacks(callbacks)
+    told.on_stage("reading the run")
     with runs.lock(source):
-        runs.check(source, source.model)
+        runs.check(source, source.model_file)
         exporter = _Exporter(source, options, told)
-        documents = []
+        records_ = []
         for target in wanted:
-            with runs.changing(source, source.exports / target.name):
-                documents.append(exporter.export(target))
-        return documents
+            with runs.changing(source, source.exports_folder / target.name):
+                records_.append(exporter.export(target))
+        return records_
 
 
 class _Exporter:
     """A run's network and images, and what is written of them."""
 
-    def __init__(
-        self, source: RunDir, options: cfg.ExportConfig, told: Callable[[str], None]
-    ) -> None:
+    def __init__(self, source: Run, options: cfg.ExportConfig, callbacks: Callback) -> None:
         self._source = source
         self._options = options
-        self._told = told
-        self._config = cfg.load(source.config)
+        self._callbacks = callbacks
+        self._config = cfg.load(source.config_file)
         self._network = _trained(source)
-        self._dataset = data.load(self._config.data, self._config.seed)
+        self._dataset = data.load(self._config.data, self._config.seed, callbacks.on_fetch)
         self._about = _about(source, self._dataset)
         self._calibration = _calibration(
             self._dataset, options.calibration_images, self._config.seed
@@ -126,47 +138,51 @@ class _Exporter:
         self._pruned = None if options.prune is None else self._prune(options.prune)
         self._reference = keras_file.from_model(self._network)
 
-    def export(self, target: Target) -> dict[str, Any]:
-        """Write and prove one artifact; what its `export.json` says."""
-        self._told(f"exporting and proving {target.name}")
+    def export(self, target: Target) -> Export:
+        """Write one artifact and check its parity."""
+        self._callbacks.on_stage(f"exporting {target.name}")
         options = self._options
-        with _folder(self._source.exports / target.name) as folder:
-            artifact, proven = self._write(target, self._network, folder)
-            lost = proven["reference_accuracy"] - proven["accuracy"]
-            rounded = None
+        final = self._source.exports_folder / target.name
+        with _folder(final) as folder:
+            artifact, measured = self._write(target, self._network, folder)
+            lost = measured.reference_accuracy - measured.accuracy
+            fine_tuned = None
             if target.quantization == "int8" and lost > _TRAIN_ABOVE:
-                rounded = {"accuracy_before": proven["accuracy"]}
-                self._told(f"{target.name} loses {100 * lost:.2f} points; training it for int8")
+                fine_tuned = {"accuracy_before": measured.accuracy}
+                self._callbacks.on_stage(
+                    f"{target.name} loses {100 * lost:.2f} points; quantization-aware training"
+                )
                 artifact, again = self._write(target, self._network_for_int8, folder)
-                if again["accuracy"] < proven["accuracy"]:
+                if again.accuracy < measured.accuracy:
                     artifact, again = self._write(target, self._network, folder)
-                proven = again
-            document = _document(target, artifact, folder, self._about) | {
-                "calibration": self._calibration_note(target),
-                "prune": self._pruned,
-                "trained_for_int8": rounded,
-                "proof": {"split": self._split, **proven},
-            }
-            runs.write_json(folder / "export.json", document)
+                measured = again
+            record = _record(target, artifact, folder, self._about, measured).model_copy(
+                update={
+                    "calibration": self._calibration_note(target),
+                    "prune": self._pruned,
+                    "qat": fine_tuned,
+                }
+            )
+            records.write(folder / "export.json", record)
             quantized = target.quantization != "none"
-            parity.check(proven, quantized, options.max_difference, options.max_accuracy_loss)
-        return document
+            parity.check(measured, quantized, options.max_difference, options.max_accuracy_loss)
+        return records.read(final / "export.json", Export)
 
-    def _write(
-        self, target: Target, model: keras.Model, folder: Path
-    ) -> tuple[Path, dict[str, Any]]:
-        """An artifact and its proof."""
+    def _write(self, target: Target, model: keras.Model, folder: Path) -> tuple[Path, Parity]:
+        """Write an artifact and measure its parity."""
         kind = (target.format, target.quantization)
         artifact = formats.write(*kind, model, self._calibration, self._about, folder)
-        return artifact, parity.prove(self._reference, load(artifact), self._pixels, self._labels)
+        predictor = load(artifact)
+        split, pixels, labels = self._split, self._pixels, self._labels
+        return artifact, parity.measure(self._reference, predictor, split, pixels, labels)
 
     @functools.cached_property
     def _network_for_int8(self) -> keras.Model:
-        return qat.prepare(self._network, self._config, self._dataset)
+        return qat.fine_tune_for_int8(self._network, self._config, self._dataset)
 
     def _prune(self, options: cfg.PruneConfig) -> dict[str, Any]:
         """Prune the network; what is noted of it."""
-        self._told(f"pruning and training {options.epochs:g} epochs")
+        self._callbacks.on_stage(f"pruning and training {options.epochs:g} epochs")
         whole = self._network
         self._network = pruning.prune(whole, self._config, options, self._dataset)
         allowed = self._options.max_accuracy_loss
@@ -208,12 +224,12 @@ def _accuracy_kept(
     return {"accuracy_before": before, "accuracy": after}
 
 
-def _trained(source: RunDir) -> keras.Model:
+def _trained(source: Run) -> keras.Model:
     try:
-        return keras.models.load_model(source.model, compile=False, safe_mode=True)
+        return keras.models.load_model(source.model_file, compile=False, safe_mode=True)
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise RunError(f"{source.model} cannot be loaded: {reason[:300]}") from None
+        raise RunError(f"{source.model_file} cannot be loaded: {reason[:300]}") from error
 
 
 def _calibration(dataset: data.Dataset, count: int, seed: int) -> np.ndarray:
@@ -222,14 +238,14 @@ def _calibration(dataset: data.Dataset, count: int, seed: int) -> np.ndarray:
     return dataset.train.pixels[rows]
 
 
-def _about(source: RunDir, dataset: data.Dataset) -> dict[str, Any]:
+def _about(source: Run, dataset: data.Dataset) -> dict[str, Any]:
     """What travels inside every artifact."""
     size = dataset.train.pixels.shape[1]
     classes = list(dataset.classes)
     return {
         "cifarnet": system.versions()["cifarnet"],
         "run": source.path.name,
-        "weights_sha256": hashlib.sha256(source.model.read_bytes()).hexdigest(),
+        "weights_sha256": hashlib.sha256(source.model_file.read_bytes()).hexdigest(),
         "classes": classes,
         "input": {"name": network.INPUT, "shape": ["N", size, size, 3], "what": "RGB, 0-255"},
         "output": {
@@ -240,21 +256,25 @@ def _about(source: RunDir, dataset: data.Dataset) -> dict[str, Any]:
     }
 
 
-def _document(
-    target: Target, artifact: Path, folder: Path, about: dict[str, Any]
-) -> dict[str, Any]:
+def _record(
+    target: Target, artifact: Path, folder: Path, about: dict[str, Any], measured: Parity
+) -> Export:
     files = sorted(file for file in [artifact, *artifact.rglob("*")] if file.is_file())
     contents = {str(file.relative_to(folder)): file.read_bytes() for file in files}
-    return {
-        "format": target.format,
-        "quantization": target.quantization,
-        "artifact": str(artifact.relative_to(folder)),
-        "bytes": sum(map(len, contents.values())),
-        "compressed_bytes": sum(len(zlib.compress(one, 9)) for one in contents.values()),
+    more = {
         "sha256": {name: hashlib.sha256(one).hexdigest() for name, one in contents.items()},
         "versions": system.versions(),
         **about,
     }
+    return Export(
+        artifact=str(artifact.relative_to(folder)),
+        format=target.format,
+        quantization=target.quantization,
+        bytes=sum(map(len, contents.values())),
+        compressed_bytes=sum(len(zlib.compress(one, 9)) for one in contents.values()),
+        parity=measured,
+        **more,
+    )
 
 
 @contextmanager
@@ -271,5 +291,5 @@ def _folder(path: Path) -> Iterator[Path]:
         except GateError as error:
             shutil.rmtree(failed, ignore_errors=True)
             new.rename(failed)
-            raise GateError(f"{path.name}: {error}. It is kept as {failed}") from None
+            raise GateError(f"{path.name}: {error}. It is kept as {failed}") from error
     shutil.rmtree(failed, ignore_errors=True)

@@ -1,5 +1,6 @@
 """The network: a layer list from the config to a `keras.Model`."""
 
-from cifarnet.models.builder import build, save, summary, whiten
+from cifarnet.models.builder import build, save, whiten
+from cifarnet.models.summary import LayerSummary, summarize, summary
 
-__all__ = ["build", "save", "summary", "whiten"]
+__all__ = ["LayerSummary", "build", "save", "summarize", "summary", "whiten"]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from cifarnet import config as cfg
 from cifarnet import runs
+from cifarnet.backend import keras
 from cifarnet.errors import ModelError
 from cifarnet.models import layers as own_layers
 
@@ -28,7 +27,7 @@ def build(
     size: int,
     classes: int,
     mean: Sequence[float],
-    deviation: Sequence[float],
+    std: Sequence[float],
     precision: str = "float32",
     plain: bool = False,
 ) -> keras.Model:
@@ -39,7 +38,7 @@ def build(
         size: side of the input images, pixels.
         classes: number of logits the last layer must give.
         mean: channel means of the training images, 0-255, [3], for `normalise: standard`.
-        deviation: their standard deviations, 0-255, [3].
+        std: their standard stds, 0-255, [3].
         precision: of the arithmetic: float32, bfloat16 or float16. Weights are float32.
         plain: use Keras' own layers only, in the order of the list, for a model to be shown, saved
             or exported; else what trains fastest, with the same weights and numbers.
@@ -53,7 +52,7 @@ def build(
     """
     policy = POLICIES[precision]
     inputs = keras.Input((size, size, 3), name="pixels")
-    outputs = _normalise(config.normalise, mean, deviation, policy)(inputs)
+    outputs = _normalise(config.normalise, mean, std, policy)(inputs)
     outputs = _chain(outputs, config.layers, "model.layers", policy, plain)
     expected = (None, classes)
     if tuple(outputs.shape) != expected:
@@ -65,16 +64,14 @@ def build(
     return keras.Model(inputs, outputs)
 
 
-def _normalise(
-    kind: str, mean: Sequence[float], deviation: Sequence[float], policy: str
-) -> keras.Layer:
+def _normalise(kind: str, mean: Sequence[float], std: Sequence[float], policy: str) -> keras.Layer:
     if kind == "unit":
-        return keras.layers.Rescaling(1 / 255, name="normalise", dtype=policy)
+        return keras.layers.Rescaling(1 / 255, name="normalize", dtype=policy)
     if kind == "standard":
         return keras.layers.Normalization(
-            mean=list(mean), variance=[d * d for d in deviation], name="normalise", dtype=policy
+            mean=list(mean), variance=[d * d for d in std], name="normalize", dtype=policy
         )
-    return keras.layers.Identity(name="normalise", dtype=policy)
+    return keras.layers.Identity(name="normalize", dtype=policy)
 
 
 def _chain(tensor: Any, layers: Sequence[cfg.Layer], where: str, policy: str, plain: bool) -> Any:
@@ -138,7 +135,7 @@ def _residual(tensor: Any, kwargs: dict[str, Any], place: str, policy: str, plai
         try:
             items = cfg.normalise_layers(kwargs.get(key, []))
         except ValueError as error:
-            raise ModelError(f"{place}.{key}: {error}") from None
+            raise ModelError(f"{place}.{key}: {error}") from error
         branches.append(_chain(tensor, items, f"{place}.{key}", policy, plain))
     if branches[0].shape != branches[1].shape:
         raise ModelError(
@@ -162,7 +159,7 @@ def _apply(
     try:
         return layer_class(**{"dtype": policy, **kwargs})(tensor)
     except Exception as error:  # Keras raises many kinds; each is the user's layer not fitting
-        raise ModelError(f"{place}: {_first_sentences(error)}") from None
+        raise ModelError(f"{place}: {_first_sentences(error)}") from error
 
 
 def _layer_class(name: str, place: str, plain: bool) -> type[keras.Layer]:
@@ -207,42 +204,6 @@ def whiten(model: keras.Model, images: np.ndarray) -> None:
             )
         layer.kernel.assign(kernel)
         layer.kernel.trainable = False
-
-
-def summary(model: keras.Model) -> list[dict[str, Any]]:
-    """The model's layers, in order.
-
-    Returns:
-        For each: `name`, `type`, `shape` of the output without the batch, `parameters`
-        (trainable and not), and `macs`, multiply-accumulates an image; only convolutions and
-        dense layers are counted, as is usual.
-    """
-    return [
-        {
-            "name": layer.name,
-            "type": type(layer).__name__,
-            "shape": list(layer.output.shape[1:]),
-            "parameters": 0 if layer.name == "normalise" else layer.count_params(),
-            "macs": _macs(layer),
-        }
-        for layer in model.layers
-    ]
-
-
-def _macs(layer: keras.Layer) -> int:
-    """Multiply-accumulates of one image: kernel size x positions it is applied at."""
-    positions = math.prod(layer.output.shape[1:-1])
-    if isinstance(layer, own_layers.Conv2D):  # the saved network computes all its outputs
-        whole = keras.layers.Conv2D.compute_output_shape(layer, layer.input.shape)
-        positions = math.prod(whole[1:-1])
-    if isinstance(layer, keras.layers.SeparableConv2D):
-        return positions * sum(
-            math.prod(w.shape) for w in (layer.depthwise_kernel, layer.pointwise_kernel)
-        )
-    if isinstance(layer, keras.layers.Conv2DTranspose):
-        positions = math.prod(layer.input.shape[1:-1])
-    kernel = getattr(layer, "kernel", None)
-    return positions * math.prod(kernel.shape) if kernel is not None else 0
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import keras
 import numpy as np
-import tensorflow as tf
+
+from cifarnet.backend import keras, tf
 
 
 @keras.saving.register_keras_serializable(package="cifarnet")

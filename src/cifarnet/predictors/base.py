@@ -25,14 +25,14 @@ class Preprocessing:
 
     Attributes:
         input_range: what 0 and 255 become: `0-255`, `0-1` or `-1-1`.
-        mean, deviation: per channel, in that range: subtracted, then divided by.
+        mean, std: per channel, in that range: subtracted, then divided by.
         layout: `nhwc` or `nchw`.
         logits: the network gives logits, not probabilities.
     """
 
     input_range: str | None = None
     mean: tuple[float, float, float] | None = None
-    deviation: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     layout: Literal["nhwc", "nchw"] | None = None
     logits: bool | None = None
 
@@ -92,7 +92,7 @@ class Predictor:
         self._batch = self._fixed or batch_size
         self._low, self._high = _RANGES[given.input_range or "0-255"]
         self._mean = np.asarray(given.mean or (0.0,) * 3, np.float32)
-        self._deviation = np.asarray(given.deviation or (1.0,) * 3, np.float32)
+        self._std = np.asarray(given.std or (1.0,) * 3, np.float32)
         self._logits = False
         outputs = np.concatenate(self._in_batches(_noise(self.size)))
         self.classes = outputs.shape[1]
@@ -128,7 +128,7 @@ class Predictor:
             outputs = np.asarray(self._network.run(inputs), np.float32)[:count]
         except Exception as error:  # each runtime raises its own
             text = " ".join(str(error).split())
-            raise ArtifactError(f"{self.runtime} failed: {text[:300]}") from None
+            raise ArtifactError(f"{self.runtime} failed: {text[:300]}") from error
         if outputs.ndim != 2 or len(outputs) != count:
             raise ArtifactError(
                 f"expected an output [N, classes] for {count} images, received "
@@ -141,7 +141,7 @@ class Predictor:
         if wanted == np.uint8 and self._takes_pixels():
             return self._arranged(pixels)
         values = self._low + pixels.astype(np.float32) * ((self._high - self._low) / 255)
-        values = (values - self._mean) / self._deviation
+        values = (values - self._mean) / self._std
         if np.issubdtype(wanted, np.integer):
             limits = np.iinfo(wanted)
             values = np.rint(values / self._network.scale) + self._network.zero
@@ -149,7 +149,7 @@ class Predictor:
         return self._arranged(values.astype(wanted))
 
     def _takes_pixels(self) -> bool:
-        plain = not self._mean.any() and (self._deviation == 1).all()
+        plain = not self._mean.any() and (self._std == 1).all()
         return plain and (self._low, self._high, self._network.scale, self._network.zero) == (
             0.0,
             255.0,
@@ -165,8 +165,8 @@ class Predictor:
     def _say_what_is_assumed(self, given: Preprocessing) -> None:
         if given.input_range is None:
             self.assumed.append("pixels 0-255 (--input-range)")
-        if given.mean is None and given.deviation is None:
-            self.assumed.append("no mean and deviation (--mean, --std)")
+        if given.mean is None and given.std is None:
+            self.assumed.append("no mean and std (--mean, --std)")
         if given.layout is None:
             self.assumed.append(f"layout {self._layout}, from the input's shape (--layout)")
         if given.logits is None:
@@ -186,7 +186,7 @@ def read_metadata(text: str | bytes) -> dict[str, Any]:
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError("its `classes` are not a list of names")
     except (ValueError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"its metadata cannot be read: {error}") from None
+        raise ArtifactError(f"its metadata cannot be read: {error}") from error
     return dict(found)
 
 

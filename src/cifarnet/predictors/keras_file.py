@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
-import tensorflow as tf
 
+from cifarnet.backend import keras, tf
 from cifarnet.errors import ArtifactError
 from cifarnet.models import layers as _registered  # noqa: F401 - so that files with our layers load
 from cifarnet.predictors.base import MOST_BYTES, OF_RUNS, Network, Predictor, read_metadata
@@ -32,7 +31,7 @@ def load(path: Path) -> Network:
         metadata = _metadata(path)
     except Exception as error:  # Keras raises many kinds on files that are not its own
         text = " ".join(str(error).split())
-        raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from None
+        raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from error
     return _network(model, metadata)
 
 

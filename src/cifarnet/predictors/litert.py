@@ -35,7 +35,7 @@ def load(path: Path) -> Network:
         metadata = _metadata(content)
     except Exception as error:
         text = " ".join(str(error).split())
-        raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from None
+        raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from error
     signature = given.get("shape_signature", given["shape"])
     scale, zero = given["quantization"]
 

@@ -39,7 +39,7 @@ def load(path: Path) -> Network:
         metadata = read_metadata(about)
     except Exception as error:
         text = " ".join(str(error).split())
-        raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from None
+        raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in _DTYPES:
         raise ArtifactError(

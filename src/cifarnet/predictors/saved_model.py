@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from cifarnet.backend import tf
 from cifarnet.errors import ArtifactError
 from cifarnet.predictors.base import Network, read_metadata
 
@@ -39,12 +39,12 @@ def load(path: Path) -> Network:
         metadata = _metadata(path)
     except Exception as error:
         text = " ".join(str(error).split())
-        raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from None
+        raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from error
 
     def run(images: Any) -> Any:
         return signature(**{key: tf.constant(images)})[output].numpy()
 
-    run.model = loaded  # type: ignore[attr-defined]  # its variables live as long as it does
+    run.model_file = loaded  # type: ignore[attr-defined]  # its variables live as long as it does
     return Network(
         runtime=f"TensorFlow {tf.__version__}",
         run=run,

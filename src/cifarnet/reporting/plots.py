@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from cifarnet import runs
+from cifarnet.runs import Benchmark, Evaluation
+from cifarnet.runs.records import Speed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,10 +55,9 @@ def curves(history: Path, png: Path) -> None:
     _save(figure, png)
 
 
-def confusion(metrics: Path, png: Path) -> None:
-    """The confusion matrix of an evaluation's JSON, coloured by the share of each true class."""
-    found = json.loads(metrics.read_text(encoding="utf-8"))
-    counts, classes = np.asarray(found["confusion_matrix"]), found["classes"]
+def confusion(found: Evaluation, png: Path) -> None:
+    """The confusion matrix of an evaluation, colored by the share of each true class."""
+    counts, classes = np.asarray(found.confusion_matrix), found.classes
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(12.0, max(4.5, 0.55 * len(classes) + 1.8))
     figure = _figure(side, side)
@@ -68,7 +68,7 @@ def confusion(metrics: Path, png: Path) -> None:
     axes.set_yticks(range(len(classes)), classes, fontsize=small)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{_title(found)}\naccuracy {100 * found['accuracy']:.2f} %", fontsize=10)
+    axes.set_title(f"{_title(found)}\naccuracy {100 * found.accuracy:.2f} %", fontsize=10)
     if len(classes) <= 20:
         for (row, column), number in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -76,21 +76,20 @@ def confusion(metrics: Path, png: Path) -> None:
     _save(figure, png)
 
 
-def reliability(metrics: Path, png: Path) -> None:
-    """How often each confidence is right, from an evaluation's JSON."""
-    found = json.loads(metrics.read_text(encoding="utf-8"))
-    bins = [one for one in found["calibration"] if one["count"]]
+def reliability(found: Evaluation, png: Path) -> None:
+    """How often each confidence is right, from an evaluation."""
+    bins = [one for one in found.calibration if one.count]
     figure = _figure(4.8, 4.8)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=_RATE, linestyle="--", label="perfectly calibrated")
-    largest = max(one["count"] for one in bins)
+    largest = max(one.count for one in bins)
     for one in bins:
-        share = one["count"] / found["count"]
-        axes.bar(one["from"], share, one["to"] - one["from"], align="edge", color=_RATE, alpha=0.3)
+        share = one.count / found.count
+        axes.bar(one.low, share, one.high - one.low, align="edge", color=_RATE, alpha=0.3)
     axes.scatter(
-        [one["confidence"] for one in bins],
-        [one["accuracy"] for one in bins],
-        s=[20 + 120 * one["count"] / largest for one in bins],
+        [one.confidence for one in bins],
+        [one.accuracy for one in bins],
+        s=[20 + 120 * one.count / largest for one in bins],
         color=_TRAIN,
         label="images of a bin (bars: their share)",
         zorder=3,
@@ -99,32 +98,31 @@ def reliability(metrics: Path, png: Path) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
-    error = 100 * found["expected_calibration_error"]
+    error = 100 * found.expected_calibration_error
     axes.set_title(f"{_title(found)}\ncalibration error {error:.2f} %", fontsize=10)
     axes.legend(loc="upper left", fontsize=8)
     _save(figure, png)
 
 
-def benchmark(figures: Path, png: Path) -> None:
-    """Latency, images a second and size of each artifact, from a benchmark's JSON."""
-    found = json.loads(figures.read_text(encoding="utf-8"))
-    rows = found["artifacts"]
-    fewest, most = (choose(rows[0]["speed"], key=_batch_size) for choose in (min, max))
-    calls = [min(one["speed"], key=_batch_size) for one in rows]
-    rates = [max(one["speed"], key=_batch_size)["images_per_second"] for one in rows]
-    names = [f"{one['name']}  {100 * one['accuracy']:.2f} %" for one in rows]
+def benchmark(found: Benchmark, png: Path) -> None:
+    """Latency, images a second and size of each artifact, from a benchmark."""
+    rows = found.artifacts
+    fewest, most = (choose(rows[0].speed, key=_batch_size) for choose in (min, max))
+    calls = [min(one.speed, key=_batch_size) for one in rows]
+    rates = [max(one.speed, key=_batch_size).images_per_second for one in rows]
+    names = [f"{one.name}  {100 * one.accuracy:.2f} %" for one in rows]
     figure = _figure(11, 1.4 + 0.34 * len(rows))
     latency, speed, size = figure.subplots(1, 3, sharey=True)
     for axes, label, values, form, colour in (
         (
             latency,
-            f"median ms a call, {fewest['batch_size']} at once (line: 90 %)",
-            [call["median_milliseconds"] for call in calls],
+            f"median ms a call, {fewest.batch_size} at once (line: 90 %)",
+            [call.median_milliseconds for call in calls],
             "{:.2f}",
             _TRAIN,
         ),
-        (speed, f"images/s, {most['batch_size']} at once", rates, "{:,.0f}", _VALIDATION),
-        (size, "size, kB", [one["bytes"] / 1000 for one in rows], "{:,.0f}", _RATE),
+        (speed, f"images/s, {most.batch_size} at once", rates, "{:,.0f}", _VALIDATION),
+        (size, "size, kB", [one.bytes / 1000 for one in rows], "{:,.0f}", _RATE),
     ):
         bars = axes.barh(names, values, 0.7, color=colour)
         axes.bar_label(bars, [form.format(value) for value in values], padding=3, fontsize=8)
@@ -132,32 +130,28 @@ def benchmark(figures: Path, png: Path) -> None:
         axes.set_xlabel(label)
         axes.grid(alpha=0.25, axis="x")
         axes.set_axisbelow(True)
-    late = [call["p90_milliseconds"] for call in calls]
+    late = [call.p90_milliseconds for call in calls]
     latency.plot(late, names, "|", color="black", markersize=8)
     latency.invert_yaxis()
     latency.tick_params(axis="y", labelsize=8)
-    machine = found["machine"]
+    machine = found.machine
     figure.suptitle(
-        f"accuracy on {found['images']:,} {found['split']} images; {machine['processor']}, "
+        f"accuracy on {found.images:,} {found.split} images; {machine['processor']}, "
         f"{machine['cores']} cores",
         fontsize=10,
     )
     _save(figure, png)
 
 
-def _batch_size(speed: dict[str, Any]) -> int:
-    return int(speed["batch_size"])
+def _batch_size(speed: Speed) -> int:
+    return speed.batch_size
 
 
-def mistakes(metrics: Path, predictions: Path, png: Path) -> None:
-    """The most confident mistakes of an evaluation, from its JSON and its predictions."""
-    found = json.loads(metrics.read_text(encoding="utf-8"))
+def mistakes(found: Evaluation, predictions: Path, png: Path) -> None:
+    """The most confident mistakes of an evaluation, from its predictions."""
     with np.load(predictions, allow_pickle=False) as file:
         pixels = file["mistakes"]
-    captions = [
-        f"{one['true']}\nnot {one['predicted']} {one['confidence']:.2f}"
-        for one in found["mistakes"]
-    ]
+    captions = [f"{one.true}\nnot {one.predicted} {one.confidence:.2f}" for one in found.mistakes]
     sheet(pixels, captions, 8, png, f"{_title(found)}: most confident mistakes")
 
 
@@ -204,6 +198,5 @@ def _column(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:
     return np.array([float(row[key]) if row[key] else np.nan for row in rows])
 
 
-def _title(found: dict[str, Any]) -> str:
-    about = found["about"]
-    return f"{about['data']}, {about['split']}"
+def _title(found: Evaluation) -> str:
+    return f"{found.about.data}, {found.about.split}"

@@ -7,23 +7,29 @@ run got, and the SHA-256 of its files; its status is written last.
 
 from cifarnet.runs.arrays import read_arrays, write_arrays
 from cifarnet.runs.checksums import changing, check, forget, verify
-from cifarnet.runs.directory import RUNS, RunDir, create, is_locked, lock, remove, status
-from cifarnet.runs.find import all_runs, exports, find, summary
+from cifarnet.runs.directory import RUNS, Run, create, is_locked, lock, remove, status
+from cifarnet.runs.find import RunSummary, all_runs, exports, open_run, summary
+from cifarnet.runs.records import Benchmark, Evaluation, Export, RunRecord
 from cifarnet.runs.atomic import beside, remove_leftovers, replace_folder, write_atomic, write_json, write_text
 
 __all__ = [
     "RUNS",
-    "RunDir",
+    "Benchmark",
+    "Evaluation",
+    "Export",
+    "Run",
+    "RunRecord",
+    "RunSummary",
     "all_runs",
     "beside",
     "changing",
     "check",
     "create",
     "exports",
-    "find",
     "forget",
     "is_locked",
     "lock",
+    "open_run",
     "read_arrays",
     "remove",
     "remove_leftovers",

@@ -53,7 +53,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         SyntaxError,
         zipfile.BadZipFile,
     ) as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+        raise RunError(f"{path} is damaged: {error}") from error
     return arrays
 
 

@@ -32,7 +32,7 @@ def beside(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _make_durable(path.parent)
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise unwritable(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
         new.rename(path)
         _make_durable(path.parent)
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise unwritable(path, error) from error
     finally:
         _tidy(old, path)
         shutil.rmtree(new, ignore_errors=True)

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cifarnet.errors import ArtifactError, CifarnetError
 from cifarnet.runs.arrays import read_arrays
-from cifarnet.runs.directory import RunDir, status
+from cifarnet.runs.records import FileRecord
+from cifarnet.runs.directory import Run, status
 
 # Not results: what a person may look at, and what the next command clears away.
 _UNRECORDED = ("log.txt", ".lock", "run.json", "plots/", "tensorboard/", "checkpoint/")
@@ -27,21 +28,21 @@ class Verdict(NamedTuple):
     right: bool | None
 
 
-def forget(run: RunDir, *paths: Path) -> None:
+def forget(run: Run, *paths: Path) -> None:
     """Take files, and all in folders, out of the manifest: they are about to change."""
     gone = [_name(run, path) for path in paths]
-    old: dict[str, Any] = run.read_manifest().get("files", {})
+    old = run.read_record().files
     kept = {
         name: about
         for name, about in old.items()
         if not any(name == path or name.startswith(f"{path}/") for path in gone)
     }
     if kept != old:
-        run.update_manifest(files=kept)
+        run.update_record(files=kept)
 
 
 @contextmanager
-def changing(run: RunDir, *paths: Path) -> Iterator[None]:
+def changing(run: Run, *paths: Path) -> Iterator[None]:
     """Let files or folders of a run be replaced, and keep the manifest true all the while.
 
     Their checksums leave the manifest first and return at the end. Needs the run's lock.
@@ -50,37 +51,37 @@ def changing(run: RunDir, *paths: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        files = run.read_manifest().get("files", {})
-        run.update_manifest(files={**files, **record(run, *paths)})
+        files = run.read_record().files
+        run.update_record(files={**files, **record(run, *paths)})
 
 
-def record(run: RunDir, *paths: Path) -> dict[str, dict[str, Any]]:
+def record(run: Run, *paths: Path) -> dict[str, FileRecord]:
     """Bytes and SHA-256 of files, and of all in folders, by their path in the run."""
     files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
     return {
-        _name(run, file): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        _name(run, file): FileRecord(bytes=file.stat().st_size, sha256=_sha256(file))
         for file in sorted(files)
     }
 
 
-def check(run: RunDir, path: Path) -> None:
+def check(run: Run, path: Path) -> None:
     """Compare a file, or all files of a folder, with the manifest, as far as it knows them.
 
     Raises:
         ArtifactError: one differs.
         RunError: the manifest cannot be read.
     """
-    files = run.read_manifest().get("files", {})
+    files = run.read_record().files
     for file in [path, *sorted(path.rglob("*"))]:
         about = files.get(_name(run, file))
-        if about is not None and _sha256(file) != about["sha256"]:
+        if about is not None and _sha256(file) != about.sha256:
             raise ArtifactError(
                 f"{file} is damaged or was replaced: its SHA-256 is not the one in "
-                f"{run.manifest}. Restore it, or write it again."
+                f"{run.record_file}. Restore it, or write it again."
             )
 
 
-def verify(run: RunDir) -> list[Verdict]:
+def verify(run: Run) -> list[Verdict]:
     """Recompute every checksum of a run.
 
     A finished run must have its config, history and model in the manifest.
@@ -88,11 +89,11 @@ def verify(run: RunDir) -> list[Verdict]:
     Raises:
         RunError: the manifest cannot be read.
     """
-    files = run.read_manifest().get("files", {})
-    needed = [run.config]
+    files = run.read_record().files
+    needed = [run.config_file]
     if status(run) == "finished":
-        needed += [run.history, run.model]
-    found = [_verdict(run, name, about["sha256"]) for name, about in sorted(files.items())]
+        needed += [run.history_file, run.model_file]
+    found = [_verdict(run, name, about.sha256) for name, about in sorted(files.items())]
     found += [
         Verdict(_name(run, path), "not in the manifest", False)
         for path in needed
@@ -108,7 +109,7 @@ def verify(run: RunDir) -> list[Verdict]:
     return found
 
 
-def _verdict(run: RunDir, name: str, expected: str) -> Verdict:
+def _verdict(run: Run, name: str, expected: str) -> Verdict:
     try:
         received = _sha256(run.path / name)
     except OSError as error:
@@ -118,7 +119,7 @@ def _verdict(run: RunDir, name: str, expected: str) -> Verdict:
     return Verdict(name, f"SHA-256 {received}", True)
 
 
-def _checkpoint(run: RunDir, path: Path) -> Verdict:
+def _checkpoint(run: Run, path: Path) -> Verdict:
     try:
         read_arrays(path)
     except (CifarnetError, OSError) as error:
@@ -126,7 +127,7 @@ def _checkpoint(run: RunDir, path: Path) -> Verdict:
     return Verdict(_name(run, path), "has its own SHA-256", True)
 
 
-def _name(run: RunDir, path: Path) -> str:
+def _name(run: Run, path: Path) -> str:
     with suppress(ValueError):
         return path.resolve().relative_to(run.path.resolve()).as_posix()
     return str(path)

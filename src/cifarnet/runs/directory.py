@@ -17,34 +17,35 @@ import filelock
 
 from cifarnet.errors import CifarnetError, RunError
 from cifarnet.runs import records
-from cifarnet.runs.atomic import remove_leftovers, replace_folder, unwritable, write_json
+from cifarnet.runs.atomic import remove_leftovers, replace_folder, unwritable
+from cifarnet.runs.records import FileRecord, RunRecord
 
 RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
-class RunDir:
+class Run:
     """The paths of one run."""
 
     path: Path
 
     @property
-    def config(self) -> Path:
+    def config_file(self) -> Path:
         """The whole resolved config, YAML."""
         return self.path / "config.yaml"
 
     @property
-    def manifest(self) -> Path:
+    def record_file(self) -> Path:
         """What was run, on what, how far it got: see `read_manifest`."""
         return self.path / "run.json"
 
     @property
-    def history(self) -> Path:
+    def history_file(self) -> Path:
         """One row an epoch, CSV."""
         return self.path / "history.csv"
 
     @property
-    def log(self) -> Path:
+    def log_file(self) -> Path:
         """What the console showed, without the bars."""
         return self.path / "log.txt"
 
@@ -58,37 +59,37 @@ class RunDir:
         return sorted(found, key=lambda path: (len(path.name), path.name))
 
     @property
-    def model(self) -> Path:
+    def model_file(self) -> Path:
         """The selected weights: float32, no optimizer state."""
         return self.path / "model.keras"
 
     @property
-    def evaluation(self) -> Path:
+    def evaluation_folder(self) -> Path:
         """Folder of `<split>.json`, `<split>-predictions.npz` and their pictures."""
         return self.path / "evaluation"
 
     @property
-    def exports(self) -> Path:
+    def exports_folder(self) -> Path:
         """Folder of a folder an artifact, each with its `export.json`."""
         return self.path / "exports"
 
     @property
-    def plots(self) -> Path:
+    def plots_folder(self) -> Path:
         """Folder of pictures of the training."""
         return self.path / "plots"
 
-    def read_manifest(self) -> dict[str, Any]:
-        """The manifest.
+    def read_record(self) -> RunRecord:
+        """Read `run.json`.
 
         Raises:
-            RunError: it is missing, damaged, or holds values of other types.
+            RunError: it is missing, damaged, or of a newer format.
         """
-        return records.read(self.manifest, records.Manifest)
+        return records.read(self.record_file, RunRecord)
 
-    def update_manifest(self, **values: Any) -> None:
-        """Replace the manifest by itself with `values` set. Only the lock's holder may."""
-        old = self.read_manifest() if self.manifest.exists() else {}
-        write_json(self.manifest, {**old, **values})
+    def update_record(self, **values: Any) -> RunRecord:
+        """Write `run.json` with `values` replaced. Only for the holder of the lock."""
+        old = self.read_record() if self.record_file.exists() else RunRecord()
+        return records.write(self.record_file, old.model_copy(update=values))
 
 
 # --- creating, locking ----------------------------------------------------------------
@@ -98,11 +99,12 @@ def create(
     name: str,
     root: Path = RUNS,
     files: Mapping[str, str] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> RunDir:
+    record: RunRecord | None = None,
+) -> Run:
     """Make a new directory `<root>/<timestamp>-<name>[-n]`; an existing one is never reused.
 
-    It appears with `files`, texts by name, and with a manifest of `about` and their checksums.
+    It appears whole: with `files` (texts by name) and with `record`, to which their checksums are
+    added.
 
     Raises:
         RunError: the directory cannot be made.
@@ -115,25 +117,26 @@ def create(
             for number in range(1, 10_000):
                 path = root / (stem if number == 1 else f"{stem}-{number}")
                 if not path.exists():
-                    _fill(path, files or {}, about or {})
-                    return RunDir(path)
+                    _fill(path, files or {}, record or RunRecord())
+                    return Run(path)
     except OSError as error:
-        raise unwritable(root / stem, error) from None
+        raise unwritable(root / stem, error) from error
     raise RunError(f"cannot make a new run directory: {root / stem} and 9,999 numbered ones exist")
 
 
-def _fill(path: Path, files: Mapping[str, str], about: Mapping[str, Any]) -> None:
+def _fill(path: Path, files: Mapping[str, str], record: RunRecord) -> None:
     with replace_folder(path) as new:
-        digests = {}
+        sums = {}
         for name, text in files.items():
             content = text.encode("utf-8")
             (new / name).write_bytes(content)
-            digests[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        write_json(new / "run.json", {**about, "files": digests})
+            digest = hashlib.sha256(content).hexdigest()
+            sums[name] = FileRecord(bytes=len(content), sha256=digest)
+        records.write(new / "run.json", record.model_copy(update={"files": sums}))
 
 
 @contextmanager
-def lock(run: RunDir, wait: float = 0.0) -> Iterator[None]:
+def lock(run: Run, wait: float = 0.0) -> Iterator[None]:
     """Hold the right to write a run. The operating system frees it when the process ends.
 
     What a process that died has left half-written is cleared away.
@@ -148,29 +151,29 @@ def lock(run: RunDir, wait: float = 0.0) -> Iterator[None]:
     held = filelock.FileLock(run.path / ".lock")
     try:
         held.acquire(timeout=wait)
-    except filelock.Timeout:
+    except filelock.Timeout as error:
         raise RunError(
             f"{run.path} is being written by {_holder(run)}. Wait until it ends or stop it, then "
             "try again."
-        ) from None
+        ) from error
     except OSError as error:
-        raise unwritable(run.path / ".lock", error) from None
+        raise unwritable(run.path / ".lock", error) from error
     try:
         remove_leftovers(run.path)
-        run.update_manifest(process={"pid": os.getpid(), "host": socket.gethostname()})
+        run.update_record(process={"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
         held.release()
 
 
-def _holder(run: RunDir) -> str:
+def _holder(run: Run) -> str:
     process: dict[str, Any] = {}
     with suppress(RunError):
-        process = run.read_manifest().get("process", {})
+        process = run.read_record().process
     return f"process {process.get('pid', '?')} on {process.get('host', '?')}"
 
 
-def is_locked(run: RunDir) -> bool:
+def is_locked(run: Run) -> bool:
     """Whether a living process is writing the run."""
     probe = filelock.FileLock(run.path / ".lock")
     try:
@@ -181,19 +184,19 @@ def is_locked(run: RunDir) -> bool:
     return False
 
 
-def status(run: RunDir) -> str:
+def status(run: Run) -> str:
     """`finished`, `interrupted`, `failed`, `running`, or `killed`: running by no living process.
 
     A manifest that cannot be read is `damaged`.
     """
     try:
-        stated = str(run.read_manifest().get("status", "damaged"))
+        stated = run.read_record().status
     except CifarnetError:
         return "damaged"
     return "killed" if stated == "running" and not is_locked(run) else stated
 
 
-def remove(run: RunDir) -> None:
+def remove(run: Run) -> None:
     """Delete a run's directory.
 
     Raises:
@@ -204,4 +207,4 @@ def remove(run: RunDir) -> None:
     try:
         shutil.rmtree(run.path)
     except OSError as error:
-        raise RunError(f"cannot remove {run.path}: {error}") from None
+        raise RunError(f"cannot remove {run.path}: {error}") from error

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cifarnet.errors import CifarnetError, RunError
 from cifarnet.runs import records
-from cifarnet.runs.directory import RUNS, RunDir, status
+from cifarnet.runs.records import Evaluation, Export, RunRecord
+from cifarnet.runs.directory import RUNS, Run, status
 
 
-def find(text: str, root: Path = RUNS) -> RunDir:
-    """The run a user means by its path, its name under `root`, or `latest`.
+def open_run(run: Run | str | Path, root: Path = RUNS) -> Run:
+    """Find a run by its path, its name under `root`, or `latest`.
 
     Raises:
         RunError: there is no such run; lists the newest ones.
     """
+    if isinstance(run, Run):
+        return run
+    text = str(run)
     runs = all_runs(root)
     if text == "latest" and runs:
         return runs[-1]
     for path in (Path(text), root / text):
         with suppress(OSError, ValueError):  # a name that no file can have
             if text != "latest" and (path / "run.json").is_file():
-                return RunDir(path)
+                return Run(path)
     known = ", ".join(run.path.name for run in runs[-3:]) if runs else "none"
     raise RunError(
         f"expected a run: a path, a name under {root}/, or `latest`; received {text!r}. "
@@ -32,13 +35,13 @@ def find(text: str, root: Path = RUNS) -> RunDir:
     )
 
 
-def all_runs(root: Path = RUNS) -> list[RunDir]:
+def all_runs(root: Path = RUNS) -> list[Run]:
     """Every directory under `root` that has a manifest, oldest first."""
     if not root.is_dir():
         return []
     found = (path for path in root.iterdir() if not path.name.startswith("."))
     folders = [path for path in found if (path / "run.json").is_file()]
-    return [RunDir(path) for path in sorted(folders, key=_age)]
+    return [Run(path) for path in sorted(folders, key=_age)]
 
 
 def _age(path: Path) -> tuple[str, int, str]:
@@ -49,41 +52,52 @@ def _age(path: Path) -> tuple[str, int, str]:
     return path.name, 1, path.name
 
 
-def summary(run: RunDir) -> dict[str, Any]:
-    """What a table of runs shows, taken from the stored files alone; missing values are None."""
-    about: Mapping[str, Any] = {}
+@dataclass(frozen=True)
+class RunSummary:
+    """What a table of runs shows, from the stored files alone; missing values are None.
+
+    Attributes:
+        test_accuracy: without test-time augmentation if that was evaluated, else with.
+    """
+
+    name: str
+    status: str
+    config: str | None
+    epochs: float | None
+    validation_accuracy: float | None
+    test_accuracy: float | None
+    seconds: float | None
+
+
+def summary(run: Run) -> RunSummary:
+    """Summarize a run; one whose record is damaged has no values."""
+    record = RunRecord()
     with suppress(CifarnetError):
-        about = run.read_manifest()
-    return {
-        "name": run.path.name,
-        "status": status(run),
-        "config": about.get("config_file"),
-        "epochs": about.get("epochs_done"),
-        "validation_accuracy": about.get("validation_accuracy"),
-        "test_accuracy": _test_accuracy(run),
-        "seconds": about.get("seconds"),
-    }
+        record = run.read_record()
+    return RunSummary(
+        name=run.path.name,
+        status=status(run),
+        config=record.config_file,
+        epochs=record.epochs_done,
+        validation_accuracy=record.validation_accuracy,
+        test_accuracy=_test_accuracy(run),
+        seconds=record.seconds,
+    )
 
 
-def exports(run: RunDir) -> list[dict[str, Any]]:
-    """What the `export.json` of each proven artifact says, with its `name` and `path`.
+def exports(run: Run) -> list[Export]:
+    """Read the record of each exported artifact, by name; failed ones are left out.
 
     Raises:
         RunError: an `export.json` that is damaged.
     """
-    found = []
-    for file in sorted(run.exports.glob("[!.]*/export.json")):
-        if file.parent.suffix == ".failed":
-            continue
-        document = records.read(file, records.Export)
-        path = str(file.parent / document["artifact"])
-        found.append({"name": file.parent.name, "path": path, **document})
-    return found
+    files = sorted(run.exports_folder.glob("[!.]*/export.json"))
+    return [records.read(file, Export) for file in files if file.parent.suffix != ".failed"]
 
 
-def _test_accuracy(run: RunDir) -> float | None:
-    """Of the plain evaluation if there is one, else of one with test-time augmentation."""
-    for path in [run.evaluation / "test.json", *sorted(run.evaluation.glob("test-*.json"))]:
+def _test_accuracy(run: Run) -> float | None:
+    folder = run.evaluation_folder
+    for path in [folder / "test.json", *sorted(folder.glob("test-*.json"))]:
         with suppress(RunError):
-            return float(records.read(path, records.Metrics)["accuracy"])
+            return records.read(path, Evaluation).accuracy
     return None

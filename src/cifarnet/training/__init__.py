@@ -1,6 +1,5 @@
-"""Training: from a config to a finished run directory, and on from where one stopped."""
+"""Training: from a config to a finished run directory, and resuming one that stopped."""
 
-from cifarnet.callbacks import Observer
-from cifarnet.training.run import resume, run
+from cifarnet.training.run import resume, train
 
-__all__ = ["Observer", "resume", "run"]
+__all__ = ["resume", "train"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from cifarnet.backend import keras, tf
 from cifarnet.config import LookaheadConfig
 
 

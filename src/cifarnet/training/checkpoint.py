@@ -12,8 +12,8 @@ import numpy as np
 from cifarnet import config as cfg
 from cifarnet import runs
 from cifarnet.errors import ConfigError, RunError
-from cifarnet.runs import RunDir
-from cifarnet.training.history import Progress
+from cifarnet.runs import Run
+from cifarnet.training.history import History
 
 _ABOUT = "about"
 _SELECTED = "selected/"
@@ -27,22 +27,22 @@ class Checkpoint:
     Attributes:
         config: what is trained.
         state: what `Trainer.state` gives.
-        progress: history, selection and stopping so far.
+        history: epochs, selection and stopping so far.
         selected: weights of the best epoch so far, or None while there is none.
     """
 
     config: cfg.Config
     state: dict[str, np.ndarray]
-    progress: Progress
+    history: History
     selected: list[np.ndarray] | None
 
-    def save(self, run: RunDir) -> None:
+    def save(self, run: Run) -> None:
         """Write the file, then remove all but the two newest.
 
         Raises:
             RunError: it cannot be written; the older checkpoints stay.
         """
-        about = {"config": self.config.model_dump(mode="json"), "progress": self.progress.to_dict()}
+        about = {"config": self.config.model_dump(mode="json"), "progress": self.history.to_json()}
         arrays = {**self.state, _ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8)}
         for i, weight in enumerate(self.selected or []):
             arrays[f"{_SELECTED}{i:04}"] = weight
@@ -51,12 +51,12 @@ class Checkpoint:
             old.unlink(missing_ok=True)
 
 
-def load_newest(run: RunDir, told: Callable[[str], None]) -> Checkpoint | None:
+def load_newest(run: Run, note: Callable[[str], None]) -> Checkpoint | None:
     """The newest whole checkpoint, or None if there is none at all. Damaged newer ones are removed.
 
     Args:
         run: a run whose lock is held.
-        told: called with what is wrong with each damaged one.
+        note: called with what is wrong with each damaged one.
 
     Raises:
         RunError: all are damaged.
@@ -67,7 +67,7 @@ def load_newest(run: RunDir, told: Callable[[str], None]) -> Checkpoint | None:
             found = _read(runs.read_arrays(path))
         except (RunError, ConfigError, KeyError, ValueError, TypeError) as error:
             damaged.append(path)
-            told(f"{error}; skipped")
+            note(f"{error}; skipped")
             continue
         for broken in damaged:
             broken.unlink()
@@ -84,4 +84,4 @@ def _read(arrays: dict[str, np.ndarray]) -> Checkpoint:
     about: dict[str, Any] = json.loads(arrays.pop(_ABOUT).tobytes())
     selected = [arrays.pop(name) for name in sorted(arrays) if name.startswith(_SELECTED)]
     config = cfg.parse(about["config"], "the config in the checkpoint")
-    return Checkpoint(config, arrays, Progress(**about["progress"]), selected or None)
+    return Checkpoint(config, arrays, History.from_json(about["progress"]), selected or None)

@@ -1,35 +1,27 @@
-"""How far a training is, apart from the network: what history, selection and stopping need."""
+"""The history of a training, and what selection and early stopping need of it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from cifarnet import config as cfg
+from cifarnet.callbacks import EpochResult
 
-COLUMNS = (
-    "epoch",
-    "loss",
-    "accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "learning_rate",
-    "images_per_second",
-    "seconds",
-)
+COLUMNS = tuple(field.name for field in fields(EpochResult))
 
 
 @dataclass
-class Progress:
+class History:
     """Plain numbers, saved in the checkpoint beside the network's state.
 
     Attributes:
-        rows: finished epochs, `COLUMNS` each; an absent value is None.
+        rows: finished epochs.
         losses, accuracies: of each step of the unfinished epoch.
         seconds: of training so far, over all sessions.
         epoch_seconds: of the unfinished epoch.
@@ -37,7 +29,7 @@ class Progress:
         best_loss, waited: lowest validation loss that counted, and epochs since.
     """
 
-    rows: list[dict[str, float | int | None]] = field(default_factory=list)
+    rows: list[EpochResult] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -73,17 +65,18 @@ class Progress:
             Whether its validation accuracy is the best so far.
         """
         loss, accuracy = validation if validation is not None else (None, None)
-        values = (
-            len(self.rows) + 1,
-            float(np.mean(self.losses)),
-            float(np.mean(self.accuracies)),
-            loss,
-            accuracy,
-            learning_rate,
-            round(images_per_second, 1),
-            round(self.epoch_seconds, 3),
+        self.rows.append(
+            EpochResult(
+                epoch=len(self.rows) + 1,
+                loss=float(np.mean(self.losses)),
+                accuracy=float(np.mean(self.accuracies)),
+                validation_loss=loss,
+                validation_accuracy=accuracy,
+                learning_rate=learning_rate,
+                images_per_second=round(images_per_second, 1),
+                seconds=round(self.epoch_seconds, 3),
+            )
         )
-        self.rows.append(dict(zip(COLUMNS, values, strict=True)))
         self.losses, self.accuracies, self.epoch_seconds = [], [], 0.0
         if loss is None or accuracy is None:
             return False
@@ -95,25 +88,34 @@ class Progress:
         self.best_accuracy, self.best_epoch = accuracy, len(self.rows)
         return True
 
-    def why_stop(self, train: cfg.TrainConfig) -> str | None:
+    def stop_reason(self, train: cfg.TrainConfig) -> str | None:
         """The reason to end before the last epoch, if there is one."""
         if not self.rows or self.losses:
             return None
-        accuracy = self.rows[-1]["validation_accuracy"]
+        accuracy = self.rows[-1].validation_accuracy
         if train.stop and accuracy is not None and accuracy >= train.stop.validation_accuracy:
             return f"validation accuracy reached {train.stop.validation_accuracy}"
         if train.early_stopping and self.waited >= train.early_stopping.patience:
             return f"validation loss has not improved for {self.waited} epochs"
         return None
 
-    def history_csv(self) -> str:
+    def to_csv(self) -> str:
         """The rows as CSV with a header; an absent value is an empty field."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows(asdict(row) for row in self.rows)
         return text.getvalue()
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able values; `Progress(**value)` takes them back."""
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-able values; `from_json` takes them back."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> History:
+        """Restore a history.
+
+        Raises:
+            TypeError, KeyError: it is not one.
+        """
+        return cls(**{**value, "rows": [EpochResult(**row) for row in value["rows"]]})

@@ -1,4 +1,4 @@
-"""One training from a step to its end, kept in its run directory."""
+"""The training loop: steps, epochs, checkpoints and callbacks, in a run whose lock is held."""
 
 from __future__ import annotations
 
@@ -8,103 +8,103 @@ import time
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from cifarnet import config as cfg
 from cifarnet import models, runs
-from cifarnet.callbacks import Observer
+from cifarnet.callbacks import Callback, StepProgress
 from cifarnet.errors import CifarnetError, Interrupted, TrainingError
-from cifarnet.runs import RunDir
+from cifarnet.runs import Run
 from cifarnet.training.checkpoint import Checkpoint
 from cifarnet.training.description import now
-from cifarnet.training.history import Progress
+from cifarnet.training.history import History
 from cifarnet.training.interrupt import stop_signal
 from cifarnet.training.step import Trainer
 
-# Steps run in groups of about this long: long enough to cost nothing, short enough for a
-# lively display and a quick answer to Ctrl-C.
+# Steps run in groups of about this long: few enough executions to cost nothing, short enough for
+# a live display and a quick answer to Ctrl-C.
 _GROUP_SECONDS = 0.5
 
 
-class Session:
-    """A training under way, in a run whose lock is held."""
+class Loop:
+    """Trains from the current step to the end."""
 
     def __init__(
         self,
-        run: RunDir,
+        run: Run,
         config: cfg.Config,
         trainer: Trainer,
-        progress: Progress,
+        history: History,
         selected: list[np.ndarray] | None,
-        observer: Observer,
+        callbacks: Callback,
     ) -> None:
+        """Continue from `trainer.step`; `selected` are the weights of the best epoch so far."""
         self._run = run
         self._config = config
         self._trainer = trainer
-        self._progress = progress
+        self._history = history
         self._selected = selected
-        self._observer = observer
+        self._callbacks = callbacks
         self._group = 1
-        # Of this epoch's steps, but for this process' first group, which includes tracing.
+        # Of this epoch's steps, without this process' first group, which includes tracing.
         self._timed_images = 0
         self._timed_seconds = 0.0
         self._traced = False
-        self._checkpointed = progress.seconds
-        self._board = (
-            tf.summary.create_file_writer(str(run.path / "tensorboard"))
-            if config.train.tensorboard
-            else None
-        )
+        self._checkpointed = history.seconds
 
-    def run(self) -> RunDir:
-        """Train to the end, write the results and say in the manifest how it ended.
+    def run(self) -> Run:
+        """Train to the end, write the results and record how it ended.
 
         Raises:
             RunError: something cannot be written; the last checkpoint stays.
-            TrainingError, Interrupted: as `start.run` says.
+            TrainingError, Interrupted: as for `training.train`.
         """
         try:
-            runs.write_text(self._run.history, self._progress.history_csv())
-            self._observer.started(self._run, self._run.read_manifest())
-            with stop_signal() as stop:
-                why = self._loop(stop)
-        except CifarnetError as error:
-            self._run.update_manifest(**self._so_far(), status="failed", why=str(error))
-            raise
+            runs.write_text(self._run.history_file, self._history.to_csv())
+            self._callbacks.on_train_begin(self._run, self._run.read_record())
+            with stop_signal() as interrupted:
+                status, reason = self._train(interrupted)
         except BaseException as error:
-            self._run.update_manifest(
-                **self._so_far(), status="failed", why=f"{type(error).__name__}: {error}"
-            )
+            stated = isinstance(error, CifarnetError)
+            reason = str(error) if stated else f"{type(error).__name__}: {error}"
+            self._run.update_record(**self._results(), status="failed", stop_reason=reason)
             raise
-        status = "interrupted" if why is None else "finished"
-        with runs.changing(self._run, self._run.history, self._run.model):
+        with runs.changing(self._run, self._run.history_file, self._run.model_file):
             self._save_model()
-        self._run.update_manifest(**self._so_far(), status=status, why=why or "stopped by the user")
-        self._observer.ended(self._run.read_manifest())
-        if why is None:
+        self._run.update_record(**self._results(), status=status, stop_reason=reason)
+        self._callbacks.on_train_end(self._run, self._run.read_record())
+        if status == "interrupted":
             raise Interrupted(
-                f"{self._run.path} is kept. Go on with: cifarnet train --resume {self._run.path}"
+                f"{self._run.path} is kept. Resume with: cifarnet train --resume {self._run.path}"
             )
         return self._run
 
-    def _loop(self, stop: threading.Event) -> str | None:
-        """Train to the end; the reason it ended, or None if the user stopped it."""
+    def _train(self, interrupted: threading.Event) -> tuple[str, str]:
+        """Train to the end.
+
+        Returns:
+            `finished`, `stopped` (by a callback) or `interrupted` (by the user), and the reason.
+        """
         trainer = self._trainer
         while trainer.step < trainer.total_steps:
-            why = self._progress.why_stop(self._config.train)
-            if why is not None:
-                return why
-            if stop.is_set():
+            reason = self._history.stop_reason(self._config.train)
+            if reason is not None:
+                return "finished", reason
+            reason = self._callbacks.stop_reason()
+            if reason is not None or interrupted.is_set():
                 self._checkpoint()
-                return None
-            self._some_steps()
+                return (
+                    ("interrupted", "stopped by the user")
+                    if reason is None
+                    else ("stopped", reason)
+                )
+            self._steps()
             if trainer.step % trainer.steps_per_epoch == 0 or trainer.step == trainer.total_steps:
                 self._end_epoch()
             elif self._checkpoint_is_due():
                 self._checkpoint()
-        return self._progress.why_stop(self._config.train) or "all epochs done"
+        return "finished", self._history.stop_reason(self._config.train) or "all epochs done"
 
-    def _some_steps(self) -> None:
+    def _steps(self) -> None:
         trainer = self._trainer
         in_epoch = trainer.step % trainer.steps_per_epoch
         left = min(trainer.steps_per_epoch - in_epoch, trainer.total_steps - trainer.step)
@@ -115,96 +115,88 @@ class Session:
         seconds = time.perf_counter() - start
         if not np.all(np.isfinite(losses)):
             raise TrainingError(self._advice(losses))
-        self._progress.add_steps(losses, accuracies, seconds)
+        self._history.add_steps(losses, accuracies, seconds)
         if self._traced:
             self._timed_images += count * self._config.train.batch_size
             self._timed_seconds += seconds
             self._group = max(1, min(2 * count, int(_GROUP_SECONDS * count / seconds)))
         self._traced = True
-        self._observer.progressed(self._now_doing(in_epoch + count))
+        self._callbacks.on_steps(self._progress(in_epoch + count))
 
     def _end_epoch(self) -> None:
-        trainer, progress = self._trainer, self._progress
+        trainer, history = self._trainer, self._history
         speed = self._speed()
         start = time.perf_counter()
         validation = None
         if self._config.data.validation_fraction > 0:
             validation = trainer.validate()
-        progress.seconds += time.perf_counter() - start
-        progress.epoch_seconds += time.perf_counter() - start
+        history.seconds += time.perf_counter() - start
+        history.epoch_seconds += time.perf_counter() - start
         early = self._config.train.early_stopping
-        best = progress.end_epoch(
-            validation, trainer.rate(), speed, early.min_delta if early else 0.0
+        best = history.end_epoch(
+            validation, trainer.learning_rate(), speed, early.min_delta if early else 0.0
         )
         self._timed_images, self._timed_seconds = 0, 0.0
         if best and self._config.train.select == "best":
-            self._selected = trainer.kept.get_weights()
+            self._selected = trainer.eval_model.get_weights()
         self._checkpoint()
-        runs.write_text(self._run.history, progress.history_csv())
-        self._run.update_manifest(**self._so_far())
-        if self._board is not None:
-            self._write_board(progress.rows[-1])
-        self._observer.epoch_ended(progress.rows[-1], best)
-
-    def _write_board(self, row: dict[str, Any]) -> None:
-        with self._board.as_default():
-            for name, value in row.items():
-                if value is not None and name != "epoch":
-                    tf.summary.scalar(name, value, step=row["epoch"])
-            self._board.flush()
+        runs.write_text(self._run.history_file, history.to_csv())
+        self._run.update_record(**self._results())
+        self._callbacks.on_epoch_end(history.rows[-1], best)
 
     def _checkpoint_is_due(self) -> bool:
-        asked = self._config.train.checkpoint
-        waited = self._progress.seconds - self._checkpointed
-        return (asked.every_steps is not None and self._trainer.step % asked.every_steps == 0) or (
-            asked.every_minutes is not None and waited >= 60 * asked.every_minutes
+        wanted = self._config.train.checkpoint
+        waited = self._history.seconds - self._checkpointed
+        steps_due = wanted.every_steps and self._trainer.step % wanted.every_steps == 0
+        return bool(steps_due) or (
+            wanted.every_minutes is not None and waited >= 60 * wanted.every_minutes
         )
 
     def _checkpoint(self) -> None:
         state = self._trainer.state()
-        Checkpoint(self._config, state, self._progress, self._selected).save(self._run)
-        self._checkpointed = self._progress.seconds
+        Checkpoint(self._config, state, self._history, self._selected).save(self._run)
+        self._checkpointed = self._history.seconds
 
     def _save_model(self) -> None:
-        weights = self._selected or self._trainer.kept.get_weights()
-        models.save(self._trainer.float32_model(weights), self._run.model)
+        weights = self._selected or self._trainer.eval_model.get_weights()
+        models.save(self._trainer.float32_model(weights), self._run.model_file)
 
     def _speed(self) -> float:
-        """Images a second of this epoch's training steps."""
+        """Return the images per second of this epoch's training steps."""
         if self._timed_seconds > 0.0:
             return self._timed_images / self._timed_seconds
-        images = len(self._progress.losses) * self._config.train.batch_size
-        return images / max(self._progress.epoch_seconds, 1e-9)
+        images = len(self._history.losses) * self._config.train.batch_size
+        return images / max(self._history.epoch_seconds, 1e-9)
 
-    def _now_doing(self, steps_done: int) -> dict[str, Any]:
-        trainer, progress = self._trainer, self._progress
+    def _progress(self, steps_done: int) -> StepProgress:
+        trainer, history = self._trainer, self._history
         left = (trainer.total_steps - trainer.step) * self._config.train.batch_size
-        return {
-            "epoch": len(progress.rows) + 1,
-            "epochs": math.ceil(trainer.total_steps / trainer.steps_per_epoch),
-            "step": steps_done,
-            "steps": trainer.steps_per_epoch,
-            "loss": float(np.mean(progress.losses)),
-            "accuracy": float(np.mean(progress.accuracies)),
-            "learning_rate": trainer.rate(),
-            "images_per_second": self._speed(),
-            "seconds_left": left / self._speed(),
-        }
+        return StepProgress(
+            epoch=len(history.rows) + 1,
+            epochs=math.ceil(trainer.total_steps / trainer.steps_per_epoch),
+            step=steps_done,
+            steps=trainer.steps_per_epoch,
+            loss=float(np.mean(history.losses)),
+            accuracy=float(np.mean(history.accuracies)),
+            learning_rate=trainer.learning_rate(),
+            images_per_second=self._speed(),
+            seconds_left=left / self._speed(),
+        )
 
-    def _so_far(self) -> dict[str, Any]:
-        """What the manifest says of the result."""
-        progress = self._progress
-        kept: dict[str, Any] = progress.rows[-1] if progress.rows else {}
-        if self._selected is not None and progress.best_epoch is not None:
-            kept = progress.rows[progress.best_epoch - 1]
-        speeds = [row["images_per_second"] for row in progress.rows]
+    def _results(self) -> dict[str, Any]:
+        """Return what the record says of the result so far."""
+        history = self._history
+        selected = history.rows[-1] if history.rows else None
+        if self._selected is not None and history.best_epoch is not None:
+            selected = history.rows[history.best_epoch - 1]
+        speeds = [row.images_per_second for row in history.rows]
         return {
             "epochs_done": round(self._trainer.step / self._trainer.steps_per_epoch, 3),
             "steps_done": self._trainer.step,
-            "kept_epoch": kept.get("epoch"),
-            "best_epoch": progress.best_epoch,
-            "validation_accuracy": kept.get("validation_accuracy"),
-            "seconds": round(progress.seconds, 2),
+            "selected_epoch": None if selected is None else selected.epoch,
+            "best_epoch": history.best_epoch,
+            "validation_accuracy": None if selected is None else selected.validation_accuracy,
+            "seconds": round(history.seconds, 2),
             "images_per_second": float(np.median(speeds)) if speeds else None,
             "updated": now(),
         }
@@ -213,8 +205,8 @@ class Session:
         step = self._trainer.step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
         rate = self._config.train.learning_rate
         return (
-            f"the loss is no longer a number at step {step} (epoch "
-            f"{len(self._progress.rows) + 1}). Most often the learning rate is too high: try "
+            f"the loss is not finite at step {step} (epoch "
+            f"{len(self._history.rows) + 1}). Most often the learning rate is too high: try "
             f"-o train.learning_rate={rate / 10:g}, a warm-up "
             "(-o train.schedule.warmup_epochs=1) or -o train.clip_norm=1. "
             f"{self._run.path} keeps the checkpoint of the last whole epoch, if there was one."

@@ -6,27 +6,27 @@ import json
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import filelock
-import tensorflow as tf
 
 from cifarnet import data, runs, system
+from cifarnet.backend import tf
 from cifarnet.errors import RunError
+from cifarnet.runs.records import PrecisionRecord
 
 # Half precision must be this much faster to be worth its rounding.
 _WORTHWHILE = 1.1
 
 
-def choose() -> tuple[str, dict[str, Any]]:
+def choose() -> PrecisionRecord:
     """The precision for `precision: auto`.
 
     Times a convolution and its gradients in each candidate: float32 and bfloat16, on a GPU
     float16 too. The answer is cached with the machine's identity, so a machine keeps it.
 
     Returns:
-        The name (float32, bfloat16 or float16) and what was measured: milliseconds a
-        candidate, the best of some rounds.
+        The chosen name (float32, bfloat16 or float16) and the milliseconds of each candidate, the
+        best of some rounds.
     """
     gpus = [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
     key = json.dumps([system.describe(), system.versions()["tensorflow"], gpus])
@@ -44,7 +44,7 @@ def choose() -> tuple[str, dict[str, Any]]:
     fastest = min(measured, key=lambda name: measured[name])
     if measured["float32"] < _WORTHWHILE * measured[fastest]:
         fastest = "float32"
-    return fastest, {"milliseconds": measured, "chosen": fastest}
+    return PrecisionRecord(chosen=fastest, milliseconds=measured)
 
 
 def _cached(path: Path, key: str, candidates: list[str]) -> dict[str, float] | None:

@@ -9,22 +9,26 @@ a step of configs/airbench94.yaml 1 to 4 % slower on 2 cores of an AMD EPYC (Zen
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from cifarnet import models
-from cifarnet.config import Config
+from cifarnet.backend import keras, tf
+from cifarnet.config import Config, TrainConfig
 from cifarnet.data import Dataset, augment
 from cifarnet.errors import ConfigError
-from cifarnet.training import schedules
+from cifarnet.training import optimizers, schedules
 from cifarnet.training.averages import Lookahead, MovingAverage
 
-# images float [B, S, S, 3] -> logits [B, K]
-_Forward = Callable[[tf.Tensor], tf.Tensor]
+# images float32 [B, S, S, 3] -> logits [B, K], in training mode
+Forward = Callable[[tf.Tensor], tf.Tensor]
+# targets float32 [B, K] and logits float32 [B, K] -> mean loss of the batch, float32 scalar
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# images float32 [B, S, S, 3], targets float32 [B, K] and a seed int32 [2] of this step -> the
+# images and targets to train on
+BatchTransform = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], "tuple[tf.Tensor, tf.Tensor]"]
 # Keeps the stream of data orders apart from those of the augmentations.
 _ORDER = 1
 # As in Jordan 2024's code for arXiv 2404.00498.
@@ -39,18 +43,34 @@ class Trainer:
 
     Attributes:
         model: the network being trained, in the config's precision.
-        kept: the network that is validated and saved: `model`, or its moving average.
+        eval_model: the network that is validated and saved: `model`, or its moving average.
         steps_per_epoch: whole batches in a pass; the images left over differ every epoch.
         total_steps: optimizer steps in the whole training.
         step: steps taken so far.
-        masks: pairs of a weight of `model` and an array of its shape; every step multiplies the
-            one by the other. Set it before the first step.
-        forward: what gives a batch's logits while training: `model`, or, if set before the first
-            step, another function of its weights.
     """
 
-    def __init__(self, config: Config, dataset: Dataset) -> None:
-        """Build everything; `config.train.precision` must not be `auto`.
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        *,
+        weights: list[np.ndarray] | None = None,
+        optimizer: Callable[[TrainConfig, keras.Model], keras.optimizers.Optimizer] | None = None,
+        loss: Loss | None = None,
+        forward: Callable[[keras.Model], Forward] | None = None,
+        transforms: Sequence[BatchTransform] = (),
+    ) -> None:
+        """Build the network, its optimizer and the training graph.
+
+        Args:
+            config: `train.precision` must not be `auto`.
+            dataset: training and validation images.
+            weights: initial weights of the network; drawn from the seed if None.
+            optimizer: builds the optimizer for the network; `optimizers.build` if None.
+            loss: of targets and logits; softmax cross-entropy if None. Regularization losses of
+                the layers are added.
+            forward: makes the training pass of the network; the network itself if None.
+            transforms: applied to each augmented batch, images and targets together, in order.
 
         Raises:
             ConfigError: a batch larger than the training set.
@@ -67,17 +87,20 @@ class Trainer:
         self._dataset = dataset
         self.model = self._build(plain=False)
         models.whiten(self.model, dataset.train.pixels[:_WHITENING_IMAGES])
-        self.kept = self.model if config.train.ema is None else self._build(plain=False)
-        self._optimizer = _optimizer(config, self.model)
+        self.eval_model = self.model if config.train.ema is None else self._build(plain=False)
+        if weights is not None:
+            self.model.set_weights(weights)
+        self._optimizer = (optimizer or optimizers.build)(config.train, self.model)
         self._optimizer.build(self.model.trainable_variables)
         self.steps_per_epoch = count // batch
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
         self.step = 0
-        self.masks: list[tuple[keras.Variable, np.ndarray]] = []
-        self.forward: _Forward = functools.partial(self.model, training=True)
+        self._loss = loss or _cross_entropy
+        self._forward = (forward or _training_pass)(self.model)
+        self._transforms = tuple(transforms)
         self._average = self._lookahead = None
         if config.train.ema is not None:
-            self._average = MovingAverage(self.kept, self.model, config.train.ema)
+            self._average = MovingAverage(self.eval_model, self.model, config.train.ema)
         if config.train.lookahead is not None:
             self._lookahead = Lookahead(self.model, config.train.lookahead, self.total_steps)
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
@@ -116,12 +139,12 @@ class Trainer:
             self._lookahead.finish()
         return losses.numpy(), accuracies.numpy()
 
-    def rate(self) -> float:
-        """Learning rate of the latest step."""
+    def learning_rate(self) -> float:
+        """Return the learning rate of the latest step."""
         return float(self._rates(np.asarray(max(0, self.step - 1))))
 
     def validate(self) -> tuple[float, float]:
-        """Mean cross-entropy (nats) and accuracy of `kept` on the validation images."""
+        """Mean cross-entropy (nats) and accuracy of `eval_model` on the validation images."""
         pixels, labels = self._validation_set
         size = self._config.evaluate.batch_size
         sums = [
@@ -161,7 +184,7 @@ class Trainer:
         """What changes while training. `model.variables` has the layers' random seeds too."""
         groups = {"model": self.model.variables, "optimizer": self._optimizer.variables}
         if self._average is not None:
-            groups["average"] = self.kept.variables
+            groups["average"] = self.eval_model.variables
         if self._lookahead is not None:
             groups["lookahead"] = self._lookahead.variables
         return groups
@@ -172,7 +195,7 @@ class Trainer:
             self._config.data.image_size,
             len(self._dataset.classes),
             self._dataset.mean,
-            self._dataset.deviation,
+            self._dataset.std,
             precision="float32" if plain else self._config.train.precision,
             plain=plain,
         )
@@ -213,8 +236,6 @@ class Trainer:
             loss, accuracy = self._step(
                 tf.gather(pixels, batch), tf.gather(labels, batch), tf.gather(draws, batch)
             )
-            for weight, mask in self.masks:
-                weight.assign(weight.value * mask)
             if self._lookahead is not None:
                 self._lookahead.update(decays[i])
             if self._average is not None:
@@ -229,12 +250,16 @@ class Trainer:
         self, pixels: tf.Tensor, labels: tf.Tensor, draws: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         images = tf.cast(self._augment.apply(pixels, draws), tf.float32)
+        targets = tf.gather(self._targets, labels)
+        if self._transforms:
+            done = tf.cast(self._optimizer.iterations.value, tf.int32)
+            for i, transform in enumerate(self._transforms):
+                seed = tf.stack([self._config.seed + i, done])
+                images, targets = transform(images, targets, seed)
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            logits = tf.cast(self.forward(images), tf.float32)
-            loss = tf.reduce_mean(
-                tf.nn.softmax_cross_entropy_with_logits(tf.gather(self._targets, labels), logits)
-            )
+            logits = tf.cast(self._forward(images), tf.float32)
+            loss = self._loss(targets, logits)
             loss += sum(tf.cast(penalty, tf.float32) for penalty in self.model.losses)
             scaled = self._optimizer.scale_loss(loss)
         self._optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
@@ -243,37 +268,18 @@ class Trainer:
     def _measure_in_graph(
         self, pixels: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = tf.cast(self.kept(tf.cast(pixels, tf.float32), training=False), tf.float32)
+        logits = tf.cast(self.eval_model(tf.cast(pixels, tf.float32), training=False), tf.float32)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         right = _accuracy(logits, labels) * tf.cast(tf.size(labels), tf.float32)
         return tf.reduce_sum(losses), right
 
 
-class _SGD(keras.optimizers.SGD):
-    """Keras' SGD with a learning rate of its own for some variables."""
-
-    def __init__(self, factors: dict[Any, float], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._factors = factors
-
-    def update_step(self, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
-        factor = self._factors.get(variable.ref(), 1.0)
-        super().update_step(gradient, variable, learning_rate * factor)
+def _training_pass(model: keras.Model) -> Forward:
+    return functools.partial(model, training=True)
 
 
-def _optimizer(config: Config, model: keras.Model) -> keras.optimizers.Optimizer:
-    train = config.train
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization) and x.center]
-    sgd = _SGD(
-        factors={layer.beta.value.ref(): train.norm_bias_factor for layer in norms},
-        learning_rate=train.learning_rate,
-        momentum=train.momentum,
-        nesterov=train.nesterov,
-        weight_decay=train.weight_decay or None,
-        global_clipnorm=train.clip_norm,
-    )
-    # float16 overflows where float32 and bfloat16 do not; the scale keeps gradients in range.
-    return keras.optimizers.LossScaleOptimizer(sgd) if train.precision == "float16" else sgd
+def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
 def _freezes(config: Config, model: keras.Model) -> list[tuple[keras.Layer, int]]:

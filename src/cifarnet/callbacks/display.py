@@ -1,0 +1,103 @@
+"""A live line on a terminal or in a notebook; a line per epoch elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
+
+from cifarnet.callbacks.base import Callback, EpochResult, StepProgress
+from cifarnet.callbacks.text import EPOCH_HEADER, describe_epoch, describe_run
+from cifarnet.formatting import duration
+from cifarnet.runs import Run, RunRecord
+
+
+class ProgressDisplay(Callback):
+    """Shows the progress of a job with rich: on standard output, or on `console`."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._fetched = ""
+
+    def on_fetch(self, what: str, done: int, total: int | None) -> None:
+        """Show a download bar, or one line where there is no terminal."""
+        if what != self._fetched:
+            self._fetched = what
+            if self._is_live():
+                self._start(what, DownloadColumn(), TransferSpeedColumn())
+            else:
+                self._print(what)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, total=total)
+
+    def on_stage(self, what: str) -> None:
+        """Show the stage beside a moving bar; nothing where there is no terminal."""
+        if self._is_live():
+            self._start(what)
+
+    def on_train_begin(self, run: Run, record: RunRecord) -> None:
+        """Describe the run and begin the table of epochs."""
+        self.close()
+        self._print(f"{describe_run(run, record)}\n\n{EPOCH_HEADER}")
+        if self._is_live():
+            self._start("first step")
+
+    def on_steps(self, progress: StepProgress) -> None:
+        """Move the live line."""
+        if self._progress is not None:
+            text = (
+                f"epoch {progress.epoch}/{progress.epochs}  step {progress.step}/{progress.steps}  "
+                f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.3f}  "
+                f"rate {progress.learning_rate:.2g}  {progress.images_per_second:,.0f} images/s  "
+                f"{duration(progress.seconds_left)} left"
+            )
+            self._progress.update(
+                self._task, description=text, completed=progress.step, total=progress.steps
+            )
+
+    def on_epoch_end(self, result: EpochResult, best: bool) -> None:
+        """Add a line to the table of epochs."""
+        self._print(describe_epoch(result, best))
+
+    def on_train_end(self, run: Run, record: RunRecord) -> None:
+        """Remove the live line."""
+        self.close()
+
+    def on_error(self, error: BaseException) -> None:
+        """Remove the live line."""
+        self.close()
+
+    def close(self) -> None:
+        """Remove the live line, if there is one."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _is_live(self) -> bool:
+        return self._console.is_terminal or self._console.is_jupyter
+
+    def _start(self, text: str, *columns: Any) -> None:
+        self.close()
+        self._progress = Progress(
+            BarColumn(20),
+            *columns,
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(text, total=None)
+        self._progress.start()
+
+    def _print(self, text: str) -> None:
+        """Print above the live line."""
+        self._console.print(text, markup=False)

@@ -1,0 +1,48 @@
+"""A training as lines of text, for a display and a log."""
+
+from __future__ import annotations
+
+from cifarnet.callbacks.base import EpochResult
+from cifarnet.formatting import align, duration
+from cifarnet.runs import Run, RunRecord
+from cifarnet.runs.records import PrecisionRecord
+
+EPOCH_HEADER = (
+    f"{'epoch':>7} {'loss':>7} {'accuracy':>9} {'val loss':>9} {'val acc':>8} {'images/s':>9} "
+    f"{'time':>8}"
+)
+
+
+def describe_run(run: Run, record: RunRecord) -> str:
+    """Describe what is trained, on what, how and where."""
+    data, model = record.data, record.model
+    split = f"{data.counts['train']:,} to train, {data.counts['validation']:,} to validate"
+    rows = [
+        ("Resuming" if record.resumed else "Training", f"{record.name}, seed {record.seed}"),
+        ("data", f"{data.source}; {split}"),
+        ("network", f"{model.parameters:,} parameters, {model.macs:,} MACs per image"),
+        ("schedule", f"{record.epochs:g} epochs, {record.steps:,} steps"),
+        ("precision", _precision(record.precision)),
+        ("run", str(run.path)),
+    ]
+    notes = [*data.notes, *(record.resumed[-1].notes if record.resumed else [])]
+    return "\n".join([align(rows), *(f"note: {note}" for note in notes)])
+
+
+def describe_epoch(result: EpochResult, best: bool) -> str:
+    """Format an epoch as a line below `EPOCH_HEADER`."""
+    loss, accuracy = result.validation_loss, result.validation_accuracy
+    return (
+        f"{result.epoch:>7} {result.loss:>7.4f} {result.accuracy:>9.4f} "
+        f"{'-' if loss is None else f'{loss:.4f}':>9} "
+        f"{'-' if accuracy is None else f'{accuracy:.4f}':>8} "
+        f"{result.images_per_second:>9,.0f} {duration(result.seconds):>8}"
+        f"{'  best' if best else ''}"
+    )
+
+
+def _precision(record: PrecisionRecord) -> str:
+    if not record.milliseconds:
+        return str(record.chosen)
+    times = ", ".join(f"{name} {ms:.3g} ms" for name, ms in record.milliseconds.items())
+    return f"{record.chosen} (a convolution takes: {times})"

@@ -1,0 +1,48 @@
+"""`cifarnet predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cifarnet.cli import options
+from cifarnet.cli.render import Command, console, load_tensorflow
+from cifarnet.formatting import percent
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="RUN|ARTIFACT")
+@click.argument(
+    "images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE..."
+)
+@click.option(
+    "--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to name."
+)
+@options.foreign
+def predict(target: str, images: tuple[Path, ...], top: int, **stated: Any) -> Any:
+    """Classify image files, or all images in folders.
+
+    Images of another size are resized to the network's. RUN|ARTIFACT and the last options are as
+    for `evaluate`.
+
+    \b
+    Example:
+      cifarnet predict latest cat.jpg
+      cifarnet predict latest photos/ --json
+    """
+    load_tensorflow()
+    from cifarnet import evaluation
+
+    found = evaluation.predict(target, images, top, options.preprocessing(stated))
+    screen = console()
+    document = []
+    for one in found.images:
+        text = "  ".join(f"{name} {percent(probability)}" for name, probability in one.classes)
+        screen.print(f"{one.image}: {text}", markup=False)
+        classes = [{"class": name, "probability": value} for name, value in one.classes]
+        document.append({"image": str(one.image), "classes": classes})
+    if found.assumed:
+        screen.print(f"assumed: {'; '.join(found.assumed)}", markup=False)
+    return document

@@ -1,0 +1,88 @@
+"""What a dataset holds, in numbers and in a picture of its augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cifarnet.callbacks import Callback, Callbacks
+from cifarnet.config import Config
+from cifarnet.data.dataset import SPLITS, load
+from cifarnet.reporting import plots
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """Digest of a split (`Dataset.digests`), and its images per class."""
+
+    digest: str
+    per_class: dict[str, int]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A dataset in numbers.
+
+    Attributes:
+        mean, std: channel moments of the training pixels, 0-255, [3].
+    """
+
+    source: str
+    description: str
+    splits: dict[str, SplitInfo]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notes: tuple[str, ...]
+
+
+def inspect(config: Config, callbacks: Iterable[Callback] = ()) -> DatasetInfo:
+    """Load the dataset of a config, and count and digest its splits.
+
+    Raises:
+        DataError: as for `load`.
+    """
+    dataset = load(config.data, config.seed, Callbacks(callbacks).on_fetch)
+    splits = {}
+    for name in SPLITS:
+        counts = np.bincount(dataset.images(name).labels, minlength=len(dataset.classes))
+        per_class = dict(zip(dataset.classes, counts.tolist(), strict=True))
+        splits[name] = SplitInfo(dataset.digests()[name], per_class)
+    return DatasetInfo(
+        source=dataset.source.name,
+        description=dataset.description,
+        splits=splits,
+        mean=dataset.mean,
+        std=dataset.std,
+        notes=dataset.notes,
+    )
+
+
+def draw_preview(
+    config: Config, png: Path, epoch: int = 0, callbacks: Iterable[Callback] = ()
+) -> str:
+    """Draw a training image of each class before and after the augmentation of an epoch.
+
+    Returns:
+        The augmentations drawn, such as `flip, crop`.
+
+    Raises:
+        DataError: as for `load`.
+        RunError: the picture cannot be written.
+    """
+    from cifarnet.data import augment  # needs TensorFlow
+
+    dataset = load(config.data, config.seed, Callbacks(callbacks).on_fetch)
+    rows = [int(np.flatnonzero(dataset.train.labels == c)[0]) for c in range(len(dataset.classes))]
+    transforms = augment.build(config.data.augment, dataset.mean)
+    draws = transforms.draw(config.seed, epoch, len(dataset.train.labels))[rows]
+    before = dataset.train.pixels[rows]
+    after = np.asarray(transforms.apply(before, draws)).round().astype(np.uint8)
+    names = [dataset.classes[int(dataset.train.labels[row])] for row in rows]
+    pairs = np.stack([before, after], axis=1).reshape(-1, *before.shape[1:])
+    captions = [text for name in names for text in (name, "augmented")]
+    kinds = ", ".join(one.kind for one in config.data.augment) or "no augmentation"
+    plots.sheet(pairs, captions, 10, png, f"Training images and epoch {epoch}'s view: {kinds}")
+    return kinds

@@ -1,0 +1,72 @@
+"""Layers, parameters and multiply-accumulates of a network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cifarnet import data
+from cifarnet.backend import keras
+from cifarnet.config import Config
+from cifarnet.models import layers as own_layers
+from cifarnet.models.builder import build
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer of a network.
+
+    Attributes:
+        type: class name.
+        shape: of the output, without the batch.
+        parameters: trainable and not.
+        macs: multiply-accumulates per image; only convolutions and dense layers are counted, as is
+            usual.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+def summary(model: keras.Model) -> list[LayerSummary]:
+    """Summarize the model's layers, in order."""
+    return [
+        LayerSummary(
+            name=layer.name,
+            type=type(layer).__name__,
+            shape=tuple(layer.output.shape[1:]),
+            parameters=0 if layer.name == "normalize" else layer.count_params(),
+            macs=_macs(layer),
+        )
+        for layer in model.layers
+    ]
+
+
+def _macs(layer: keras.Layer) -> int:
+    """Multiply-accumulates of one image: kernel size x positions it is applied at."""
+    positions = math.prod(layer.output.shape[1:-1])
+    if isinstance(layer, own_layers.Conv2D):  # the saved network computes all its outputs
+        whole = keras.layers.Conv2D.compute_output_shape(layer, layer.input.shape)
+        positions = math.prod(whole[1:-1])
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        return positions * sum(
+            math.prod(w.shape) for w in (layer.depthwise_kernel, layer.pointwise_kernel)
+        )
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        positions = math.prod(layer.input.shape[1:-1])
+    kernel = getattr(layer, "kernel", None)
+    return positions * math.prod(kernel.shape) if kernel is not None else 0
+
+
+def summarize(config: Config) -> list[LayerSummary]:
+    """Build the network of a config, without its data, and summarize its layers.
+
+    Raises:
+        ModelError: a layer that is unknown, refused or does not fit.
+    """
+    classes = len(data.class_names(config.data))
+    grey = (128.0, 128.0, 128.0)
+    return summary(build(config.model, config.data.image_size, classes, grey, grey, plain=True))
