@@ -68,8 +68,8 @@ def benchmark(
 
 def picture(record: Benchmark) -> Path:
     """Return the picture of a benchmark: in a run's plots, else beside the record."""
-    png = record.file.with_suffix(".png")
-    in_run = (record.file.parent / "run.json").is_file()
+    png = record.path.with_suffix(".png")
+    in_run = (record.path.parent / "run.json").is_file()
     return png.parent / "plots" / png.name if in_run else png
 
 

@@ -60,8 +60,8 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: 
         )
     _print(found)
     picture = benchmarking.picture(found)
-    console().print(f"\nin {found.file} and {picture}\n", markup=False)
-    return {"file": str(found.file), "picture": str(picture), **found.to_json()}
+    console().print(f"\nin {found.path} and {picture}\n", markup=False)
+    return {"file": str(found.path), "picture": str(picture), **found.to_json()}
 
 
 def _print(found: Benchmark) -> None:

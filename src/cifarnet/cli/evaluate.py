@@ -73,7 +73,7 @@ def evaluate(
     if run is not None:
         console().print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
     pictures = [str(picture) for picture in evaluations.pictures(found)]
-    return {"folder": str(found.file.parent), "pictures": pictures, **found.to_json()}
+    return {"folder": str(found.path.parent), "pictures": pictures, **found.to_json()}
 
 
 def _print(found: Evaluation) -> None:
@@ -105,5 +105,5 @@ def _print(found: Evaluation) -> None:
         table.add_row(one.name, *values, f"{one.support:,}")
     screen.print(table)
     names = [evaluations.predictions(found).name, *(p.name for p in evaluations.pictures(found))]
-    written = f"{found.file.name}, {', '.join(names)}"
-    screen.print(f"\nin {found.file.parent}: {written}\n", markup=False)
+    written = f"{found.path.name}, {', '.join(names)}"
+    screen.print(f"\nin {found.path.parent}: {written}\n", markup=False)

@@ -127,14 +127,14 @@ def write(
 
 def predictions(evaluation: Evaluation) -> Path:
     """Return the file with an evaluation's arrays; see `measure`."""
-    return evaluation.file.with_name(f"{evaluation.file.stem}-predictions.npz")
+    return evaluation.path.with_name(f"{evaluation.path.stem}-predictions.npz")
 
 
 def pictures(evaluation: Evaluation) -> tuple[Path, Path, Path]:
     """Return the pictures of an evaluation: confusion matrix, reliability, mistakes."""
-    stem = evaluation.file.stem
+    stem = evaluation.path.stem
     confusion, reliability, mistakes = (
-        evaluation.file.with_name(f"{stem}-{name}.png")
+        evaluation.path.with_name(f"{stem}-{name}.png")
         for name in ("confusion", "reliability", "mistakes")
     )
     return confusion, reliability, mistakes

@@ -42,7 +42,7 @@ class Record(Part):
     Attributes:
         format_version: version of the file's format; the class' `VERSION` when written.
         written_by: program and version that wrote the file.
-        file: the file it was read from or written to.
+        path: the file it was read from or written to.
     """
 
     VERSION: ClassVar[int] = 1
@@ -52,7 +52,7 @@ class Record(Part):
     _file: Path = pydantic.PrivateAttr(Path())
 
     @property
-    def file(self) -> Path:
+    def path(self) -> Path:
         """The file it was read from or written to; `.` before either."""
         return self._file
 
@@ -262,12 +262,12 @@ class Export(Record):
     @property
     def name(self) -> str:
         """Name of the artifact's folder, such as `litert-int8`."""
-        return self.file.parent.name
+        return self._file.parent.name
 
     @property
     def path(self) -> Path:
         """The artifact's file or folder."""
-        return self.file.parent / self.artifact
+        return self._file.parent / self.artifact
 
     def to_json(self) -> dict[str, Any]:
         """Return the record with the artifact's `name` and `path`."""
