@@ -66,14 +66,16 @@ class Rotate(Section):
     """Rotate about the centre by up to `degrees` either way."""
 
     kind: Literal["rotate"]
-    degrees: StrictFloat = Field(10.0, gt=0.0, le=180.0)
+    degrees: StrictFloat = Field(10.0, gt=0.0, le=180.0, description="largest angle, degrees")
 
 
 class Scale(Section):
     """Zoom about the centre by a factor between 1 - fraction and 1 + fraction."""
 
     kind: Literal["scale"]
-    fraction: StrictFloat = Field(0.1, gt=0.0, lt=1.0)
+    fraction: StrictFloat = Field(
+        0.1, gt=0.0, lt=1.0, description="largest change of the zoom factor from 1"
+    )
 
 
 class Cutout(Section):
@@ -90,14 +92,18 @@ class Brightness(Section):
     """Add up to +-`fraction` of the full range of 255."""
 
     kind: Literal["brightness"]
-    fraction: StrictFloat = Field(0.2, gt=0.0, le=1.0)
+    fraction: StrictFloat = Field(
+        0.2, gt=0.0, le=1.0, description="largest change, as a share of the full range"
+    )
 
 
 class Contrast(Section):
     """Scale each image's distance from its own mean by 1 +- `fraction`."""
 
     kind: Literal["contrast"]
-    fraction: StrictFloat = Field(0.2, gt=0.0, le=1.0)
+    fraction: StrictFloat = Field(
+        0.2, gt=0.0, le=1.0, description="largest change of the contrast factor from 1"
+    )
 
 
 Augmentation = Annotated[
@@ -126,7 +132,9 @@ class StepSchedule(_Schedule):
 
     kind: Literal["step"]
     at: tuple[Positive, ...] = Field(min_length=1, description="epochs")
-    factor: StrictFloat = Field(0.1, gt=0.0, le=1.0)
+    factor: StrictFloat = Field(
+        0.1, gt=0.0, le=1.0, description="multiplies the rate at each of these epochs"
+    )
 
 
 class CosineSchedule(_Schedule):
@@ -165,11 +173,15 @@ Schedule = Annotated[
 class DataConfig(Section):
     """Where the images come from and how they are split and varied."""
 
-    source: Literal["cifar10", "synthetic", "directory"] = "cifar10"
+    source: Literal["cifar10", "synthetic", "directory"] = Field(
+        "cifar10",
+        description="cifar10; synthetic: generated shapes and textures, not CIFAR-10; "
+        "directory: image files of your own",
+    )
     path: Path | None = Field(
         None,
         description="cifar10: an archive or folder to read instead of fetching; "
-        "directory: the folder that holds a folder per class (required). "
+        "directory (required): a folder with a folder per class, or with train/ and test/ of such. "
         "In a config file it is relative to that file, in an override to the current "
         "directory; a leading ~ is your home. The resolved config holds it absolute",
     )
@@ -237,7 +249,7 @@ class ModelConfig(Section):
     layers: tuple[Layer, ...] = Field(
         min_length=1,
         description="Keras layer class names with their keyword arguments, in order; "
-        "the last gives one logit a class",
+        "the last gives one logit per class",
     )
 
     @pydantic.field_validator("layers", mode="before")
@@ -256,7 +268,7 @@ class EarlyStopping(Section):
 class Stop(Section):
     """Stop as soon as the level is reached."""
 
-    validation_accuracy: Fraction
+    validation_accuracy: Fraction = Field(description="level that ends the training, 0 to 1")
 
 
 class LookaheadConfig(Section):
@@ -277,8 +289,12 @@ class LookaheadConfig(Section):
 class CheckpointConfig(Section):
     """Checkpoints besides the one after every epoch."""
 
-    every_steps: StrictInt | None = Field(None, ge=1, lt=_MOST)
-    every_minutes: Positive | None = Field(None, description="of training")
+    every_steps: StrictInt | None = Field(
+        None, ge=1, lt=_MOST, description="training steps between two checkpoints"
+    )
+    every_minutes: Positive | None = Field(
+        None, description="minutes of training between two checkpoints"
+    )
 
 
 class TrainConfig(Section):
@@ -287,11 +303,14 @@ class TrainConfig(Section):
     epochs: StrictFloat = Field(
         gt=0.0, description="passes over the training images; may be a fraction"
     )
-    batch_size: StrictInt = Field(128, ge=1, lt=_MOST)
+    batch_size: StrictInt = Field(128, ge=1, lt=_MOST, description="images per training step")
     learning_rate: StrictFloat = Field(gt=0.0, description="the peak of the schedule")
-    schedule: Schedule = ConstantSchedule(kind="constant")
-    momentum: StrictFloat = Field(0.0, ge=0.0, lt=1.0)
-    nesterov: StrictBool = False
+    schedule: Schedule = Field(
+        ConstantSchedule(kind="constant"),
+        description="how the learning rate changes over the training",
+    )
+    momentum: StrictFloat = Field(0.0, ge=0.0, lt=1.0, description="momentum of SGD")
+    nesterov: StrictBool = Field(False, description="Nesterov's form of momentum")
     weight_decay: StrictFloat = Field(
         0.0,
         ge=0.0,
@@ -300,10 +319,12 @@ class TrainConfig(Section):
     )
     norm_bias_factor: Positive = Field(
         1.0,
-        description="learning rate of the biases of batch normalisations, as a multiple; "
+        description="learning rate of the biases of batch normalization, as a multiple; "
         "64 in Jordan 2024, arXiv 2404.00498, section 3.4",
     )
-    label_smoothing: StrictFloat = Field(0.0, ge=0.0, lt=1.0)
+    label_smoothing: StrictFloat = Field(
+        0.0, ge=0.0, lt=1.0, description="share of the target that is spread over all classes"
+    )
     clip_norm: Positive | None = Field(
         None, description="scale gradients down to this norm over all weights together"
     )
@@ -311,32 +332,39 @@ class TrainConfig(Section):
         None,
         gt=0.0,
         lt=1.0,
-        description="decay a step of an exponential moving average of the weights, "
-        "which is then what is validated and kept",
+        description="decay per step of an exponential moving average of the weights, "
+        "which is then what is validated and saved",
     )
     lookahead: LookaheadConfig | None = Field(
         None,
-        description="Zhang 2019, arXiv 1907.08610; the defaults are those of Jordan 2024, "
+        description="pull the weights back to a slow copy of them; Zhang 2019, arXiv "
+        "1907.08610; the defaults are those of Jordan 2024, "
         "arXiv 2404.00498",
     )
     freeze: dict[StrictStr, Annotated[StrictInt, Field(ge=1, lt=_MOST)]] = Field(
         {},
-        description="layers, by the `name` the layer list gives them, that are trained for so "
-        "many epochs only",
+        description="layers, by the `name` in the layer list, that are trained for this many "
+        "epochs only, such as {whiten: 3}",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the arithmetic; weights are float32 always"
+        "auto",
+        description="precision of the arithmetic; auto measures which is fastest; weights are "
+        "always float32",
     )
     checkpoint: CheckpointConfig = Field(
         CheckpointConfig(),
-        description="what a killed run can lose: an epoch, or less where this asks for more "
-        "checkpoints",
+        description="checkpoints in addition to the one after every epoch",
     )
-    early_stopping: EarlyStopping | None = None
-    stop: Stop | None = None
+    early_stopping: EarlyStopping | None = Field(
+        None, description="stop when the validation loss no longer falls"
+    )
+    stop: Stop | None = Field(
+        None, description="stop when a level of validation accuracy is reached"
+    )
     select: Literal["best", "last"] = Field(
         "last",
-        description="which epoch's weights are kept: the highest validation accuracy, or the last",
+        description="which epoch's weights are saved: the one of the highest validation accuracy, "
+        "or the last",
     )
     tensorboard: StrictBool = Field(
         False, description="also write TensorBoard logs (extra: tensorboard)"
@@ -357,7 +385,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """How accuracy is measured."""
 
-    batch_size: StrictInt = Field(500, ge=1, lt=_MOST)
+    batch_size: StrictInt = Field(500, ge=1, lt=_MOST, description="images per call of the network")
     tta: Literal["none", "mirror", "mirror_translate"] = Field(
         "none",
         description="test-time augmentation. mirror: mean of the image and its mirror image; "
@@ -378,20 +406,28 @@ class PruneConfig(Section):
 class ExportConfig(Section):
     """What `cifarnet export` writes, and what it must prove."""
 
-    formats: tuple[Literal["keras", "savedmodel", "onnx", "litert", "c"], ...] = ()
+    formats: tuple[Literal["keras", "savedmodel", "onnx", "litert", "c"], ...] = Field(
+        (), description="what `cifarnet export RUN` writes without `--format`"
+    )
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = Field(
-        ("none",), min_length=1, description="each format gets those that it can have"
+        ("none",),
+        min_length=1,
+        description="quantizations that are written without `--quantize`; each format gets those "
+        "that it can have",
     )
     calibration_images: StrictInt = Field(
         500, ge=10, lt=_MOST, description="class-balanced training images that int8 is scaled on"
     )
     max_difference: StrictFloat = Field(
-        1e-4, ge=0.0, le=1.0, description="of a probability of a float artifact to Keras'"
+        1e-4,
+        ge=0.0,
+        le=1.0,
+        description="largest difference of a probability of a float artifact from Keras'",
     )
     max_accuracy_loss: Fraction = Field(
         0.01,
-        description="of a quantised artifact or a pruned network, on validation images; 0.01 is "
-        "one point",
+        description="most that a quantized artifact or a pruned network may lose on validation "
+        "images; 0.01 is one percentage point",
     )
     prune: PruneConfig | None = Field(
         None, description="export a pruned and fine-tuned network, not the trained one"
@@ -401,9 +437,16 @@ class ExportConfig(Section):
 class Config(Section):
     """All that decides what a run computes."""
 
-    name: StrictStr = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: StrictStr = Field(
+        "run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="part of the name of the run directory",
+    )
     seed: StrictInt = Field(
-        0, ge=0, lt=_MOST, description="of the split, weights, order, augmentation"
+        0,
+        ge=0,
+        lt=_MOST,
+        description="of the validation split, initial weights, data order and augmentation",
     )
     data: DataConfig = DataConfig()
     model: ModelConfig
