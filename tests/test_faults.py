@@ -70,14 +70,14 @@ def stated(done: subprocess.CompletedProcess, *texts: str) -> None:
 def trained(place: Path) -> Run:
     done = cifarnet(place, "train", "--config", "fault.yaml")
     assert done.returncode == 0, done.stderr
-    return runs.find("latest", place / "runs")
+    return runs.open_run("latest", place / "runs")
 
 
 def assert_goes_on(place: Path, run: Run) -> None:
     done = cifarnet(place, *MORE)
     assert done.returncode == 0, done.stderr
-    manifest = run.read_record()
-    assert (manifest["status"], manifest["epochs_done"]) == ("finished", 2)
+    record = run.read_record()
+    assert (record.status, record.epochs_done) == ("finished", 2)
     assert {path.name for path in run.path.rglob(".*")} == {".lock"}
     assert all(one.right is not False for one in runs.verify(run))
 
@@ -131,7 +131,7 @@ def test_images_that_vanished_are_named_and_may_come_back_elsewhere(place):
     done = cifarnet(place, *MORE, "-o", "data.path=elsewhere")
     assert done.returncode == 0, done.stderr
     assert f"data.path: {place / 'pictures'} -> {place / 'elsewhere'}" in done.stdout
-    assert run.read_record()["epochs_done"] == 2
+    assert run.read_record().epochs_done == 2
 
 
 def test_other_images_in_their_place_are_refused(place):
@@ -157,9 +157,7 @@ def test_a_changed_byte_is_told_by_every_command_that_would_use_it(place):
         formats = ["--format", "keras"] if arguments == ["export"] else []
         done = cifarnet(place, *arguments, "latest", *images, *formats)
         stated(done, "model.keras is damaged or was replaced", "run.json")
-    stated(
-        cifarnet(place, "runs", "verify", "latest"), "is not what its manifest says: model.keras"
-    )
+    stated(cifarnet(place, "runs", "verify", "latest"), "is not what its record says: model.keras")
     run.model_file.write_bytes(whole)
     done = cifarnet(place, "runs", "verify", "latest", "--json")
     assert done.returncode == 0

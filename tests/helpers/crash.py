@@ -68,16 +68,14 @@ def train_or_resume(root: Path, document: dict[str, Any]) -> None:
     if found:
         training.resume(found[-1])
     else:
-        training.run(config.parse(document), root)
+        training.train(config.parse(document), root)
 
 
 def export(run: Path) -> None:
     """Export a run to two formats."""
-    from cifarnet import config
-    from cifarnet import exporters as exports
+    from cifarnet import exporters
 
-    options = config.load(Run(run).config_file).export
-    exports.run(Run(run), exports.targets(["keras", "savedmodel"], ["none"]), options)
+    exporters.export(Run(run), ["keras", "savedmodel"], ["none"])
 
 
 def fetch(home: Path, settings: dict[str, Any], batch: int) -> None:

@@ -12,15 +12,15 @@ from cifarnet.errors import RunError
 from cifarnet.runs import Run
 from cifarnet.training import checkpoint
 from cifarnet.training.checkpoint import Checkpoint
-from cifarnet.training.history import Progress
+from cifarnet.training.history import History
 
 
-def epochs(validations: list, min_delta: float = 0.0) -> Progress:
-    progress = Progress()
+def epochs(validations: list, min_delta: float = 0.0) -> History:
+    history = History()
     for validation in validations:
-        progress.add_steps(np.array([1.0, 2.0], np.float32), np.array([0.5, 0.0], np.float32), 2.0)
-        progress.end_epoch(validation, 0.1, 100.04, min_delta)
-    return progress
+        history.add_steps(np.array([1.0, 2.0], np.float32), np.array([0.5, 0.0], np.float32), 2.0)
+        history.end_epoch(validation, 0.1, 100.04, min_delta)
+    return history
 
 
 def train(**options) -> config.TrainConfig:
@@ -28,46 +28,46 @@ def train(**options) -> config.TrainConfig:
 
 
 def test_a_row_has_the_means_of_its_steps():
-    progress = Progress()
-    progress.add_steps(np.array([3.0], np.float32), np.array([0.25], np.float32), 1.5)
-    progress.add_steps(np.array([1.0, 2.0], np.float32), np.array([0.5, 0.0], np.float32), 0.25)
-    progress.end_epoch((0.7, 0.8), 0.01, 123.456, 0.0)
-    assert progress.history_csv().splitlines() == [
+    history = History()
+    history.add_steps(np.array([3.0], np.float32), np.array([0.25], np.float32), 1.5)
+    history.add_steps(np.array([1.0, 2.0], np.float32), np.array([0.5, 0.0], np.float32), 0.25)
+    history.end_epoch((0.7, 0.8), 0.01, 123.456, 0.0)
+    assert history.to_csv().splitlines() == [
         "epoch,loss,accuracy,validation_loss,validation_accuracy,"
         "learning_rate,images_per_second,seconds",
         "1,2.0,0.25,0.7,0.8,0.01,123.5,1.75",
     ]
-    assert (progress.losses, progress.epoch_seconds, progress.seconds) == ([], 0.0, 1.75)
+    assert (history.losses, history.epoch_seconds, history.seconds) == ([], 0.0, 1.75)
 
 
 def test_without_validation_the_fields_are_empty():
-    assert epochs([None]).history_csv().splitlines()[1] == "1,1.5,0.25,,,0.1,100.0,2.0"
+    assert epochs([None]).to_csv().splitlines()[1] == "1,1.5,0.25,,,0.1,100.0,2.0"
 
 
 def test_best_is_the_first_epoch_of_the_highest_accuracy():
-    progress = epochs([(1, 0.3), (1, 0.6), (1, 0.6), (1, 0.5)])
-    assert (progress.best_epoch, progress.best_accuracy) == (2, 0.6)
+    history = epochs([(1, 0.3), (1, 0.6), (1, 0.6), (1, 0.5)])
+    assert (history.best_epoch, history.best_accuracy) == (2, 0.6)
 
 
 def test_early_stopping_counts_epochs_without_a_lower_loss():
     stopping = train(early_stopping={"patience": 2})
-    assert epochs([(1.0, 0), (0.9, 0), (0.95, 0)]).why_stop(stopping) is None
-    why = epochs([(1.0, 0), (0.9, 0), (0.95, 0), (0.9, 0)]).why_stop(stopping)
+    assert epochs([(1.0, 0), (0.9, 0), (0.95, 0)]).stop_reason(stopping) is None
+    why = epochs([(1.0, 0), (0.9, 0), (0.95, 0), (0.9, 0)]).stop_reason(stopping)
     assert why == "validation loss has not improved for 2 epochs"
-    assert epochs([(1.0, 0), (0.9, 0), (0.95, 0), (0.8, 0)]).why_stop(stopping) is None
+    assert epochs([(1.0, 0), (0.9, 0), (0.95, 0), (0.8, 0)]).stop_reason(stopping) is None
 
 
 def test_a_fall_smaller_than_min_delta_does_not_count():
     stopping = train(early_stopping={"patience": 1, "min_delta": 0.1})
-    assert epochs([(1.0, 0), (0.95, 0)], 0.1).why_stop(stopping) is not None
-    assert epochs([(1.0, 0), (0.85, 0)], 0.1).why_stop(stopping) is None
+    assert epochs([(1.0, 0), (0.95, 0)], 0.1).stop_reason(stopping) is not None
+    assert epochs([(1.0, 0), (0.85, 0)], 0.1).stop_reason(stopping) is None
 
 
 def test_stop_at_a_level():
     stopping = train(stop={"validation_accuracy": 0.9})
-    assert epochs([(1.0, 0.89)]).why_stop(stopping) is None
-    assert epochs([(1.0, 0.9)]).why_stop(stopping) == "validation accuracy reached 0.9"
-    assert epochs([(1.0, 0.95)]).why_stop(train()) is None
+    assert epochs([(1.0, 0.89)]).stop_reason(stopping) is None
+    assert epochs([(1.0, 0.9)]).stop_reason(stopping) == "validation accuracy reached 0.9"
+    assert epochs([(1.0, 0.95)]).stop_reason(train()) is None
 
 
 # --- checkpoints ----------------------------------------------------------------------
@@ -77,8 +77,8 @@ CONFIG = config.parse(
 )
 
 
-def saved(run: Run, step: int, progress=None, selected=None, **state) -> Checkpoint:
-    one = Checkpoint(CONFIG, {**state, "step": np.asarray(step)}, progress or Progress(), selected)
+def saved(run: Run, step: int, history=None, selected=None, **state) -> Checkpoint:
+    one = Checkpoint(CONFIG, {**state, "step": np.asarray(step)}, history or History(), selected)
     one.save(run)
     return one
 
@@ -89,15 +89,15 @@ def load(run: Run) -> tuple[Checkpoint | None, list[str]]:
 
 
 def test_a_checkpoint_comes_back_to_the_bit(tmp_path):
-    progress = epochs([(0.1, 0.2)])
-    progress.add_steps(np.array([1 / 3], np.float32), np.array([0.1], np.float32), 0.1)
+    history = epochs([(0.1, 0.2)])
+    history.add_steps(np.array([1 / 3], np.float32), np.array([0.1], np.float32), 0.1)
     selected = [np.float32([i]) for i in range(12)]
     state = {"model/0": np.float32([1 / 3]), "model/1": np.arange(3)}
-    whole = saved(Run(tmp_path), 7, progress, selected, **state)
+    whole = saved(Run(tmp_path), 7, history, selected, **state)
     loaded, told = load(Run(tmp_path))
     assert told == []
     assert loaded.config == CONFIG
-    assert loaded.progress == progress
+    assert loaded.history == history
     assert loaded.state.keys() == whole.state.keys()
     for name, value in whole.state.items():
         assert loaded.state[name].dtype == value.dtype
@@ -108,7 +108,7 @@ def test_a_checkpoint_comes_back_to_the_bit(tmp_path):
 def test_infinity_before_the_first_validation_survives(tmp_path):
     saved(Run(tmp_path), 0)
     loaded, _ = load(Run(tmp_path))
-    assert loaded.progress.best_loss == math.inf
+    assert loaded.history.best_loss == math.inf
     assert loaded.selected is None
 
 

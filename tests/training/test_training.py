@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from cifarnet import config, data, runs, training
+from cifarnet.callbacks import Callback, StepProgress
 from cifarnet.errors import (
     ArtifactError,
     ConfigError,
@@ -20,7 +21,6 @@ from cifarnet.errors import (
     RunError,
     TrainingError,
 )
-from cifarnet.training import Observer
 from cifarnet.training.step import Trainer
 
 SMALL = {
@@ -62,15 +62,15 @@ def trainer(settings: config.Config) -> Trainer:
     return Trainer(settings, data.load(settings.data, settings.seed))
 
 
-class StopAfter(Observer):
+class StopAfter(Callback):
     """Sends this process Ctrl-C once `step` steps of `epoch` are done."""
 
     def __init__(self, epoch: int, step: int) -> None:
         self._at = (epoch, step)
         self._sent = False
 
-    def progressed(self, now: dict) -> None:
-        if not self._sent and (now["epoch"], now["step"]) >= self._at:
+    def on_steps(self, progress: StepProgress) -> None:
+        if not self._sent and (progress.epoch, progress.step) >= self._at:
             self._sent = True
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -175,7 +175,7 @@ def test_the_average_follows_its_formula():
         decay = min(0.9, (1 + step) / (10 + step))
         now = [np.asarray(w) for w in ours.model.weights]
         average = [decay * a + (1 - decay) * w for a, w in zip(average, now, strict=True)]
-    for kept, expected in zip(ours.kept.weights, average, strict=True):
+    for kept, expected in zip(ours.eval_model.weights, average, strict=True):
         np.testing.assert_allclose(kept, expected, atol=1e-5)
 
 
@@ -271,7 +271,7 @@ def test_validation_is_what_the_kept_weights_give():
     ours.steps(4)
     loss, accuracy = ours.validate()
     images = data.load(settings.data, settings.seed).validation
-    logits = ours.float32_model(ours.kept.get_weights())(images.pixels.astype(np.float32))
+    logits = ours.float32_model(ours.eval_model.get_weights())(images.pixels.astype(np.float32))
     expected = keras.losses.sparse_categorical_crossentropy(images.labels, logits, from_logits=True)
     assert loss == pytest.approx(float(np.mean(expected)), rel=1e-4)
     assert accuracy == pytest.approx(np.mean(np.argmax(logits, axis=1) == images.labels))
@@ -286,12 +286,12 @@ def test_a_batch_larger_than_the_set_is_refused():
 
 
 def test_the_same_config_gives_the_same_bits_and_so_does_the_saved_one(tmp_path):
-    one = training.run(small(), tmp_path)
-    two = training.run(small(), tmp_path)
-    again = training.run(config.load(one.config), tmp_path)
+    one = training.train(small(), tmp_path)
+    two = training.train(small(), tmp_path)
+    again = training.train(config.load(one.config_file), tmp_path)
     assert_equal_bits(one, two)
     assert_equal_bits(one, again)
-    other = training.run(config.parse({**SMALL, "seed": 1}), tmp_path)
+    other = training.train(config.parse({**SMALL, "seed": 1}), tmp_path)
     assert not np.array_equal(weights(one)[0], weights(other)[0])
 
 
@@ -333,48 +333,48 @@ def test_groups_of_steps_change_nothing():
 )
 @pytest.mark.parametrize("stop", [(1, 1), (2, 3), (3, 4)], ids=str)
 def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_path):
-    whole = training.run(small(**options), tmp_path)
+    whole = training.train(small(**options), tmp_path)
     with pytest.raises(Interrupted, match="cifarnet train --resume"):
-        training.run(small(**options), tmp_path, observer=StopAfter(*stop))
-    run = runs.find("latest", tmp_path)
+        training.train(small(**options), tmp_path, callbacks=[StopAfter(*stop)])
+    run = runs.open_run("latest", tmp_path)
     assert runs.status(run) == "interrupted"
-    assert run.read_record()["steps_done"] < 16
+    assert run.read_record().steps_done < 16
     training.resume(run)
-    assert run.read_record()["status"] == "finished"
+    assert run.read_record().status == "finished"
     assert_equal_bits(whole, run)
 
 
 def interrupted(tmp_path, at=(1, 1), **options) -> runs.Run:
     with pytest.raises(Interrupted):
-        training.run(small(**options), tmp_path, observer=StopAfter(*at))
-    return runs.find("latest", tmp_path)
+        training.train(small(**options), tmp_path, callbacks=[StopAfter(*at)])
+    return runs.open_run("latest", tmp_path)
 
 
 def test_a_finished_run_goes_further_only_when_asked(tmp_path):
-    run = training.run(small(epochs=1), tmp_path)
+    run = training.train(small(epochs=1), tmp_path)
     with pytest.raises(RunError, match=r"has finished: all epochs done.*-o train\.epochs=N"):
         training.resume(run)
     constant = {"schedule": {"kind": "constant"}, "epochs": 2}
-    short, long = (training.run(small(**{**constant, "epochs": n}), tmp_path) for n in (2, 3))
+    short, long = (training.train(small(**{**constant, "epochs": n}), tmp_path) for n in (2, 3))
     training.resume(short, ["train.epochs=3"])
     assert_equal_bits(long, short)
-    assert short.read_record()["resumed"][0]["notes"] == ["train.epochs: 2.0 -> 3.0"]
+    assert short.read_record().resumed[0].notes == ["train.epochs: 2.0 -> 3.0"]
     assert config.load(short.config_file).train.epochs == 3
     with pytest.raises(ConfigError, match=r"expected at least the 3 that .* received 1"):
         training.resume(short, ["train.epochs=1"])
     assert config.load(short.config_file).train.epochs == 3
 
 
-def test_a_finished_run_that_goes_further_stays_what_its_manifest_says(tmp_path):
-    class Fails(Observer):
-        def progressed(self, now):
-            if now["epoch"] == 4:
+def test_a_finished_run_that_goes_further_stays_what_its_record_says(tmp_path):
+    class Fails(Callback):
+        def on_steps(self, progress):
+            if progress.epoch == 4:
                 raise RuntimeError("power loss")
 
-    run = training.run(small(epochs=2), tmp_path)
-    assert set(run.read_record()["files"]) == {"config.yaml", "history.csv", "model.keras"}
+    run = training.train(small(epochs=2), tmp_path)
+    assert set(run.read_record().files) == {"config.yaml", "history.csv", "model.keras"}
     with pytest.raises(RuntimeError):
-        training.resume(run, ["train.epochs=5"], Fails())
+        training.resume(run, ["train.epochs=5"], callbacks=[Fails()])
     assert len(run.history_file.read_text().splitlines()) == 4
     assert {one.name: one.right for one in runs.verify(run)} == {
         "config.yaml": True,
@@ -383,7 +383,7 @@ def test_a_finished_run_that_goes_further_stays_what_its_manifest_says(tmp_path)
         "checkpoint/step-00000008.npz": True,
         "checkpoint/step-00000012.npz": True,
     }
-    assert "power loss" in run.read_record()["why"]
+    assert "power loss" in run.read_record().stop_reason
 
 
 def test_a_changed_config_is_refused_with_what_changed(tmp_path):
@@ -397,11 +397,11 @@ def test_a_changed_config_is_refused_with_what_changed(tmp_path):
         training.resume(run)
     run.config_file.write_text(before)
     training.resume(run, ["train.checkpoint.every_steps=3"])
-    assert run.read_record()["status"] == "finished"
+    assert run.read_record().status == "finished"
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
-    whole = training.run(small(), tmp_path)
+    whole = training.train(small(), tmp_path)
     run = interrupted(tmp_path)
     shutil.rmtree(run.path / "checkpoint")
     before = run.config_file.read_text()
@@ -414,48 +414,51 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
 
 
 def test_a_damaged_checkpoint_is_noted_and_the_one_before_it_taken(tmp_path):
-    whole = training.run(small(), tmp_path)
+    whole = training.train(small(), tmp_path)
     run = interrupted(tmp_path, at=(3, 1))
     newest = run.checkpoints()[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     training.resume(run)
-    assert newest.name in run.read_record()["resumed"][0]["notes"][0]
+    assert newest.name in run.read_record().resumed[0].notes[0]
     assert_equal_bits(whole, run)
 
 
 def test_checkpoints_as_often_as_asked(tmp_path):
-    class Seen(Observer):
+    class Seen(Callback):
         steps: ClassVar[set[str]] = set()
 
-        def progressed(self, now):
-            run = runs.find("latest", tmp_path)
+        def on_steps(self, progress):
+            run = runs.open_run("latest", tmp_path)
             self.steps |= {path.stem for path in run.checkpoints()}
 
-    training.run(small(checkpoint={"every_steps": 3}), tmp_path, observer=Seen())
+    training.train(small(checkpoint={"every_steps": 3}), tmp_path, callbacks=[Seen()])
     every_third_and_epoch = {f"step-{step:08}" for step in (3, 4, 6, 8, 9, 12)}
     assert every_third_and_epoch <= Seen.steps | {"step-00000016"}
     assert not {"step-00000002", "step-00000005", "step-00000007"} & Seen.steps
     Seen.steps = set()
-    training.run(small(checkpoint={"every_minutes": 1e-9}, epochs=1), tmp_path, observer=Seen())
+    training.train(
+        small(checkpoint={"every_minutes": 1e-9}, epochs=1), tmp_path, callbacks=[Seen()]
+    )
     assert "step-00000001" in Seen.steps
 
 
 def test_another_machine_is_noted_and_ends_the_promise_of_equal_bits(tmp_path):
     run = interrupted(tmp_path)
-    manifest = run.read_record()
-    assert manifest["determinism"]["bit_deterministic"] is True
-    run.update_record(machine={**manifest["machine"], "cores": 96})
+    record = run.read_record()
+    assert record.determinism.bit_deterministic is True
+    run.update_record(machine={**record.machine, "cores": 96})
     training.resume(run)
-    manifest = run.read_record()
-    assert f"cores: 96 -> {manifest['machine']['cores']}" in manifest["resumed"][0]["notes"]
-    assert manifest["determinism"]["bit_deterministic"] is False
-    assert "resumed as it began: cores: 96 -> " in manifest["determinism"]["needs"]
+    record = run.read_record()
+    assert f"cores: 96 -> {record.machine['cores']}" in record.resumed[0].notes
+    assert record.determinism.bit_deterministic is False
+    assert "resuming where it began: cores: 96 -> " in record.determinism.needs
 
 
 def test_other_images_than_before_are_refused(tmp_path):
     run = interrupted(tmp_path)
-    digests = run.read_record()["data"]
-    run.update_record(data={**digests, "digests": {"train": "0", "validation": "1", "test": "2"}})
+    data_record = run.read_record().data
+    other = {"train": "0", "validation": "1", "test": "2"}
+    run.update_record(data=data_record.model_copy(update={"digests": other}))
     with pytest.raises(RunError, match="was trained on other images"):
         training.resume(run)
 
@@ -467,36 +470,36 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path):
     options = {**SMALL["train"], "learning_rate": 1e38, "schedule": {"kind": "constant"}}
     network = {"layers": ["Flatten", {"Dense": {"units": 10}}]}
     with pytest.raises(TrainingError) as caught:
-        training.run(config.parse({**SMALL, "model": network, "train": options}), tmp_path)
-    for text in ("no longer a number at step", "learning rate is too high", "1e+37", "clip_norm"):
+        training.train(config.parse({**SMALL, "model": network, "train": options}), tmp_path)
+    for text in ("not finite at step", "learning rate is too high", "1e+37", "clip_norm"):
         assert text in str(caught.value)
-    run = runs.find("latest", tmp_path)
+    run = runs.open_run("latest", tmp_path)
     assert runs.status(run) == "failed"
-    assert "no longer a number" in run.read_record()["why"]
+    assert "not finite" in run.read_record().stop_reason
 
 
 def test_training_stops_at_the_wanted_level(tmp_path):
-    run = training.run(small(epochs=30, stop={"validation_accuracy": 0.15}), tmp_path)
-    manifest = run.read_record()
-    assert manifest["why"] == "validation accuracy reached 0.15"
-    assert manifest["epochs_done"] < 30
-    assert manifest["validation_accuracy"] >= 0.15
+    run = training.train(small(epochs=30, stop={"validation_accuracy": 0.15}), tmp_path)
+    record = run.read_record()
+    assert record.stop_reason == "validation accuracy reached 0.15"
+    assert record.epochs_done < 30
+    assert record.validation_accuracy >= 0.15
 
 
 def test_early_stopping_ends_when_the_loss_no_longer_falls(tmp_path):
     stopping = {"patience": 2, "min_delta": 100.0}
-    run = training.run(small(epochs=30, early_stopping=stopping), tmp_path)
-    assert run.read_record()["epochs_done"] == 3
+    run = training.train(small(epochs=30, early_stopping=stopping), tmp_path)
+    assert run.read_record().epochs_done == 3
 
 
 def test_select_best_keeps_the_best_epochs_weights(tmp_path):
     settings = small(epochs=6, learning_rate=0.5, select="best", schedule={"kind": "constant"})
-    run = training.run(settings, tmp_path)
+    run = training.train(settings, tmp_path)
     with run.history_file.open() as file:
         accuracies = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
-    manifest = run.read_record()
-    assert manifest["kept_epoch"] == 1 + int(np.argmax(accuracies))
-    assert manifest["validation_accuracy"] == max(accuracies)
+    record = run.read_record()
+    assert record.selected_epoch == 1 + int(np.argmax(accuracies))
+    assert record.validation_accuracy == max(accuracies)
     images = data.load(settings.data, settings.seed).validation
     logits = keras.models.load_model(run.model_file)(images.pixels.astype(np.float32))
     right = np.mean(np.argmax(logits, axis=1) == images.labels)
@@ -504,56 +507,56 @@ def test_select_best_keeps_the_best_epochs_weights(tmp_path):
 
 
 def test_half_an_epoch_is_half_the_steps(tmp_path):
-    run = training.run(small(epochs=1.5), tmp_path)
-    manifest = run.read_record()
-    assert (manifest["steps_done"], manifest["epochs_done"]) == (6, 1.5)
+    run = training.train(small(epochs=1.5), tmp_path)
+    record = run.read_record()
+    assert (record.steps_done, record.epochs_done) == (6, 1.5)
     assert len(run.history_file.read_text().splitlines()) == 3
 
 
 def test_without_validation_images_there_is_nothing_to_validate(tmp_path):
     everything = {**SMALL["data"], "validation_fraction": 0.0}
     settings = config.parse({**SMALL, "data": everything})
-    run = training.run(settings, tmp_path)
+    run = training.train(settings, tmp_path)
     with run.history_file.open() as file:
         assert [row["validation_accuracy"] for row in csv.DictReader(file)] == [""] * 4
-    manifest = run.read_record()
-    assert manifest["data"]["counts"]["train"] == 300
-    assert (manifest["validation_accuracy"], manifest["kept_epoch"]) == (None, 4)
+    record = run.read_record()
+    assert record.data.counts["train"] == 300
+    assert (record.validation_accuracy, record.selected_epoch) == (None, 4)
 
 
-def test_the_manifest_says_what_was_done(tmp_path):
-    run = training.run(small(precision="auto", epochs=1), tmp_path, command="cifarnet train")
-    manifest = run.read_record()
-    assert manifest["status"] == "finished"
-    assert manifest["command"] == "cifarnet train"
-    assert manifest["data"]["counts"] == {"train": 240, "validation": 60, "test": 2000}
-    assert set(manifest["data"]["digests"]) == {"train", "validation", "test"}
+def test_the_record_says_what_was_done(tmp_path):
+    run = training.train(small(precision="auto", epochs=1), tmp_path, command="cifarnet train")
+    record = run.read_record()
+    assert record.status == "finished"
+    assert record.command == "cifarnet train"
+    assert record.data.counts == {"train": 240, "validation": 60, "test": 2000}
+    assert set(record.data.digests) == {"train", "validation", "test"}
     # 3x3x3x4 + 4x4, then 7x7x4 inputs to 10 outputs.
-    assert manifest["model"]["parameters"] == 108 + 16 + 1970
-    assert manifest["machine"]["cores"] >= 1
-    assert manifest["precision"]["milliseconds"].keys() >= {"float32", "bfloat16"}
-    assert config.load(run.config_file).train.precision == manifest["precision"]["chosen"]
+    assert record.model.parameters == 108 + 16 + 1970
+    assert record.machine["cores"] >= 1
+    assert record.precision.milliseconds.keys() >= {"float32", "bfloat16"}
+    assert config.load(run.config_file).train.precision == record.precision.chosen
 
 
 def test_tensorboard_logs_on_request(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = training.run(small(epochs=2, tensorboard=True), tmp_path)
+    run = training.train(small(epochs=2, tensorboard=True), tmp_path)
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
     logged = [tf.make_ndarray(e.tensor_proto) for e in events.Tensors("validation_accuracy")]
     with run.history_file.open() as file:
         expected = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(logged, expected, rtol=1e-6)
-    assert not (training.run(small(epochs=1), tmp_path).path / "tensorboard").exists()
+    assert not (training.train(small(epochs=1), tmp_path).path / "tensorboard").exists()
 
 
 def test_nothing_is_written_for_a_config_that_cannot_train(tmp_path):
     with pytest.raises(ConfigError):
-        training.run(small(batch_size=500), tmp_path / "runs")
+        training.train(small(batch_size=500), tmp_path / "runs")
     with pytest.raises(DataError):
-        training.run(
+        training.train(
             config.parse({**SMALL, "data": {**SMALL["data"], "limit": 3}}), tmp_path / "runs"
         )
     assert not (tmp_path / "runs").exists()
