@@ -20,7 +20,6 @@ from cifarnet import config as configs
 from cifarnet.data import augment
 
 BASELINE = Path(__file__).parent.parent / "configs" / "baseline.yaml"
-KINDS = ("flip", "alternating_flip", "crop", "rotate", "scale", "cutout", "brightness", "contrast")
 
 
 @click.command()
@@ -30,7 +29,7 @@ KINDS = ("flip", "alternating_flip", "crop", "rotate", "scale", "cutout", "brigh
 def main(images: int, batch_size: int, rounds: int) -> None:
     """Measure, and print a line for each."""
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (images, 32, 32, 3), np.uint8))
-    lists = {kind: [{"kind": kind}] for kind in KINDS}
+    lists = {kind: [{"kind": kind}] for kind in augment.KINDS}
     lists["baseline"] = [one.model_dump() for one in configs.load(BASELINE).data.augment]
     for name, kinds in lists.items():
         settings = configs.DataConfig(augment=kinds)

@@ -153,11 +153,11 @@ def killed_fetches(count: int, tmp_path: Path, monkeypatch) -> None:
     with images.Server(tiny.binary.read_bytes(), "whole") as server:
         for i in range(count):
             home = tmp_path / f"home{i}"
-            work = (crash.fetch, home, tiny.settings(server.url), images.BATCH)
+            work = (crash.fetch, home, tiny.settings(server.url))
             crash.killed_at(random.randrange(1, 12), tmp_path / "notes", *work)
             crash.whole(*work)
             monkeypatch.setenv("CIFARNET_HOME", str(home))
-            assert all(right for *_, right in cifar10.verify())
+            assert all(one.ok for one in cifar10.verify())
             assert sorted(p.name for p in home.iterdir()) == ["cifar10", "cifar10.lock"]
 
 

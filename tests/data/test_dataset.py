@@ -1,12 +1,13 @@
 """Splits, limits, moments and digests."""
 
+import dataclasses
 import hashlib
 import json
 
 import numpy as np
 import pytest
 
-from cifarnet import data
+from cifarnet import config, data
 from cifarnet.config import DataConfig
 from cifarnet.data import Images, Source
 from cifarnet.data import dataset as dataset_module
@@ -29,7 +30,7 @@ def provide(monkeypatch, counts: list[int], size: int = 4) -> Source:
         Images(random.integers(0, 256, (len(y), size, size, 3), np.uint8), y) for y in (train, test)
     ]
     source = Source("directory", "random", tuple("abcdefghij"[: len(counts)]), *made, ("a note",))
-    monkeypatch.setattr(dataset_module, "load_source", lambda config, progress=None: source)
+    monkeypatch.setattr(dataset_module, "load_source", lambda config, on_fetch=None: source)
     return source
 
 
@@ -87,7 +88,7 @@ def test_no_validation_when_the_fraction_is_zero(monkeypatch):
         dataset.split("validation")
 
 
-def test_splits_are_had_by_name_and_an_unknown_name_is_refused(monkeypatch):
+def test_splits_are_returned_by_name_and_an_unknown_name_is_refused(monkeypatch):
     provide(monkeypatch, [10, 10])
     dataset = data.load(CONFIG, seed=0)
     for name in ("train", "validation", "test"):
@@ -135,7 +136,7 @@ def test_a_limit_out_of_range_is_refused(limit):
         data.load(CONFIG.model_copy(update={"limit": limit}), 0)
 
 
-# --- facts ----------------------------------------------------------------------------
+# --- statistics ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [40, 700])
@@ -144,14 +145,14 @@ def test_moments_are_those_of_the_training_split(monkeypatch, count):
     dataset = data.load(CONFIG, seed=0)
     values = dataset.train.pixels.reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(dataset.mean, values.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(dataset.deviation, values.std(0), rtol=1e-10)
+    np.testing.assert_allclose(dataset.std, values.std(0), rtol=1e-10)
 
 
 def test_moments_of_the_brightest_images_do_not_overflow(monkeypatch):
     source = provide(monkeypatch, [400, 400])
     source.train.pixels[:] = 255
     dataset = data.load(CONFIG, seed=0)
-    assert dataset.mean == (255.0, 255.0, 255.0) and dataset.deviation == (0.0, 0.0, 0.0)
+    assert dataset.mean == (255.0, 255.0, 255.0) and dataset.std == (0.0, 0.0, 0.0)
 
 
 def test_digests_are_sha256_of_pixels_then_labels(monkeypatch):
@@ -165,12 +166,12 @@ def test_digests_are_sha256_of_pixels_then_labels(monkeypatch):
     assert data.load(CONFIG, seed=0).digests()["test"] != dataset.digests()["test"]
 
 
-def test_info_is_json_and_counts_each_class(monkeypatch):
+def test_statistics_are_json_and_counts_each_class(monkeypatch):
     provide(monkeypatch, [10, 20])
     dataset = data.load(CONFIG, seed=0)
-    facts = json.loads(json.dumps(data.info(dataset)))
+    facts = json.loads(json.dumps(dataclasses.asdict(data.inspect(config.of_data()))))
     assert facts["splits"]["train"]["per_class"] == {"a": 9, "b": 18}
     assert facts["splits"]["validation"]["per_class"] == {"a": 1, "b": 2}
     assert facts["splits"]["test"]["digest"] == dataset.digests()["test"]
-    assert facts["mean"] == pytest.approx(dataset.mean) and len(facts["deviation"]) == 3
+    assert facts["mean"] == pytest.approx(dataset.mean) and len(facts["std"]) == 3
     assert facts["notes"] == ["a note"] and facts["description"] == "random"

@@ -78,13 +78,13 @@ def export(run: Path) -> None:
     exporters.export(Run(run), ["keras", "savedmodel"], ["none"])
 
 
-def fetch(home: Path, settings: dict[str, Any], batch: int) -> None:
+def fetch(home: Path, settings: dict[str, Any]) -> None:
     """Fetch a stand-in for CIFAR-10 (see `images.Tiny.settings`), with no npm at hand."""
-    from cifarnet.data import archives, cifar10
+    from cifarnet.data import cifar10
+    from helpers import images
 
     os.environ.update(CIFARNET_HOME=str(home), PATH="/nothing")
-    archives._BATCH = batch
-    vars(cifar10).update(settings)
+    images.apply(settings)
     cifar10.fetch(None)
 
 

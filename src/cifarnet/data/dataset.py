@@ -1,4 +1,4 @@
-"""Train, validation and test: three sets, split by class and seed."""
+"""Datasets: a source's images as train, validation and test splits."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from functools import cached_property
 import numpy as np
 
 from cifarnet.config import DataConfig
-from cifarnet.data.images import Images, Progress, Source
+from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.sampling import balanced, stratified
 from cifarnet.data.sources import load_source
 from cifarnet.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-_BLOCK = 256  # images at a time: 256 x 255 squared fits uint32, so all sums are exact
-_COMPARED = 5_000
+_BLOCK = 256  # images: 256 x 255 squared fits uint32, so all sums are exact
+_MAX_COMPARED = 5_000  # enough to detect a difference of 0.1 percentage points
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source's images, split.
+    """A source's images in three splits.
 
     Attributes:
-        source: the facts of the source.
-        train, validation, test: the sets; `validation` may be empty.
+        source: where the images come from.
+        train, validation, test: the splits; `validation` may be empty.
     """
 
     source: Source
@@ -35,7 +35,7 @@ class Dataset:
 
     @property
     def description(self) -> str:
-        """One line for a person."""
+        """One line for people."""
         return self.source.description
 
     @property
@@ -45,7 +45,7 @@ class Dataset:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know, such as files that were skipped."""
+        """What the user should know, such as files that were skipped."""
         return self.source.notes
 
     @property
@@ -55,18 +55,18 @@ class Dataset:
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Channel standard stds of the training pixels (of the population), [3]."""
+        """Channel standard deviations of the training pixels (population), 0-255, [3]."""
         return self._moments[1]
 
     def images(self, name: str) -> Images:
-        """Return the split called train, validation or test; it may be empty."""
+        """Return the split named `train`, `validation` or `test`; it may be empty."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
     def split(self, name: str) -> Images:
-        """Return the split called train, validation or test.
+        """Return the split named `train`, `validation` or `test`.
 
         Raises:
-            DataError: no such set, or it is empty.
+            DataError: no such split, or it is empty.
         """
         if name not in SPLITS:
             raise DataError(f"expected one of the splits {', '.join(SPLITS)}, received {name!r}")
@@ -78,18 +78,18 @@ class Dataset:
         return images
 
     def comparison(self) -> tuple[str, np.ndarray, np.ndarray]:
-        """Images on which artifacts are compared: never test images.
+        """Return images on which artifacts are compared; never test images.
 
         Returns:
-            The split's name, `validation`, or `train` where nothing is held out; and at most
-            5,000 pixels and labels of it: enough to tell a difference of a tenth of a point.
+            The split's name: `validation`, or `train` without a validation split; and pixels and
+            labels of at most 5,000 of its images.
         """
         name = "validation" if len(self.validation.labels) else "train"
         images = self.split(name)
-        return name, images.pixels[:_COMPARED], images.labels[:_COMPARED]
+        return name, images.pixels[:_MAX_COMPARED], images.labels[:_MAX_COMPARED]
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of each set: its pixels' bytes, then its labels'."""
+        """Return the SHA-256 of each split: of its pixels' bytes, then its labels'."""
         return self._digests
 
     @cached_property
@@ -99,7 +99,7 @@ class Dataset:
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         rows = self.train.pixels.reshape(len(self.train.labels), -1)
-        # Summed place by place, which runs along memory, then over the places of a channel.
+        # Summed per position, which is contiguous in memory, then over the positions of a channel.
         total, squares = np.zeros((2, rows.shape[1]), np.uint64)
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK].astype(np.uint16)
@@ -111,29 +111,29 @@ class Dataset:
         return tuple(mean.tolist()), tuple(np.sqrt(squares / count - mean**2).tolist())
 
 
-def load(config: DataConfig, seed: int, progress: Progress | None = None) -> Dataset:
+def load(config: DataConfig, seed: int, on_fetch: OnFetch | None = None) -> Dataset:
     """Load a source and split it.
 
     Args:
-        config: source, `limit` and `validation_fraction`.
-        seed: decides which training images are used and which are held out.
-        progress: told while something is fetched.
+        config: the source, `limit` and `validation_fraction`.
+        seed: determines which training images are used and which are held out.
+        on_fetch: called during a download, as `Callback.on_fetch`.
 
     Raises:
-        DataError: the source cannot be had; a class too small; a limit out of range.
+        DataError: the source cannot be loaded; a class is too small; `limit` is out of range.
     """
-    source = load_source(config, progress)
+    source = load_source(config, on_fetch)
     labels, classes = source.train.labels, source.classes
     rows = np.arange(len(labels))
     if config.limit is not None:
         rows = balanced(labels, config.limit, seed, classes)
-    held = rows[:0]
+    train, validation = rows, rows[:0]
     if config.validation_fraction > 0:
-        kept, held = stratified(
+        remaining, held_out = stratified(
             labels[rows], config.validation_fraction, seed, classes, "data.validation_fraction"
         )
-        rows, held = rows[kept], rows[held]
-    return Dataset(source, source.train.take(rows), source.train.take(held), source.test)
+        train, validation = rows[remaining], rows[held_out]
+    return Dataset(source, source.train.take(train), source.train.take(validation), source.test)
 
 
 def _digest(images: Images) -> str:

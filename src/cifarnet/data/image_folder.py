@@ -1,4 +1,4 @@
-"""A folder per class of the user's own images."""
+"""The user's own images, in a folder per class."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from cifarnet.data.sampling import stratified
 from cifarnet.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-# What a file may be inside, whatever its name: Pillow would hand others, such as EPS, to
-# programs outside.
+# The formats that Pillow may detect, whatever the file is called: it passes others, such as EPS,
+# to external programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-_MOST_CLASSES = 256  # labels are uint8
-_SEED = 20_260_101  # the test set stays the same, whatever a config's seed is
-# An image that claims more is refused before it is decoded.
-_MOST_PIXELS = 50_000_000
+_MAX_CLASSES = 256  # labels are uint8
+_SEED = 20_260_101  # fixed: the test set does not depend on a config's seed
+_MAX_PIXELS = 50_000_000  # checked in the header, before decoding
 
 
 def class_names(path: Path) -> tuple[str, ...]:
-    """Names of the class folders, sorted.
+    """Return the names of the class folders, sorted.
 
     Raises:
-        DataError: no such folder, or fewer than two classes.
+        DataError: no such folder, or not 2 to 256 classes.
     """
     root = path / "train" if _is_split(path) else path
     if not root.is_dir():
         raise DataError(f"data.path: expected a folder with a folder per class, found no {root}")
     names = tuple(sorted(p.name for p in _class_folders(root)))
-    if not 2 <= len(names) <= _MOST_CLASSES:
+    if not 2 <= len(names) <= _MAX_CLASSES:
         raise DataError(
-            f"{root}: expected 2 to {_MOST_CLASSES} class folders, found {len(names)}"
+            f"{root}: expected 2 to {_MAX_CLASSES} class folders, found {len(names)}"
             f"{': ' + ', '.join(names[:5]) if names else ''}"
         )
     return names
 
 
 def load(config: DataConfig) -> Source:
-    """Read `path/<class>/*`, or `path/train/<class>/*` and `path/test/<class>/*`.
+    """Load `path/<class>/*`, or `path/train/<class>/*` and `path/test/<class>/*`.
 
-    Without train and test folders, `test_fraction` of each class is held out, always the same.
-    Images of any size and mode become RGB of `image_size`, stretched to the square.
+    Without train and test folders, `test_fraction` of each class is held out, always the same
+    images. Images of any size and mode are converted to RGB and resized to a square of
+    `image_size`, regardless of aspect ratio.
 
     Raises:
         DataError: see `class_names`; an empty class; too many unreadable images.
@@ -78,14 +78,14 @@ def load(config: DataConfig) -> Source:
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    """One image file as uint8 [size, size, 3], RGB, turned upright by its EXIF tag.
+    """Read an image file as uint8 [size, size, 3], RGB, rotated by its EXIF orientation.
 
     Raises:
         DataError: no such file, not an image, or larger than 50 million pixels.
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > _MOST_PIXELS:
+            if image.width * image.height > _MAX_PIXELS:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels are too many")
             upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
             resized = upright.resize((size, size), Image.Resampling.BILINEAR)
@@ -94,16 +94,16 @@ def read_image(path: Path, size: int) -> np.ndarray:
         raise DataError(f"there is no image file {path}") from error
     except DataError:
         raise
-    # Pillow's decoders raise many kinds on damaged files, SyntaxError and struct.error among them.
+    # Pillow's decoders raise many types on damaged files, such as SyntaxError and struct.error.
     except Exception as error:
         raise DataError(f"{path} is not a readable image: {error}") from error
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """The given files, and the image files directly in given folders, sorted.
+    """Return the given files, and the image files directly in the given folders, sorted.
 
     Raises:
-        DataError: a path that is not there, or a folder without images.
+        DataError: a path does not exist, or a folder has no images.
     """
     files: list[Path] = []
     for path in paths:
@@ -120,11 +120,11 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 0-255; `convert` would cut off all above 255."""
+    """Scale 16-bit gray to 0-255; `convert` would clip values above 255."""
     if not image.mode.startswith("I"):
         return image
-    grey = np.asarray(image).astype(np.float32) * (255 / 65535)
-    return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+    gray = np.asarray(image).astype(np.float32) * (255 / 65535)
+    return Image.fromarray(gray.round().clip(0, 255).astype(np.uint8))
 
 
 def _class_folders(root: Path) -> list[Path]:
@@ -159,5 +159,5 @@ def _read_classes(root: Path, classes: tuple[str, ...], size: int, skipped: list
 
 
 def _hold_out(images: Images, classes: tuple[str, ...], fraction: float) -> tuple[Images, Images]:
-    kept, held = stratified(images.labels, fraction, _SEED, classes, "data.test_fraction")
-    return images.take(kept), images.take(held)
+    train, test = stratified(images.labels, fraction, _SEED, classes, "data.test_fraction")
+    return images.take(train), images.take(test)

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and where a set of them comes from."""
+"""Labeled images in memory, and the source that they come from."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Told while something is fetched: what, bytes done, bytes in all if known.
-Progress = Callable[[str, int, "int | None"], None]
+# `Callback.on_fetch`: what is fetched, bytes done, bytes in total (None: unknown).
+OnFetch = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Images:
-    """A labelled set.
+    """Labeled images.
 
     Attributes:
         pixels: uint8 [N, S, S, 3], RGB, 0-255; may be a read-only memory map.
@@ -24,20 +24,20 @@ class Images:
     labels: np.ndarray
 
     def take(self, rows: np.ndarray) -> Images:
-        """The images at `rows`, int [n], copied."""
+        """Copy the images at `rows`, int [n]."""
         return Images(self.pixels[rows], self.labels[rows])
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it comes: training and test images.
+    """A source's training and test images, before a validation set is split off.
 
     Attributes:
         name: cifar10, synthetic or directory.
-        description: one line for a person.
-        classes: names, by label.
+        description: one line for people.
+        classes: class names, by label.
         train, test: the images.
-        notes: what a person should know, such as files that were skipped.
+        notes: what the user should know, such as files that were skipped.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Class by class choices of rows."""
+"""Class-stratified and class-balanced sampling of rows."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from cifarnet.errors import DataError
 def stratified(
     labels: np.ndarray, fraction: float, seed: int, classes: Sequence[str], key: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in two, holding out `fraction` of every class, at least one of each.
+    """Split rows in two, holding out `fraction` of each class, at least one row of each.
 
     Args:
         labels: uint8 [N].
-        fraction: 0 to 1, rounded class by class.
-        seed: decides which rows.
-        classes, key: class names and config key, for errors.
+        fraction: 0 to 1; the count is rounded per class.
+        seed: determines which rows are held out.
+        classes, key: class names and config key, for error messages.
 
     Returns:
-        Rows kept and rows held out, int64, ascending.
+        The remaining rows and the held-out rows, int64, ascending.
 
     Raises:
-        DataError: a class too small to give one row to each side.
+        DataError: a class has too few rows for both sides.
     """
     random = np.random.default_rng(seed)
-    held = []
+    chosen = []
     for label, name in enumerate(classes):
         rows = np.flatnonzero(labels == label)
         count = max(1, round(fraction * len(rows)))
@@ -36,19 +36,19 @@ def stratified(
                 f"the class {name!r} has {len(rows)} training images, too few to hold out "
                 f"{key} {fraction:g} of them; add images or change the fraction"
             )
-        held.append(random.permutation(rows)[:count])
-    chosen = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+        chosen.append(random.permutation(rows)[:count])
+    held_out = np.sort(np.concatenate(chosen))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
 def balanced(labels: np.ndarray, limit: int, seed: int, classes: Sequence[str]) -> np.ndarray:
-    """`limit` rows, as many of each class as can be (within one).
+    """Choose `limit` rows, as evenly over the classes as their sizes allow (within one).
 
     Returns:
         Rows, int64, ascending.
 
     Raises:
-        DataError: more rows than there are, or fewer than one a class.
+        DataError: `limit` is more than all rows, or fewer than one row per class.
     """
     if limit > len(labels) or limit < len(classes):
         raise DataError(
@@ -57,9 +57,9 @@ def balanced(labels: np.ndarray, limit: int, seed: int, classes: Sequence[str]) 
         )
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(labels))
-    # Position of each row among the rows of its class: taking the lowest balances the classes.
-    place = np.empty(len(labels), np.int64)
+    # Rank of each row within its class: taking the lowest ranks balances the classes.
+    rank = np.empty(len(labels), np.int64)
     for label in range(len(classes)):
         rows = shuffled[labels[shuffled] == label]
-        place[rows] = np.arange(len(rows))
-    return np.sort(shuffled[np.argsort(place[shuffled], kind="stable")][:limit])
+        rank[rows] = np.arange(len(rows))
+    return np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:limit])

@@ -1,7 +1,7 @@
-"""A procedural ten-class set of 32 x 32 images: shapes and textures. It is not CIFAR-10.
+"""A procedural dataset of ten classes of 32 x 32 images: shapes and textures. It is not CIFAR-10.
 
-It needs no download and is the same everywhere. Colours, places, sizes, phases and noise vary
-freely within a class, so single pixels say little and a network must look at form.
+It needs no download and is the same on every machine. Color, position, size, phase and noise vary
+within a class, so that single pixels carry little information and a network must learn shape.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CLASSES = (
 )
 _SIZE = 32
 _TRAIN, _TEST = 10_000, 2_000
-_NOISE = np.float32(20)  # standard deviation, of 0-255
-_SEED = 20_260_101  # the set is one fixed set, whatever a config's seed is
+_NOISE_STD = np.float32(20)  # of 0-255
+_SEED = 20_260_101  # fixed: the dataset does not depend on a config's seed
 
 
 @functools.cache
 def load() -> Source:
-    """10,000 training and 2,000 test images, as many of each class; drawn once a process."""
+    """Return 10,000 training and 2,000 test images, balanced; drawn once per process."""
     return Source(
         name="synthetic",
         description="synthetic shapes and textures (not CIFAR-10)",
@@ -48,26 +48,30 @@ def _draw(count: int, random: np.random.Generator) -> Images:
     for label, mask in enumerate(_MASKS):
         rows = np.flatnonzero(labels == label)
         masks[rows] = mask(random, len(rows))
-    # Two colours at least 60 apart in every channel.
+    # Two colors at least 60 apart in every channel.
     inside = random.uniform(0, 255, (count, 1, 1, 3))
     step = random.choice([-1.0, 1.0], (count, 1, 1, 3)) * random.uniform(60, 128, (count, 1, 1, 3))
     outside = np.where(np.abs(inside + step - 127.5) <= 127.5, inside + step, inside - step)
     pixels = random.standard_normal((count, _SIZE, _SIZE, 3), np.float32)
-    pixels *= _NOISE
+    pixels *= _NOISE_STD
     pixels += outside.astype(np.float32)
     pixels += masks[..., None] * (inside - outside).astype(np.float32)
     images = Images(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8), labels)
-    images.pixels.setflags(write=False)  # shared by all who load the set
+    images.pixels.setflags(write=False)  # shared by all callers of `load`
     images.labels.setflags(write=False)
     return images
 
 
 def _grid(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates about a random centre, [count, S, S] each, and a random radius [count, 1, 1]."""
+    """Draw centers and radii.
+
+    Returns:
+        y and x relative to a random center, [count, S, S] each, and a random radius [count, 1, 1].
+    """
     radius = random.uniform(6, 11, (count, 1, 1)).astype(np.float32)
-    centre = random.uniform(-1, 1, (2, count, 1, 1)).astype(np.float32) * (15 - radius) + 15.5
+    center = random.uniform(-1, 1, (2, count, 1, 1)).astype(np.float32) * (15 - radius) + 15.5
     y, x = np.mgrid[:_SIZE, :_SIZE].astype(np.float32)
-    return y - centre[0], x - centre[1], radius
+    return y - center[0], x - center[1], radius
 
 
 def _disc(random: np.random.Generator, count: int) -> np.ndarray:
@@ -100,7 +104,7 @@ def _cross(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _waves(random: np.random.Generator, count: int, dy: float, dx: float) -> np.ndarray:
-    """A square wave along (dy, dx) of random period and phase."""
+    """Draw square waves along (dy, dx) of random period and phase."""
     y, x = np.mgrid[:_SIZE, :_SIZE].astype(np.float32)
     period = random.uniform(5, 10, (count, 1, 1)).astype(np.float32)
     phase = random.uniform(0, 1, (count, 1, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers and in a picture of its augmentation."""
+"""Inspect a dataset: counts, digests and moments, and a picture of its augmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cifarnet.reporting import plots
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """Digest of a split (`Dataset.digests`), and its images per class."""
+    """A split's digest (see `Dataset.digests`) and its number of images per class."""
 
     digest: str
     per_class: dict[str, int]
@@ -24,10 +24,14 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A dataset in numbers.
+    """Statistics of a dataset.
 
     Attributes:
+        source: cifar10, synthetic or directory.
+        description: one line for people.
+        splits: train, validation and test.
         mean, std: channel moments of the training pixels, 0-255, [3].
+        notes: what the user should know, such as files that were skipped.
     """
 
     source: str
@@ -39,7 +43,7 @@ class DatasetInfo:
 
 
 def inspect(config: Config, callbacks: Iterable[Callback] = ()) -> DatasetInfo:
-    """Load the dataset of a config, and count and digest its splits.
+    """Load the dataset of a config and compute its statistics.
 
     Raises:
         DataError: as for `load`.
