@@ -1,4 +1,4 @@
-"""Artifacts side by side, each in a process of its own."""
+"""Artifacts side by side, each in its own process."""
 
 import json
 
@@ -9,6 +9,7 @@ from helpers.commands import cifarnet
 from PIL import Image
 
 from cifarnet import benchmarking, config, models, predictors, runs
+from cifarnet.callbacks import Callback
 from cifarnet.errors import ArtifactError
 
 
@@ -40,26 +41,31 @@ def test_figures_are_those_of_the_artifacts(files):
     labels = top.copy()
     labels[:10] = (top[:10] + 1) % 10  # the first artifact is wrong on a quarter
     given = [(path.stem, path, predictors.OF_RUNS) for path, _ in files]
-    told: list[str] = []
-    one, two = benchmarking.run(given, pixels(), labels, [1, 8], told.append)
-    assert told == ["1", "2"]
-    assert (one["accuracy"], one["agreement"]) == (0.75, 1.0)
-    assert two["accuracy"] == np.mean(other == labels)
-    assert two["agreement"] == np.mean(other == top)
-    assert one["bytes"] == first.stat().st_size
-    assert one["runtime"] == f"Keras {keras.__version__}"
-    # A Python with TensorFlow takes some hundred megabytes; a whole machine's is no answer.
-    assert 1e8 < one["peak_memory_bytes"] < 3e9
-    for speed, size in zip(two["speed"], (1, 8), strict=True):
-        assert speed["batch_size"] == size
-        assert speed["calls"] >= 30
-        assert 0 < speed["median_milliseconds"] <= speed["p90_milliseconds"]
-        rate = 1000 * size / speed["median_milliseconds"]
-        assert speed["images_per_second"] == pytest.approx(rate, rel=0.01)
+    stages: list[str] = []
+
+    class Stages(Callback):
+        def on_stage(self, what):
+            stages.append(what)
+
+    one, two = benchmarking.compare(given, pixels(), labels, [1, 8], Stages())
+    assert stages == ["measuring 1", "measuring 2"]
+    assert (one.accuracy, one.agreement) == (0.75, 1.0)
+    assert two.accuracy == np.mean(other == labels)
+    assert two.agreement == np.mean(other == top)
+    assert one.bytes == first.stat().st_size
+    assert one.runtime == f"Keras {keras.__version__}"
+    # A process with TensorFlow takes some hundred megabytes, far less than a machine has.
+    assert 1e8 < one.peak_memory_bytes < 3e9
+    for speed, size in zip(two.speed, (1, 8), strict=True):
+        assert speed.batch_size == size
+        assert speed.calls >= 30
+        assert 0 < speed.median_milliseconds <= speed.p90_milliseconds
+        rate = 1000 * size / speed.median_milliseconds
+        assert speed.images_per_second == pytest.approx(rate, rel=0.01)
 
 
 def test_latency_is_of_the_calls_alone():
-    """With a clock of its own: 5 calls to warm up, then 40 of 1, 2, ..., 40 ms."""
+    """On a simulated clock: 5 calls to warm up, then 45 of 1, 2, ..., 45 ms."""
     now, calls = [0.0], [0]
 
     def predict(batch):
@@ -72,15 +78,17 @@ def test_latency_is_of_the_calls_alone():
         patch.setattr(benchmarking.time, "perf_counter", lambda: now[0])
         speed = benchmarking._time(predict, pixels(), 4)
     assert sum(range(1, 45)) < 1000 <= sum(range(1, 46))
-    assert speed["calls"] == 45
-    assert speed["median_milliseconds"] == 23.0
-    assert speed["p90_milliseconds"] == pytest.approx(40.6)
+    assert speed.calls == 45
+    assert speed.median_milliseconds == 23.0
+    assert speed.p90_milliseconds == pytest.approx(40.6)
 
 
-def test_a_file_that_is_no_model_is_told_from_its_process(tmp_path):
+def test_a_file_that_is_no_model_is_refused_by_its_process(tmp_path):
     (tmp_path / "bad.keras").write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match=r"bad\.keras cannot be loaded"):
-        benchmarking.run([("bad", tmp_path / "bad.keras", None)], pixels(), np.zeros(40), [1])
+        benchmarking.compare(
+            [("bad", tmp_path / "bad.keras", None)], pixels(), np.zeros(40), [1], Callback()
+        )
 
 
 def test_the_command_compares_a_run_and_its_exports(tmp_path):
@@ -98,9 +106,9 @@ def test_the_command_compares_a_run_and_its_exports(tmp_path):
     assert [one["agreement"] for one in document["artifacts"]] == [1.0, 1.0]
     assert (document["split"], document["images"]) == ("validation", 60)
     (run,) = runs.all_runs(tmp_path / "runs")
-    manifest = run.read_record()
-    # The manifest's is measured in batches of the training's precision.
-    expected = pytest.approx(manifest["validation_accuracy"], abs=0.02)
+    record = run.read_record()
+    # The run's accuracy is measured in the precision of the training.
+    expected = pytest.approx(record.validation_accuracy, abs=0.02)
     assert document["artifacts"][0]["accuracy"] == expected
     stored = json.loads((run.path / "benchmark.json").read_text())
     assert stored["artifacts"] == document["artifacts"]

@@ -1,4 +1,4 @@
-"""What artifacts cost and give, side by side: accuracy, size, latency, throughput, memory."""
+"""Benchmark artifacts side by side: accuracy, size, latency, throughput, memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cifarnet.reporting import plots
 from cifarnet.runs import Benchmark, Run, records
 from cifarnet.runs.records import BenchmarkedArtifact, Speed
 
-# Calls are timed until both are reached: enough for a 90th percentile, short enough to wait for.
+# Calls are timed until both are reached; 30 are enough for a 90th percentile.
 _MIN_CALLS, _MIN_SECONDS = 30, 1.0
-# Before them: the first calls trace, allocate and fill caches.
+# The first calls trace, allocate and fill caches.
 _WARM_UP_CALLS = 5
 
 
@@ -28,28 +28,33 @@ def benchmark(
     *targets: Run | str | Path,
     batch_sizes: Sequence[int] = (1, 64),
     preprocessing: Preprocessing | None = None,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Iterable[Callback] | None = None,
 ) -> Benchmark:
-    """Compare artifacts side by side, one after another, each in a process of its own.
+    """Measure artifacts one after another, each in its own process.
 
     Accuracy and agreement (with the first) are on validation images, never on the test set. The
-    record goes into the first target's run, else beside the first file, with a picture.
+    record is written to the first target's run, or else beside the first file, with a picture.
 
     Args:
         targets: runs and model files; a run stands for its model and all its exports.
         batch_sizes: images per call.
-        preprocessing: what foreign files take.
-        callbacks: told of each artifact.
+        preprocessing: input and output of model files that cifarnet did not write.
+        callbacks: notified of each artifact; None: show progress on a terminal or in a notebook.
 
     Raises:
-        RunError, ArtifactError: a target that cannot be found, loaded or run, or has changed.
+        RunError, ArtifactError: a target cannot be found, loaded or run, or has changed.
         DataError: the images cannot be read.
+
+    Example:
+        record = cifarnet.benchmark("latest", "other.onnx", batch_sizes=[1, 32])
+        for artifact in record.artifacts:
+            print(artifact.name, artifact.accuracy, artifact.speed[0].median_milliseconds)
     """
-    told = Callbacks(callbacks)
+    callback = Callbacks(callbacks or ())
     found = [artifacts.resolve(target) for target in targets]
     files = [one for target in found for one in _files(target, preprocessing)]
     config = found[0].config
-    dataset = data.load(config.data, config.seed, told.on_fetch)
+    dataset = data.load(config.data, config.seed, callback.on_fetch)
     split, pixels, labels = dataset.comparison()
     record = Benchmark(
         machine=system.describe(),
@@ -57,7 +62,7 @@ def benchmark(
         images=len(labels),
         split=split,
         data=dataset.description,
-        artifacts=compare(files, pixels, labels, batch_sizes, told),
+        artifacts=compare(files, pixels, labels, batch_sizes, callback),
     )
     path = _file(found[0])
     with found[0].writing(path):
@@ -78,23 +83,23 @@ def compare(
     pixels: np.ndarray,
     labels: np.ndarray,
     batch_sizes: Sequence[int],
-    callbacks: Callback,
+    callback: Callback,
 ) -> list[BenchmarkedArtifact]:
     """Measure model files one after another.
 
     Args:
-        files: name, file and preprocessing of each; the first is what others agree with.
+        files: name, file and preprocessing of each; agreement is with the first.
         pixels, labels: uint8 [N, S, S, 3] and [N]; not test images.
         batch_sizes: images per call.
-        callbacks: told of each artifact.
+        callback: notified of each artifact.
 
     Raises:
-        ArtifactError: a file that cannot be loaded or run.
+        ArtifactError: a file cannot be loaded or run.
     """
     found: list[BenchmarkedArtifact] = []
     reference = None
     for name, path, preprocessing in files:
-        callbacks.on_stage(f"measuring {name}")
+        callback.on_stage(f"measuring {name}")
         # A new process, so that its peak memory is this artifact's alone.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             arguments = (name, path, preprocessing, pixels, labels, tuple(batch_sizes))
@@ -108,10 +113,10 @@ def compare(
 def _files(
     target: Artifact, preprocessing: Preprocessing | None
 ) -> list[tuple[str, Path, Preprocessing | None]]:
-    """The file itself; for a run its model and its exports.
+    """Return the file itself, or of a run its model and its exports.
 
     Raises:
-        ArtifactError: one is not what the run's record says.
+        ArtifactError: one has another checksum than the run's record.
     """
     first = (target.name, target.path, target.preprocessing(preprocessing))
     if target.run is not None:
@@ -124,7 +129,7 @@ def _files(
 
 
 def _file(target: Artifact) -> Path:
-    """Return where the record goes: into the run, else beside the file."""
+    """Return where the record is written: in the run, or else beside the file."""
     if target.run is not None and target.is_run_model:
         return target.run.path / "benchmark.json"
     return target.path.with_name(f"{target.path.name}.benchmark.json")
@@ -142,7 +147,7 @@ def _measure(
     with system.quiet():
         predictor = predictors.load(path, max(batch_sizes), preprocessing)
     speed = [_time(predictor, pixels, size) for size in batch_sizes]
-    # Before all pixels are predicted at once, which no deployment does.
+    # Taken before all pixels are predicted at once, which a deployment does not do.
     peak_memory = system.peak_memory()
     top = predictor(pixels).argmax(axis=1)
     record = BenchmarkedArtifact(
@@ -161,7 +166,7 @@ def _measure(
 
 
 def _time(predict: predictors.Predict, pixels: np.ndarray, size: int) -> Speed:
-    """Time calls with `size` images each, other ones every time."""
+    """Time calls with `size` images each, different ones in every call."""
     seconds: list[float] = []
     calls = 0
     while len(seconds) < _MIN_CALLS or sum(seconds) < _MIN_SECONDS:

@@ -1,15 +1,19 @@
-"""Metrics against hand-worked examples; views of test-time augmentation; the files."""
+"""Metrics of hand-computed examples; views of test-time augmentation; files; requirements."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from cifarnet import evaluation
 from cifarnet.errors import ArtifactError, ConfigError, GateError
+from cifarnet.runs import Evaluation, records
+from cifarnet.runs.records import EvaluationSource
 
 CLASSES = ("ant", "bee", "cow")
-# True class by row, and what the network says.
+# True class per row, and the predictions.
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PROBABILITIES = np.array(
     [
@@ -25,71 +29,77 @@ PROBABILITIES = np.array(
 
 
 @pytest.fixture(scope="module")
-def found() -> dict:
-    return evaluation.metrics(PROBABILITIES, LABELS, CLASSES)
+def found() -> Evaluation:
+    return evaluation.compute_metrics(PROBABILITIES, LABELS, CLASSES)
 
 
 def test_accuracy_and_loss(found):
-    assert found["count"] == 6
-    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found.count == 6
+    assert found.accuracy == pytest.approx(4 / 6)
     expected = -np.log([0.8, 0.6, 0.2, 0.8, 0.3, 0.9]).mean()
-    assert found["loss"] == pytest.approx(expected, rel=1e-6)
-    assert found["top5_accuracy"] == 1.0  # there are but three classes
+    assert found.loss == pytest.approx(expected, rel=1e-6)
+    assert found.top5_accuracy == 1.0  # of three classes
 
 
 def test_precision_recall_f1_and_confusion(found):
-    assert found["confusion_matrix"] == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
-    ant, bee, cow = found["per_class"]
-    assert (ant["precision"], ant["recall"], ant["support"]) == (1.0, pytest.approx(2 / 3), 3)
-    assert (bee["precision"], bee["recall"], bee["f1"]) == (0.5, 0.5, 0.5)
-    assert (cow["precision"], cow["recall"], cow["f1"]) == (0.5, 1.0, pytest.approx(2 / 3))
+    assert found.confusion_matrix == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
+    ant, bee, cow = found.per_class
+    assert (ant.precision, ant.recall, ant.support) == (1.0, pytest.approx(2 / 3), 3)
+    assert (bee.precision, bee.recall, bee.f1) == (0.5, 0.5, 0.5)
+    assert (cow.precision, cow.recall, cow.f1) == (0.5, 1.0, pytest.approx(2 / 3))
 
 
 def test_calibration_error_by_hand(found):
     # Bins of 1/15: (0.533, 0.6] two at 0.6, one right; (0.667, 0.733] one at 0.7, wrong;
     # (0.733, 0.8] two at 0.8, right; (0.867, 0.933] one at 0.9, right.
     expected = (2 * 0.1 + 1 * 0.7 + 2 * 0.2 + 1 * 0.1) / 6
-    assert found["expected_calibration_error"] == pytest.approx(expected, abs=1e-6)
-    assert sum(one["count"] for one in found["calibration"]) == 6
+    assert found.expected_calibration_error == pytest.approx(expected, abs=1e-6)
+    assert sum(one.count for one in found.calibration) == 6
 
 
 def test_the_most_confident_mistake_comes_first(found):
-    first, second = found["mistakes"]
-    assert (first["index"], first["true"], first["predicted"]) == (2, "ant", "bee")
-    assert first["confidence"] == pytest.approx(0.7)
-    assert second["index"] == 4
+    first, second = found.mistakes
+    assert (first.index, first.true, first.predicted) == (2, "ant", "bee")
+    assert first.confidence == pytest.approx(0.7)
+    assert second.index == 4
 
 
 def test_interval_is_wilsons(found):
     # 9,000 of 10,000: Wilson's 95 % interval, 0.8940 to 0.9057.
     probabilities = np.tile(np.float32([[0.9, 0.1, 0.0]]), (10_000, 1))
     labels = np.repeat([0, 1], [9000, 1000])
-    low, high = evaluation.metrics(probabilities, labels, CLASSES)["accuracy_interval"]
+    low, high = evaluation.compute_metrics(probabilities, labels, CLASSES).accuracy_interval
     assert (round(low, 4), round(high, 4)) == (0.894, 0.9057)
 
 
 def test_top5_of_ten_classes():
     probabilities = np.tile(np.arange(10, 0, -1, dtype=np.float32) / 55, (10, 1))
-    found = evaluation.metrics(probabilities, np.arange(10), [str(i) for i in range(10)])
-    assert (found["accuracy"], found["top5_accuracy"]) == (0.1, 0.5)
+    found = evaluation.compute_metrics(probabilities, np.arange(10), [str(i) for i in range(10)])
+    assert (found.accuracy, found.top5_accuracy) == (0.1, 0.5)
 
 
 def test_classes_that_do_not_occur_are_zero_and_no_warning():
-    found = evaluation.metrics(PROBABILITIES[:2], np.array([0, 0]), CLASSES)
-    assert found["per_class"][2] == {
+    found = evaluation.compute_metrics(PROBABILITIES[:2], np.array([0, 0]), CLASSES)
+    assert found.per_class[2].to_json() == {
         "class": "cow",
         "precision": 0.0,
         "recall": 0.0,
         "f1": 0.0,
         "support": 0,
     }
-    assert found["accuracy"] == 1.0
-    assert found["mistakes"] == []
+    assert found.accuracy == 1.0
+    assert found.mistakes == []
 
 
 def test_another_number_of_classes_is_refused():
     with pytest.raises(ArtifactError, match="gives 3 classes, the data has 2"):
-        evaluation.metrics(PROBABILITIES, LABELS, ("a", "b"))
+        evaluation.compute_metrics(PROBABILITIES, LABELS, ("a", "b"))
+
+
+@pytest.mark.parametrize("name", ["cifarnet.evaluation.metrics", "cifarnet.evaluation"])
+def test_metrics_need_no_tensorflow(name):
+    code = f"import sys, {name}; assert not {{'tensorflow', 'keras'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- test-time augmentation -----------------------------------------------------------
@@ -121,10 +131,10 @@ def mirrored(pixels: np.ndarray) -> np.ndarray:
 
 
 def test_mirror_averages_logits_of_both_ways():
-    given = evaluation.tta(predict, "mirror")(images())
+    given = evaluation.with_tta(predict, "mirror")(images())
     np.testing.assert_allclose(given, softmax(mirrored(images())), atol=1e-6)
     assert given.dtype == np.float32
-    flipped = evaluation.tta(predict, "mirror")(images()[:, :, ::-1])
+    flipped = evaluation.with_tta(predict, "mirror")(images()[:, :, ::-1])
     np.testing.assert_allclose(given, flipped, atol=1e-6)
 
 
@@ -132,29 +142,34 @@ def test_mirror_translate_has_the_six_views():
     padded = np.pad(images(), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     shifted = mirrored(padded[:, 0:8, 0:8]) + mirrored(padded[:, 2:10, 2:10])
     expected = softmax(0.5 * mirrored(images()) + 0.5 * shifted / 2)
-    given = evaluation.tta(predict, "mirror_translate")(images())
+    given = evaluation.with_tta(predict, "mirror_translate")(images())
     np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
 def test_none_is_the_function_itself():
-    assert evaluation.tta(predict, "none") is predict
+    assert evaluation.with_tta(predict, "none") is predict
 
 
 def test_a_probability_of_zero_stays_finite():
-    sure = evaluation.tta(lambda pixels: np.float32([[1, 0, 0]] * len(pixels)), "mirror")
+    sure = evaluation.with_tta(lambda pixels: np.float32([[1, 0, 0]] * len(pixels)), "mirror")
     np.testing.assert_allclose(sure(images()), [[1, 0, 0]] * 5, atol=1e-6)
 
 
 # --- files and gates ------------------------------------------------------------------
 
 
-def test_what_is_written_draws_the_pictures_again(tmp_path):
+def test_written_files_hold_the_metrics_and_what_pictures_need(tmp_path):
     pixels = images(6)
-    about = {"data": "three animals", "split": "test", "tta": "none"}
+    about = EvaluationSource(data="three animals", split="test", tta="none")
     found, arrays = evaluation.measure(lambda x: PROBABILITIES, pixels, LABELS, CLASSES, about)
-    evaluation.write(found, arrays, tmp_path, "test")
+    written = evaluation.write(found, arrays, tmp_path, "test")
     stored = json.loads((tmp_path / "test.json").read_text())
-    assert stored == found
+    assert stored == written.to_json()
+    assert written.path == tmp_path / "test.json"
+    assert records.read(written.path, Evaluation) == written
+    stamps = {"format_version": written.format_version, "written_by": written.written_by}
+    assert stored == {**found.to_json(), **stamps}
+    assert all(picture.is_file() for picture in evaluation.pictures(written))
     assert stored["about"]["data"] == "three animals"
     assert stored["about"]["images_per_second"] > 0
     with np.load(tmp_path / "test-predictions.npz") as file:
@@ -168,7 +183,7 @@ def test_requirements_that_hold(found, requirement):
     evaluation.check(found, requirement)
 
 
-def test_a_requirement_that_does_not_hold_says_wanted_and_got(found):
+def test_a_requirement_that_does_not_hold_states_bound_and_value(found):
     with pytest.raises(GateError, match=r"required accuracy >= 0\.7, measured 0\.6667"):
         evaluation.check(found, "accuracy>=0.7")
     with pytest.raises(GateError):

@@ -1,6 +1,6 @@
-"""What a network is worth: metrics of its predictions, and requirements on them."""
+"""Evaluation: predictions of a split, their metrics, and requirements on them."""
 
-from cifarnet.evaluation.metrics import metrics
+from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.requirements import check, parse_requirement
 from cifarnet.evaluation.run import (
     Prediction,
@@ -12,19 +12,19 @@ from cifarnet.evaluation.run import (
     predictions,
     write,
 )
-from cifarnet.evaluation.tta import tta
+from cifarnet.evaluation.tta import with_tta
 
 __all__ = [
     "Prediction",
     "Predictions",
     "check",
+    "compute_metrics",
     "evaluate",
     "measure",
-    "metrics",
     "parse_requirement",
     "pictures",
     "predict",
     "predictions",
-    "tta",
+    "with_tta",
     "write",
 ]

@@ -11,20 +11,25 @@ from cifarnet.errors import ArtifactError
 from cifarnet.runs import Evaluation
 from cifarnet.runs.records import CalibrationBin, ClassMetrics, Mistake
 
-_BINS = 15  # as in Guo et al. 2017
-_MISTAKES = 40
+_BINS = 15  # as in Guo et al. 2017, arXiv 1706.04599
+_MAX_MISTAKES = 40
 
 
-def metrics(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Evaluation:
-    """Compute all metrics of a set of predictions.
+def compute_metrics(
+    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> Evaluation:
+    """Compute the metrics of a split's predictions.
 
     Args:
         probabilities: float32 [N, K], N at least 1.
         labels: int [N], 0 to K - 1.
         classes: K names.
 
+    Returns:
+        The metrics, without `about`.
+
     Raises:
-        ArtifactError: the network has another number of classes than the data.
+        ArtifactError: the network and the dataset differ in their number of classes.
     """
     from sklearn.metrics import (
         confusion_matrix,
@@ -39,14 +44,14 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str
             f"the network gives {width} classes, the data has {len(classes)}: "
             f"{', '.join(classes[:5])}, ..."
         )
-    every = np.arange(width)
+    all_classes = np.arange(width)
     predicted = probabilities.argmax(axis=1)
-    right = predicted == labels
-    # log_loss wants rows that sum to 1 more exactly than float32 does.
+    correct = predicted == labels
+    # log_loss warns of rows whose sum differs from 1 by the rounding of float32.
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
-    top5 = 1.0 if width <= 5 else top_k_accuracy_score(labels, exact, k=5, labels=every)
-    scores = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
+    top5 = 1.0 if width <= 5 else top_k_accuracy_score(labels, exact, k=5, labels=all_classes)
+    scores = precision_recall_fscore_support(labels, predicted, labels=all_classes, zero_division=0)
     per_class = [
         ClassMetrics(
             name=name,
@@ -57,25 +62,25 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str
         )
         for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
     ]
-    calibration = _calibration(probabilities.max(axis=1), right)
+    calibration = _calibration(probabilities.max(axis=1), correct)
     error = sum(b.count * abs(b.confidence - b.accuracy) for b in calibration) / count
     return Evaluation(
         count=count,
-        loss=float(log_loss(labels, exact, labels=every)),
-        accuracy=float(right.mean()),
-        accuracy_interval=_wilson(int(right.sum()), count),
+        loss=float(log_loss(labels, exact, labels=all_classes)),
+        accuracy=float(correct.mean()),
+        accuracy_interval=_wilson(int(correct.sum()), count),
         top5_accuracy=float(top5),
         expected_calibration_error=error,
         calibration=calibration,
         per_class=per_class,
         classes=list(classes),
-        confusion_matrix=confusion_matrix(labels, predicted, labels=every).tolist(),
+        confusion_matrix=confusion_matrix(labels, predicted, labels=all_classes).tolist(),
         mistakes=_mistakes(probabilities, labels, classes),
     )
 
 
-def _calibration(confidence: np.ndarray, right: np.ndarray) -> list[CalibrationBin]:
-    """Equal-width bins of confidence: Guo et al. 2017, arXiv 1706.04599, equations 2 to 5."""
+def _calibration(confidence: np.ndarray, correct: np.ndarray) -> list[CalibrationBin]:
+    """Bin predictions by confidence, equal widths: Guo et al. 2017, equations 2 to 5."""
     edges = np.linspace(0, 1, _BINS + 1)
     # Bin m holds confidences in (edge m, edge m + 1].
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, _BINS - 1)
@@ -89,26 +94,27 @@ def _calibration(confidence: np.ndarray, right: np.ndarray) -> list[CalibrationB
                 high=float(edges[m + 1]),
                 count=number,
                 confidence=float(confidence[inside].mean()) if number else 0.0,
-                accuracy=float(right[inside].mean()) if number else 0.0,
+                accuracy=float(correct[inside].mean()) if number else 0.0,
             )
         )
     return bins
 
 
-def _wilson(right: int, count: int, z: float = 1.959964) -> list[float]:
-    """95 % interval of a share: Wilson 1927, the score interval."""
-    share, spread = right / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
+def _wilson(correct: int, count: int, z: float = 1.959964) -> list[float]:
+    """Compute the 95 % score interval of a proportion (Wilson 1927)."""
+    share, spread = correct / count, z * z / count
+    center = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return [max(0.0, centre - half), min(1.0, centre + half)]
+    return [max(0.0, center - half), min(1.0, center + half)]
 
 
 def _mistakes(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> list[Mistake]:
+    """Return the most confident mistakes, most confident first."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MAX_MISTAKES]
     return [
         Mistake(
             index=int(i),

@@ -17,15 +17,15 @@ SCALARS = ("accuracy", "top5_accuracy", "loss", "expected_calibration_error")
 
 
 def parse_requirement(text: str) -> tuple[str, str, float]:
-    """`accuracy>=0.9` -> its metric, operator and value.
+    """Split a requirement such as `accuracy>=0.9` into metric, operator and value.
 
     Raises:
-        ConfigError: another form, or a metric that does not exist.
+        ConfigError: it has another form, or there is no such metric.
     """
     match = re.fullmatch(r"\s*(\w+)\s*(>=|<=|>|<)\s*(\S+)\s*", text)
     try:
         metric, operator, value = match.groups() if match else ("", "", "")
-        wanted = float(value)
+        bound = float(value)
     except ValueError as error:
         raise ConfigError(
             f"requirement {text!r}: expected a metric, a comparison and a number, such as "
@@ -33,7 +33,7 @@ def parse_requirement(text: str) -> tuple[str, str, float]:
         ) from error
     if metric not in SCALARS:
         raise ConfigError(f"requirement {text!r}: expected one of {', '.join(SCALARS)}")
-    return metric, operator, wanted
+    return metric, operator, bound
 
 
 def check(evaluation: Evaluation, requirement: str) -> None:
@@ -43,7 +43,7 @@ def check(evaluation: Evaluation, requirement: str) -> None:
         GateError: it is not met.
         ConfigError: as for `parse_requirement`.
     """
-    metric, operator, wanted = parse_requirement(requirement)
+    metric, operator, bound = parse_requirement(requirement)
     value = float(getattr(evaluation, metric))
-    if not _OPERATORS[operator](value, wanted):
-        raise GateError(f"required {metric} {operator} {wanted:g}, measured {value:.4f}")
+    if not _OPERATORS[operator](value, bound):
+        raise GateError(f"required {metric} {operator} {bound:g}, measured {value:.4f}")

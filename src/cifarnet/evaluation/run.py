@@ -13,8 +13,8 @@ from cifarnet import artifacts, data, runs
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, Callbacks
 from cifarnet.errors import DataError
-from cifarnet.evaluation.metrics import metrics
-from cifarnet.evaluation.tta import tta as with_tta
+from cifarnet.evaluation.metrics import compute_metrics
+from cifarnet.evaluation.tta import with_tta
 from cifarnet.predictors import Predict, Preprocessing
 from cifarnet.reporting import plots
 from cifarnet.runs import Evaluation, Run, records
@@ -26,25 +26,32 @@ def evaluate(
     split: str = "test",
     tta: str | None = None,
     preprocessing: Preprocessing | None = None,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Iterable[Callback] | None = None,
 ) -> Evaluation:
-    """Measure a trained network on images it was not trained on.
+    """Evaluate a trained network on images it was not trained on.
 
     Writes `<split>.json`, `<split>-predictions.npz` and pictures into the run, or into a folder
-    beside a model file.
+    beside a model file; `<split>-<tta>` with test-time augmentation.
 
     Args:
-        target: a run, its path or name, `latest`, or a model file, ours or foreign.
+        target: a run, its path or name, `latest`, or a model file.
         split: `test` or `validation`; a model file outside any run has no validation images.
-        tta: test-time augmentation: `none`, `mirror`, `mirror_translate`; None: as the config says.
-        preprocessing: what a foreign file takes.
-        callbacks: told of each stage.
+        tta: test-time augmentation: `none`, `mirror`, `mirror_translate`; None: the config's.
+        preprocessing: input and output of a model file that cifarnet did not write.
+        callbacks: notified of each stage; None: show progress on a terminal or in a notebook.
+
+    Returns:
+        The metrics; `path` is the file they are written to.
 
     Raises:
         RunError, ArtifactError: the target cannot be found or loaded, or has changed.
         DataError: the images cannot be read, or there is no such split.
+
+    Example:
+        evaluation = cifarnet.evaluate("latest", tta="mirror")
+        print(evaluation.accuracy, evaluation.accuracy_interval, evaluation.path)
     """
-    told = Callbacks(callbacks)
+    callback = Callbacks(callbacks or ())
     artifact = artifacts.resolve(target)
     if artifact.run is None and split == "validation":
         raise DataError(
@@ -53,9 +60,9 @@ def evaluate(
         )
     config = artifact.config
     kind = tta or config.evaluate.tta
-    told.on_stage(f"loading {artifact.path}")
+    callback.on_stage(f"loading {artifact.path}")
     predictor = artifact.load(preprocessing)
-    dataset = data.load(config.data, config.seed, told.on_fetch)
+    dataset = data.load(config.data, config.seed, callback.on_fetch)
     images = dataset.split(split)
     about = EvaluationSource(
         artifact=str(artifact.path),
@@ -66,7 +73,7 @@ def evaluate(
         tta=kind,
         digest=dataset.digests()[split],
     )
-    told.on_stage(f"evaluating {len(images.labels):,} {split} images")
+    callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
     predict = with_tta(predictor, kind)
     evaluation, arrays = measure(predict, images.pixels, images.labels, dataset.classes, about)
     stem = split if kind == "none" else f"{split}-{kind}"
@@ -85,20 +92,20 @@ def measure(
     """Predict a split and compute its metrics.
 
     Args:
-        predict: the network.
+        predict: pixels to probabilities.
         pixels: uint8 [N, S, S, 3].
         labels: uint8 [N].
         classes: names, by label.
-        about: recorded, with the time taken.
+        about: stored in the evaluation, with the time taken added.
 
     Returns:
-        The metrics; and arrays: `probabilities` float32 [N, classes], `labels`, and the pixels of
-        the listed `mistakes`, from which pictures are drawn.
+        The metrics; and arrays: `probabilities` float32 [N, classes], `labels`, and `mistakes`, the
+        pixels of the listed mistakes, for the pictures.
     """
     start = time.perf_counter()
     probabilities = predict(pixels)
     seconds = time.perf_counter() - start
-    found = metrics(probabilities, labels, classes)
+    found = compute_metrics(probabilities, labels, classes)
     timing = {
         "seconds": round(seconds, 3),
         "images_per_second": round(len(pixels) / seconds, 1),
@@ -111,7 +118,7 @@ def measure(
 def write(
     evaluation: Evaluation, arrays: dict[str, np.ndarray], folder: Path, stem: str
 ) -> Evaluation:
-    """Write what `measure` found to `<stem>.json` and `<stem>-predictions.npz`, with pictures.
+    """Write the results of `measure` to `<stem>.json` and `<stem>-predictions.npz`, with pictures.
 
     Raises:
         RunError: they cannot be written.
@@ -131,7 +138,7 @@ def predictions(evaluation: Evaluation) -> Path:
 
 
 def pictures(evaluation: Evaluation) -> tuple[Path, Path, Path]:
-    """Return the pictures of an evaluation: confusion matrix, reliability, mistakes."""
+    """Return the files of an evaluation's pictures: confusion matrix, reliability, mistakes."""
     stem = evaluation.path.stem
     confusion, reliability, mistakes = (
         evaluation.path.with_name(f"{stem}-{name}.png")
@@ -142,7 +149,7 @@ def pictures(evaluation: Evaluation) -> tuple[Path, Path, Path]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The classes of one image file, most probable first, with their probabilities."""
+    """Class names and probabilities of one image file, most probable first."""
 
     image: Path
     classes: tuple[tuple[str, float], ...]
@@ -150,7 +157,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of image files, and what was assumed of a foreign model file."""
+    """Predictions of image files.
+
+    Attributes:
+        images: in the order given.
+        assumed: what was assumed about a model file that cifarnet did not write.
+    """
 
     images: tuple[Prediction, ...]
     assumed: tuple[str, ...]
@@ -165,14 +177,19 @@ def predict(
     """Classify image files, and all image files in folders.
 
     Args:
-        target: a run, its path or name, `latest`, or a model file, ours or foreign.
-        images: files and folders; other sizes are resized to the network's.
+        target: a run, its path or name, `latest`, or a model file.
+        images: files and folders; images are resized to the network's input.
         top: number of classes to return per image.
-        preprocessing: what a foreign file takes.
+        preprocessing: input and output of a model file that cifarnet did not write.
 
     Raises:
         RunError, ArtifactError: the target cannot be found or loaded, or has changed.
         DataError: a file is missing or not an image.
+
+    Example:
+        for prediction in cifarnet.predict("latest", ["cat.png", "photos/"]).images:
+            name, probability = prediction.classes[0]
+            print(prediction.image, name, probability)
     """
     artifact = artifacts.resolve(target)
     files = data.image_files(Path(image) for image in images)
@@ -187,6 +204,7 @@ def predict(
 
 
 def _folder(artifact: Artifact) -> Path:
+    """Return where an evaluation is written: in the run, or beside a model file."""
     if artifact.run is not None and artifact.is_run_model:
         return artifact.run.evaluation_folder
     return artifact.path.with_name(f"{artifact.path.name}.evaluation")

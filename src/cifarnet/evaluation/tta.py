@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean prediction over views of each image."""
+"""Test-time augmentation: average the predictions of several views of each image."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import numpy as np
 from cifarnet.predictors import Predict
 
 
-def tta(predict: Predict, kind: str) -> Predict:
-    """A predict function that averages over views of each image.
+def with_tta(predict: Predict, kind: str) -> Predict:
+    """Make a predict function that averages over views of each image.
 
-    Logits are averaged, as in Jordan 2024, arXiv 2404.00498, section 3.5. Log-probabilities are
-    logits less a number an image and view, which the final softmax takes out again, so averaging
-    them is the same.
+    Logits are averaged, as in Jordan 2024, arXiv 2404.00498, section 3.5. Log-probabilities differ
+    from logits by a constant per image and view, which the final softmax cancels, so averaging them
+    is equivalent.
 
     Args:
-        predict: probabilities of plain images.
-        kind: `none`; `mirror`: the image and its mirror image; `mirror_translate`: those two
-            with weight 1/4 each, and both shifted by one pixel (reflected border) up-left and
-            down-right with weight 1/8 each.
+        predict: pixels to probabilities, without augmentation.
+        kind: `none`; `mirror`: the image and its mirror image, each with weight 1/2;
+            `mirror_translate`: those two with weight 1/4 each, and both shifted by one pixel
+            up-left and down-right (borders filled by reflection) with weight 1/8 each.
     """
     if kind == "none":
         return predict
@@ -33,6 +33,7 @@ def tta(predict: Predict, kind: str) -> Predict:
 
 
 def _views(pixels: np.ndarray, kind: str) -> list[tuple[float, np.ndarray]]:
+    """Return the views of a batch with their weights, which sum to 1."""
     if kind == "mirror":
         return [(0.5, view) for view in (pixels, pixels[:, :, ::-1])]
     size = pixels.shape[1]
