@@ -57,7 +57,7 @@ def keras_fit(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
 
     keras.utils.set_random_seed(config.seed)
     train, classes = config.train, len(dataset.classes)
-    network = config.model.model_copy(update={"normalise": "none"})
+    network = config.model.model_copy(update={"normalize": "none"})
     model = models.build(network, 32, classes, dataset.mean, dataset.deviation, plain=True)
     model.compile(
         optimizer=keras.optimizers.SGD(

@@ -93,7 +93,7 @@ def resolve(target: Run | str | Path) -> Artifact:
     if (path.is_file() and path.suffix) or (path / "saved_model.pb").is_file():
         homes = [parent for parent in path.resolve().parents if (parent / "run.json").is_file()]
         if not homes:
-            return Artifact(path, None, cfg.of_data())
+            return Artifact(path, None, cfg.data_only())
         run = Run(homes[0])
         return Artifact(path, run, cfg.load(run.config_file))
     run = trained_run(target)

@@ -70,7 +70,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "max_unreadable": 0.01,
             "augment": (),
         },
-        "model": {"normalise": "standard", "layers": ({"Flatten": {}}, {"Dense": {"units": 10}})},
+        "model": {"normalize": "standard", "layers": ({"Flatten": {}}, {"Dense": {"units": 10}})},
         "train": {
             "epochs": 3.0,
             "batch_size": 128,
@@ -105,11 +105,11 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
 
 
 def test_data_alone_needs_no_network():
-    loaded = config.of_data(["data.source=synthetic", "data.limit=50"])
+    loaded = config.data_only(["data.source=synthetic", "data.limit=50"])
     assert (loaded.data.source, loaded.data.limit) == ("synthetic", 50)
-    assert config.of_data().data == config.DataConfig()
+    assert config.data_only().data == config.DataConfig()
     with pytest.raises(ConfigError, match="did you mean 'limit'"):
-        config.of_data(["data.limits=50"])
+        config.data_only(["data.limits=50"])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -117,7 +117,7 @@ def test_shipped_configs_open_with_their_purpose_and_command(path):
     text = path.read_text()
     head = text[: text.index("name:")]
     assert head.startswith("# yaml-language-server: $schema=schema.json\n# ")
-    assert f"cifarnet train --config configs/{path.name}" in head
+    assert f"cifarnet train --config {path.stem}\n" in head
     assert "# Measured: " in head
     assert "MEASURED" not in text
 
@@ -272,12 +272,12 @@ def test_base_faults(tmp_path):
     message = refused(write(tmp_path, "base: absent.yaml\n"))
     assert f"there is no config file {tmp_path}/absent.yaml" in message
     assert f"which {tmp_path}/c.yaml names as its base" in message
-    assert "c.yaml:2: base: expected a file name, received 3" in refused(
+    assert "c.yaml:2: base: expected a file or the name of a shipped config, received 3" in refused(
         write(tmp_path, "seed: 1\nbase: 3\n")
     )
     for i in range(30):
         write(tmp_path, f"base: {i + 1}.yaml\n", f"{i}.yaml")
-    assert "more than 20 bases on end" in refused(tmp_path / "0.yaml")
+    assert "more than 20 bases in a row" in refused(tmp_path / "0.yaml")
 
 
 def test_a_base_that_is_reached_through_a_link_is_still_a_circle(tmp_path):
@@ -699,7 +699,8 @@ def test_files_that_cannot_be_read(tmp_path):
         f"there is no config file {tmp_path}/artcle.yaml. In {tmp_path} there is: article.yaml"
     )
     assert "there is: article.yaml, other.yaml" in refused(tmp_path / "q")
-    assert "Give the path of a YAML file, such as configs/" in refused(tmp_path / "no" / "q.yaml")
+    message = refused(tmp_path / "no" / "q.yaml")
+    assert "Give a YAML file or the name of a shipped config. Shipped configs: airben" in message
     assert refused(tmp_path) == (
         f"{tmp_path} is a folder; expected a YAML file, such as {tmp_path}/config.yaml"
     )
@@ -874,7 +875,7 @@ def test_the_committed_schema_is_the_generated_one():
         "train: {epochs: 0.5, learning_rate: 1, early_stopping: null}\ndata: {path: null}\n",
         "base: x.yaml\n",
         "base: x.yaml\ntrain: {schedule: {peak_at: 0.5}, early_stopping: {}, stop: {}}\n",
-        "base: x.yaml\nmodel: {normalise: unit}\n",
+        "base: x.yaml\nmodel: {normalize: unit}\n",
         "base: null\n" + MINIMAL,
     ],
 )
@@ -943,13 +944,13 @@ def test_changes_are_named_by_key_with_both_values():
 
 
 def test_data_alone_reads_cifar10_whole():
-    settings = config.of_data()
+    settings = config.data_only()
     assert settings.data == config.DataConfig()
     assert settings.train.epochs == settings.train.learning_rate == 1.0
     assert settings.model.layers == ({"Flatten": {}},)
-    assert config.of_data(["data.limit=7", "seed=3"]).data.limit == 7
+    assert config.data_only(["data.limit=7", "seed=3"]).data.limit == 7
     with pytest.raises(ConfigError, match="config is not a valid config"):
-        config.of_data(["data.limit=x"])
+        config.data_only(["data.limit=x"])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ HEAD = ["GlobalAveragePooling2D", {"Dense": {"units": 10}}]
 
 
 def build(layers: list, normalise: str = "standard", **options) -> keras.Model:
-    network = config.ModelConfig(layers=layers, normalise=normalise)
+    network = config.ModelConfig(layers=layers, normalize=normalise)
     return models.build(network, 32, 10, *GREY, **options)
 
 

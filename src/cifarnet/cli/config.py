@@ -1,4 +1,4 @@
-"""`cifarnet config`: check a config, show it whole, give its JSON Schema."""
+"""`cifarnet config`: list and copy shipped configs; check and show any config."""
 
 from __future__ import annotations
 
@@ -15,55 +15,98 @@ from cifarnet.cli.render import Group, console, load_tensorflow
 if TYPE_CHECKING:
     from cifarnet.models import LayerSummary
 
-_file = click.argument("file", type=click.Path(path_type=Path), metavar="CONFIG")
+_config = click.argument("name_or_path", metavar="CONFIG")
 
 
 @click.group(cls=Group)
 def config() -> None:
-    """Check and show configs.
+    """List, copy, check and show configs.
+
+    CONFIG is a YAML file or the name of a shipped config.
 
     \b
     Example:
-      cifarnet config show configs/article.yaml --model
+      cifarnet config list
+      cifarnet config show article --model
     """
 
 
-@config.command()
-@_file
-@options.overrides
-def check(file: Path, overrides: tuple[str, ...]) -> Any:
-    """Read a config and build its network, without data or training.
+@config.command("list")
+def list_() -> Any:
+    """List the shipped configs: purpose, commands, measured accuracy and time.
 
     \b
     Example:
-      cifarnet config check configs/article.yaml
+      cifarnet config list
     """
     from cifarnet import config as configs
 
-    settings = configs.load(file, overrides)
+    found = configs.shipped()
+    for one in found:
+        console().print(one.name, style="bold", markup=False)
+        lines = (one.purpose, *one.commands, one.accuracy, one.time, one.measured)
+        console().print("".join(f"  {line}\n" for line in lines), markup=False)
+    console().print("Next: cifarnet config copy NAME, to edit a copy", markup=False)
+    return [{**dataclasses.asdict(one), "path": str(one.path)} for one in found]
+
+
+@config.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def copy(name: str, file: Path | None) -> Any:
+    """Write a shipped config to FILE, to edit it; by default NAME.yaml here.
+
+    An existing file is not overwritten.
+
+    \b
+    Example:
+      cifarnet config copy article
+      cifarnet config copy baseline mine.yaml
+    """
+    from cifarnet import config as configs
+
+    path = configs.copy_shipped(name, file)
+    console().print(f"wrote {path}\n\nNext: cifarnet train --config {path}", markup=False)
+    return {"name": name, "file": str(path)}
+
+
+@config.command()
+@_config
+@options.overrides
+def check(name_or_path: str, overrides: tuple[str, ...]) -> Any:
+    """Validate a config and build its network, without data or training.
+
+    \b
+    Example:
+      cifarnet config check article
+    """
+    from cifarnet import config as configs
+
+    settings = configs.load(name_or_path, overrides)
     load_tensorflow()
     from cifarnet import models
 
     parameters = sum(layer.parameters for layer in models.summarize(settings))
-    console().print(f"{file} is valid: {settings.name}, {parameters:,} parameters", markup=False)
-    return {"file": str(file), "name": settings.name, "valid": True}
+    text = f"{name_or_path} is valid: {settings.name}, {parameters:,} parameters"
+    console().print(text, markup=False)
+    return {"file": name_or_path, "name": settings.name, "valid": True}
 
 
 @config.command()
-@_file
+@_config
 @options.overrides
 @click.option("--model", "with_model", is_flag=True, help="Show the table of layers instead.")
-def show(file: Path, overrides: tuple[str, ...], with_model: bool) -> Any:
-    """Print the whole config: bases, overrides and defaults resolved.
+def show(name_or_path: str, overrides: tuple[str, ...], with_model: bool) -> Any:
+    """Print the whole config, with bases, overrides and defaults resolved.
 
     \b
     Example:
-      cifarnet config show configs/baseline.yaml -o train.epochs=3
-      cifarnet config show configs/article.yaml --model
+      cifarnet config show baseline -o train.epochs=3
+      cifarnet config show article --model
     """
     from cifarnet import config as configs
 
-    settings = configs.load(file, overrides)
+    settings = configs.load(name_or_path, overrides)
     if not with_model:
         console().print(configs.dump(settings), end="", markup=False)
         return settings.model_dump(mode="json")

@@ -145,5 +145,5 @@ def _settings(config_file: Path | None, overrides: tuple[str, ...]) -> Config:
     from cifarnet import config
 
     if config_file is None:
-        return config.of_data(overrides)
+        return config.data_only(overrides)
     return config.load(config_file, overrides)

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ overrides = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Set one key of the config, such as train.epochs=3; may be given often.",
+    help="Set one key of the config, such as train.epochs=3. Repeatable.",
 )
 config_file = click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
     metavar="CONFIG",
-    help="A YAML file, or the name of a shipped config.",
+    help="A YAML file or the name of a shipped config (see `cifarnet config list`).",
 )
 
 

@@ -1,11 +1,11 @@
-"""One YAML file, its `base` files and `-o key=value` overrides -> one frozen `Config`.
+"""Read one YAML file, its `base` files and `-o key=value` overrides into one frozen `Config`.
 
-Every value is checked here, once; the rest of the program receives typed, frozen values.
+Every value is validated here, once; the rest of the package receives typed, frozen values.
 """
 
 from cifarnet.config.json_schema import generate_json_schema
-from cifarnet.config.layer_list import Layer, normalise_layers
-from cifarnet.config.loader import changes, dump, load, of_data, parse
+from cifarnet.config.layer_list import Layer, normalize_layers
+from cifarnet.config.loader import changes, data_only, dump, load, parse
 from cifarnet.config.schema import (
     AlternatingFlip,
     Augmentation,
@@ -33,6 +33,7 @@ from cifarnet.config.schema import (
     TrainConfig,
     TriangleSchedule,
 )
+from cifarnet.config.shipped import ShippedConfig, copy_shipped, shipped
 
 __all__ = [
     "AlternatingFlip",
@@ -57,15 +58,18 @@ __all__ = [
     "Rotate",
     "Scale",
     "Schedule",
+    "ShippedConfig",
     "StepSchedule",
     "Stop",
     "TrainConfig",
     "TriangleSchedule",
     "changes",
+    "copy_shipped",
+    "data_only",
     "dump",
     "generate_json_schema",
     "load",
-    "normalise_layers",
-    "of_data",
+    "normalize_layers",
     "parse",
+    "shipped",
 ]

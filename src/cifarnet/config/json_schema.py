@@ -1,4 +1,4 @@
-"""The JSON Schema that lets editors complete and check config files."""
+"""Generate the JSON Schema with which editors complete and check config files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from cifarnet.config.schema import Config
 
 
 def generate_json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a config file. It refuses nothing that `load` accepts.
+    """Return the JSON Schema (2020-12) of config files.
 
-    A file without a `base` must be complete; one with a base states only its differences.
+    It accepts what `load` accepts, except the former names of renamed keys. A file without a
+    `base` must be complete; one with a base states only the differences.
     """
     document = Config.model_json_schema()
     definitions = document["$defs"]
@@ -40,7 +41,8 @@ def generate_json_schema() -> dict[str, Any]:
     layers["items"] = {"anyOf": [{"type": "string", "minLength": 1}, layer]}
     base = {
         "type": ["string", "null"],
-        "description": "another config this one starts from, relative to this file",
+        "description": "another config that this one starts from: a file, relative to this one, or "
+        "the name of a shipped config",
     }
     document["properties"] = {"base": base, **document["properties"]}
     return {

@@ -1,4 +1,4 @@
-"""The form of a layer list. What the names and arguments mean is for `models` to check."""
+"""Check the form of a layer list. `models` checks the names and arguments of the layers."""
 
 from __future__ import annotations
 
@@ -6,33 +6,37 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cifarnet.config.yaml_file import brief, describe, shown
+from cifarnet.config.text import brief, describe, is_text, shown
 
 Layer = dict[str, dict[str, Any]]
 
-_LARGEST = 2**63  # of an integer, exclusive: what fits an int64
+_INTEGER_LIMIT = 2**63  # exclusive; integers must fit an int64
 
 
 class LayerError(ValueError):
-    """A layer that is not well formed; `at` is the way from the list to what is wrong."""
+    """A layer that is not well formed.
+
+    Attributes:
+        at: the key path of the faulty value, from the list.
+    """
 
     def __init__(self, at: tuple[str | int, ...], problem: str) -> None:
         super().__init__(problem)
         self.at = at
 
     def __str__(self) -> str:
-        """As in `[1] (Dense).units: expected ...`."""
+        """Return the path and the problem, as in `[1] (Dense).units: expected ...`."""
         parts = [f"[{p}]" if isinstance(p, int) else f".{shown(p)}" for p in self.at]
         if len(parts) > 1:
             parts[1] = f" ({parts[1][1:]})"
         return ": ".join(filter(None, ["".join(parts), str(self.args[0])]))
 
 
-def normalise_layers(value: object) -> list[Layer]:
-    """Turn `- Flatten` and `- Flatten:` into `- Flatten: {}`; check the form of the list.
+def normalize_layers(value: object) -> list[Layer]:
+    """Rewrite `- Flatten` and `- Flatten:` as `- Flatten: {}`, and check the form of the list.
 
     Raises:
-        ValueError: an item that is neither a name nor one name with plain keyword arguments.
+        LayerError: an item is neither a name nor one name with plain keyword arguments.
     """
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise LayerError((), f"expected a list of layers, received {describe(value)}")
@@ -55,7 +59,7 @@ def _one_layer(item: object, index: int) -> Layer:
 
 
 def _plain(value: Any, at: tuple[str | int, ...]) -> Any:
-    """A copy in the types YAML has, so that it can be written and read back equal."""
+    """Return a copy in the types of YAML, which can be written and read back equal."""
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -68,18 +72,9 @@ def _plain(value: Any, at: tuple[str | int, ...]) -> Any:
         return value
     if isinstance(value, str) and is_text(value):
         return str(value)
-    if isinstance(value, int) and abs(value) < _LARGEST:
+    if isinstance(value, int) and abs(value) < _INTEGER_LIMIT:
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
     kind = "a finite number" if isinstance(value, int | float) else "a plain value"
     raise LayerError(at, f"expected {kind}, received {brief(value)}")
-
-
-def is_text(value: str) -> bool:
-    """Whether it can be written to a file: a lone surrogate, as from a strange name, cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""YAML files, their bases and overrides -> one checked `Config`, or a clear error."""
+"""Read YAML files, their bases and overrides into one validated `Config`."""
 
 from __future__ import annotations
 
@@ -10,47 +10,59 @@ from typing import Any
 import pydantic
 
 from cifarnet.config import messages, yaml_file
-from cifarnet.config.overrides import Places, merge, override
+from cifarnet.config.overrides import Places, apply_override, merge
+from cifarnet.config.renamed_keys import current_path, upgrade
 from cifarnet.config.schema import Config
-from cifarnet.config.yaml_file import describe
+from cifarnet.config.shipped import advice, shipped_path
+from cifarnet.config.text import describe
 from cifarnet.errors import ConfigError
 
-_MOST_BASES = 20
+_MAX_BASES = 20
 
 
-def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
-    """Read a YAML config, its bases and the overrides.
+def load(name_or_path: Path | str, overrides: Iterable[str] = ()) -> Config:
+    """Read a config with its bases and overrides.
 
     Args:
-        path: the YAML file. `base: other.yaml` and `data.path` in it are relative to its folder.
-        overrides: `dotted.key=value` texts, each value YAML; list items by number, as in
-            `model.layers.0.Conv2D.filters=16`. A mapping adds to the one that is there. Applied
-            in order. A `data.path` in one is relative to the current directory.
+        name_or_path: a YAML file, or the name of a shipped config such as `article`. A file of
+            that name comes first. `base:` in a file takes the same; its paths and `data.path` are
+            relative to the folder of the file.
+        overrides: strings `dotted.key=value`, each value YAML, applied in order. List items are
+            addressed by number, as in `model.layers.0.Conv2D.filters=16`; a mapping is merged
+            into the existing one. `data.path` is relative to the current directory.
+
+    Returns:
+        The config, with every default filled in.
 
     Raises:
-        ConfigError: naming the file, line and dotted key, what was expected and received.
+        ConfigError: with the file, line and dotted key, and what was expected and received.
+
+    Example:
+        >>> config = load("article", ["train.epochs=3", "seed=1"])
+        >>> config.train.epochs
+        3.0
     """
     places: Places = {}
-    document = _read(Path(path), places, ())
+    document = _read(Path(name_or_path), places, ())
     for text in overrides:
-        override(document, text, places)
-    return _validate(document, str(path), places)
+        apply_override(document, text, places)
+    return _validate(document, str(name_or_path), places)
 
 
 def parse(document: Mapping[str, Any], where: str = "config") -> Config:
-    """Check a plain mapping, as `load` does for a file; `where` names it in errors.
+    """Validate a plain mapping as `load` does a file; `where` names it in errors.
 
     Raises:
-        ConfigError: naming the dotted key, what was expected and received.
+        ConfigError: with the dotted key, and what was expected and received.
     """
-    return _validate(dict(document), where, {})
+    return _validate(dict(upgrade(document, where)), where, {})
 
 
-def of_data(overrides: Iterable[str] = ()) -> Config:
-    """The defaults, CIFAR-10, for work that needs no network: looking at data, a lone file.
+def data_only(overrides: Iterable[str] = ()) -> Config:
+    """Return the default config, CIFAR-10, for work that trains no network.
 
     Raises:
-        ConfigError: an override that is wrong.
+        ConfigError: an override is wrong.
     """
     document: dict[str, Any] = {
         "model": {"layers": ["Flatten"]},
@@ -58,19 +70,19 @@ def of_data(overrides: Iterable[str] = ()) -> Config:
     }
     places: Places = {}
     for text in overrides:
-        override(document, text, places)
+        apply_override(document, text, places)
     return _validate(document, "config", places)
 
 
 def dump(config: Config) -> str:
-    """The whole config as YAML that `load` reads back to an equal `Config`."""
-    return yaml_file.text(config.model_dump(mode="json"))
+    """Return the whole config as YAML that `load` reads back equal."""
+    return yaml_file.dump(config.model_dump(mode="json"))
 
 
 def changes(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """The old and new value of every key that differs, by its dotted name.
+    """Return the old and new value of every key that differs, by its dotted name.
 
-    Lists count as one value.
+    A list counts as one value.
     """
     before, after = (dict(_leaves(one.model_dump(mode="json"), ())) for one in (old, new))
     return {
@@ -89,50 +101,77 @@ def _leaves(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def _read(path: Path, places: Places, chain: tuple[Path, ...]) -> dict[str, Any]:
-    """One file merged over its base; `places` receives where each key was written.
+    """Read one file and merge it over its base.
 
-    `chain` holds the files that, each from the one before, asked for this one as their base.
+    Args:
+        path: the file, or the bare name of a shipped config in any folder.
+        places: receives where each key was written.
+        chain: the files whose `base:` lines led to this one, in order.
     """
-    try:
-        document, own_places = yaml_file.read(path)
-    except FileNotFoundError as error:
-        raise ConfigError(_missing(path, chain[-1] if chain else None)) from error
-    if path.resolve() in [asked.resolve() for asked in chain]:
-        loop = " -> ".join(str(asked) for asked in (*chain, path))
+    path, document, own_places = _read_file(path, chain[-1] if chain else None)
+    if path.resolve() in [earlier.resolve() for earlier in chain]:
+        loop = " -> ".join(str(file) for file in (*chain, path))
         raise ConfigError(f"base files form a circle: {loop}. Remove one `base:` line.")
-    if len(chain) > _MOST_BASES:
-        raise ConfigError(f"{path}: more than {_MOST_BASES} bases on end. Join some of the files.")
+    if len(chain) > _MAX_BASES:
+        raise ConfigError(
+            f"{path}: more than {_MAX_BASES} bases in a row. Merge some of the files."
+        )
     base = document.pop("base", None)
     merged: dict[str, Any] = {}
     if base is not None:
         if not isinstance(base, str) or not base.strip():
             place = own_places["base",]
-            raise ConfigError(f"{place}: base: expected a file name, received {describe(base)}")
+            raise ConfigError(
+                f"{place}: base: expected a file or the name of a shipped config, "
+                f"received {describe(base)}"
+            )
         merged = _read(path.parent / base, places, (*chain, path))
-    _from_folder(document, path.parent)
+    _resolve_data_path(document, path.parent)
     merged = merge(merged, document, places)
     places.update(own_places)
     return merged
 
 
-def _from_folder(document: dict[str, Any], folder: Path) -> None:
-    """Make a relative `data.path` start at the folder of the file that states it."""
+def _read_file(
+    path: Path, requested_by: Path | None
+) -> tuple[Path, dict[Any, Any], dict[yaml_file.KeyPath, str]]:
+    """Return the file that a path or name stands for, its document and the place of each key."""
+    try:
+        document, places = yaml_file.read(path)
+    except FileNotFoundError as error:
+        found = shipped_path(path.name)
+        if found is None or not _is_name(path, requested_by):
+            raise ConfigError(_missing(path, requested_by)) from error
+        path = found
+        document, places = yaml_file.read(path)
+    document = upgrade(document, str(path), places=places)
+    return path, document, {current_path(key): place for key, place in places.items()}
+
+
+def _is_name(path: Path, requested_by: Path | None) -> bool:
+    """Return whether a path may be the name of a shipped config: no folder, no suffix."""
+    folder = requested_by.parent if requested_by else Path()
+    return path.parent == folder and not path.suffix
+
+
+def _resolve_data_path(document: dict[str, Any], folder: Path) -> None:
+    """Make a relative `data.path` relative to the folder of the file that states it."""
     data = document.get("data")
     stated = data.get("path") if isinstance(data, dict) else None
     if isinstance(stated, str) and stated.strip() and not stated.startswith("~"):
         document["data"] = {**data, "path": str(folder / stated)}  # type: ignore[dict-item]
 
 
-def _missing(path: Path, asked_by: Path | None) -> str:
+def _missing(path: Path, requested_by: Path | None) -> str:
     message = f"there is no config file {path}"
-    if asked_by is not None:
-        message += f", which {asked_by} names as its base"
-    folder = path.parent
-    known = sorted(p.name for p in folder.glob("*.yaml")) if folder.is_dir() else []
-    near = difflib.get_close_matches(path.name, known, n=1) or known[:10]
-    if near:
-        return f"{message}. In {folder} there is: {', '.join(near)}"
-    return f"{message}. Give the path of a YAML file, such as configs/article.yaml"
+    if requested_by is not None:
+        message += f", which {requested_by} names as its base"
+    if not _is_name(path, requested_by) and path.parent.is_dir():
+        files = sorted(file.name for file in path.parent.glob("*.yaml"))
+        listed = difflib.get_close_matches(path.name, files, n=1) or files[:10]
+        if listed:
+            return f"{message}. In {path.parent} there is: {', '.join(listed)}"
+    return f"{message}. Give a YAML file or the name of a shipped config. {advice(path.stem)}"
 
 
 def _validate(document: dict[str, Any], where: str, places: Places) -> Config:

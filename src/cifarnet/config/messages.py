@@ -1,4 +1,4 @@
-"""What pydantic found wrong -> lines that say where, what was expected, and what to do."""
+"""Turn pydantic's errors into lines with the place, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pydantic
 
 from cifarnet.config.layer_list import LayerError
 from cifarnet.config.schema import Config
-from cifarnet.config.yaml_file import KeyPath, brief, describe, shown
+from cifarnet.config.text import brief, describe, shown
+from cifarnet.config.yaml_file import KeyPath
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -33,7 +34,7 @@ _WRITTEN_BELOW = {"dict_type", "model_type", "model_attributes_type"}
 def lines(
     error: pydantic.ValidationError, document: Any, places: Mapping[KeyPath, str]
 ) -> Iterator[str]:
-    """One line a problem: place, dotted key, what was expected and received, what to do.
+    """Yield one line per problem: place, dotted key, expected and received values, advice.
 
     Args:
         error: of `Config.model_validate(document)`.
@@ -56,7 +57,7 @@ def lines(
 
 
 def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
-    """Where the key was written, or else the nearest key around it, or the first inside it."""
+    """Return where the key, the nearest key around it or the first inside it was written."""
     around = [path[:n] for n in range(len(path), 0, -1) if path[:n] in places]
     inside = (key for key in places if path and key[: len(path)] == path)
     nearest = around[0] if around else next(inside, None)
@@ -64,7 +65,7 @@ def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
 
 
 def dotted(path: Sequence[object]) -> str:
-    """`("layers", 0, "Conv2D")` as `layers[0].Conv2D`."""
+    """Format `("layers", 0, "Conv2D")` as `layers[0].Conv2D`."""
     text = ""
     for part in path:
         name = shown(part) if isinstance(part, str) and part else brief(part)
@@ -91,7 +92,7 @@ def _range_text(message: str) -> str:
 
 
 def _kind_text(context: Mapping[str, Any], received: Any) -> str:
-    """A `kind:` that is missing or unknown."""
+    """Describe a `kind:` that is missing or unknown."""
     if "expected_tags" not in context:
         return f"expected a `kind:` key that says which one, received {describe(received)}"
     kinds = context["expected_tags"]
@@ -119,7 +120,7 @@ def _advice(problem: Any) -> str:
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
-    """What a person who wrote `key`, where only `known` exist, may have meant."""
+    """Describe an unknown key: the nearest known one, here or in another section."""
     word = key.lower().replace("-", "_")
     elsewhere: dict[str, list[str]] = {}
     for path, display in _all_keys(Config):
@@ -141,7 +142,7 @@ def _did_you_mean(names: Sequence[str]) -> str:
 
 
 def _all_keys(model: type[pydantic.BaseModel], at: str = "", kind: str = "") -> Iterator[Any]:
-    """Every key path of the config, and how to show it: with the `kind` that has it."""
+    """Yield every key path of the config, and its text with the `kind` that has it."""
     for name, field in model.model_fields.items():
         yield at + name, at + name + kind
         for inner, in_list in _models(field.annotation):
@@ -151,9 +152,9 @@ def _all_keys(model: type[pydantic.BaseModel], at: str = "", kind: str = "") -> 
 
 
 def _models(annotation: Any, in_list: bool = False) -> Iterator[tuple[Any, bool]]:
-    """The models in a field's type, and whether they are items of a list."""
+    """Yield the models in the type of a field, and whether they are items of a list."""
     arguments = get_args(annotation)
-    # In Python 3.10 dict[str, int] is an instance of `type`, too, but no class.
+    # In Python 3.10 dict[str, int] is an instance of `type` too, but not a class.
     is_class = isinstance(annotation, type) and not arguments
     if is_class and issubclass(annotation, pydantic.BaseModel):
         yield annotation, in_list
@@ -162,7 +163,7 @@ def _models(annotation: Any, in_list: bool = False) -> Iterator[tuple[Any, bool]
 
 
 def _document_path(loc: Sequence[str | int], document: Any) -> KeyPath:
-    """Drop the union tags pydantic puts into a location: they are not keys of the file."""
+    """Remove the union tags that pydantic adds to a location: they are not keys of the file."""
     path: list[str | int] = []
     for part in loc:
         if isinstance(document, Mapping) and document.get("kind") == part:

@@ -1,4 +1,4 @@
-"""A file over its base, an override over a file; and where each key was written."""
+"""Merge a file over its base and overrides over a file, and track where each key was written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cifarnet.config import yaml_file
-from cifarnet.config.yaml_file import MOST_LEVELS, KeyPath, brief, shown
+from cifarnet.config.renamed_keys import current_path, upgrade
+from cifarnet.config.text import brief, shown
+from cifarnet.config.yaml_file import MAX_LEVELS, KeyPath
 from cifarnet.errors import ConfigError
 
 Places = dict[KeyPath, str]
@@ -15,12 +17,13 @@ Places = dict[KeyPath, str]
 def merge(
     base: Mapping[str, Any], over: Mapping[str, Any], places: Places, at: KeyPath = ()
 ) -> dict[str, Any]:
-    """Mappings merge key by key, anything else (lists too) is replaced.
+    """Merge mappings key by key; replace any other value, lists included.
 
-    A mapping that names another `kind` replaces the base's: its keys belong to the old kind.
+    A mapping with another `kind` replaces the one of the base, whose keys belong to the old kind.
 
     Args:
-        places: of the base's keys; those of replaced values are taken out.
+        base, over: the mappings; `over` wins.
+        places: of the keys of the base; those of replaced values are removed.
         at: the path of both mappings in the document.
     """
     merged = dict(base)
@@ -34,20 +37,21 @@ def merge(
     return merged
 
 
-def override(document: dict[str, Any], text: str, places: Places) -> None:
-    """Set one `dotted.key=value` in the document, in place; a mapping merges as in `merge`.
+def apply_override(document: dict[str, Any], text: str, places: Places) -> None:
+    """Set one `dotted.key=value` in the document, in place; a mapping is merged as in `merge`.
 
     Raises:
-        ConfigError: not of that form, or it leads into something that has no such item.
+        ConfigError: the string has another form, or the key leads to an item that does not exist.
     """
     where = f"override {shown(text)}"
     key, equals, value_text = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts) or len(parts) > MOST_LEVELS:
+    parts = [str(part) for part in current_path(tuple(key.strip().split(".")))]
+    if not equals or not all(parts) or len(parts) > MAX_LEVELS:
         raise ConfigError(f"{where}: expected key=value, such as train.epochs=3")
     if parts == ["base"]:
         raise ConfigError(f"{where}: a base is read from files only. Write `base:` into the file.")
-    value, inner = yaml_file.value(value_text, where)
+    value, inner = yaml_file.parse_value(value_text, where)
+    value = upgrade(value, where, tuple(parts))
     target: Any = document
     path: KeyPath = ()
     for part in parts[:-1]:
@@ -63,11 +67,11 @@ def override(document: dict[str, Any], text: str, places: Places) -> None:
     else:
         _forget(old, places, path)
     target[last] = value
-    places.update({(*path, *rest): f"-o {shown(text)}" for rest in ((), *inner)})
+    places.update({current_path((*path, *rest)): f"-o {shown(text)}" for rest in ((), *inner)})
 
 
 def _step(target: Any, part: str, path: KeyPath, where: str) -> str | int:
-    """The key or number of the item that `part` names in `target`, which is at `path`."""
+    """Return the key or number of the item `part` of `target`, which is at `path`."""
     at = ".".join(str(name) for name in path) or "the config"
     if isinstance(target, list):
         if part.isdecimal() and len(part) < 10 and int(part) < len(target):
@@ -91,7 +95,7 @@ def _other_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _forget(old: object, places: Places, at: KeyPath) -> None:
-    """Take the keys inside a replaced value out of `places`."""
+    """Remove the keys inside a replaced value from `places`."""
     items = old.items() if isinstance(old, Mapping) else ()
     for key, inner in enumerate(old) if isinstance(old, list) else items:
         places.pop((*at, key), None)

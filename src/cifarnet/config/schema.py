@@ -1,4 +1,4 @@
-"""The sections of a config: every key, its type, range and default.
+"""Define the sections of a config: every key with its type, range and default.
 
 The JSON Schema for editors is generated from these models.
 """
@@ -13,25 +13,25 @@ import pydantic
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
-from cifarnet.config.layer_list import Layer, is_text, normalise_layers
-from cifarnet.config.yaml_file import brief
+from cifarnet.config.layer_list import Layer, normalize_layers
+from cifarnet.config.text import brief, is_text
 
-_MOST = 2**31  # of a count, exclusive
+_COUNT_LIMIT = 2**31  # exclusive
 
-# Strict: `epochs: "3"` and `epochs: true` are mistakes, not numbers. An integer is a float, too.
+# Strict: `epochs: "3"` and `epochs: true` are errors. Integers are accepted as floats.
 Fraction = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
 Positive = Annotated[StrictFloat, Field(gt=0.0)]
 
 
 class Section(pydantic.BaseModel):
-    """Keys with values; frozen, unknown keys refused."""
+    """Base of all sections: frozen, without unknown keys."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _known_keys_only(cls, value: Any) -> Any:
-        # Not left to `extra="forbid"`: the message needs the keys that are known here.
+        # `extra="forbid"` alone does not give the known keys, which the message lists.
         if isinstance(value, Mapping):
             known = [*cls.model_fields]
             unknown = [key for key in value if key not in known]
@@ -41,7 +41,7 @@ class Section(pydantic.BaseModel):
 
 
 class Flip(Section):
-    """Mirror left-right, each image with probability 1/2, anew every epoch."""
+    """Mirror left-right, each image with probability 1/2 in every epoch."""
 
     kind: Literal["flip"]
 
@@ -63,14 +63,14 @@ class Crop(Section):
 
 
 class Rotate(Section):
-    """Rotate about the centre by up to `degrees` either way."""
+    """Rotate about the center by up to `degrees` either way."""
 
     kind: Literal["rotate"]
     degrees: StrictFloat = Field(10.0, gt=0.0, le=180.0, description="largest angle, degrees")
 
 
 class Scale(Section):
-    """Zoom about the centre by a factor between 1 - fraction and 1 + fraction."""
+    """Zoom about the center by a factor between 1 - fraction and 1 + fraction."""
 
     kind: Literal["scale"]
     fraction: StrictFloat = Field(
@@ -79,7 +79,7 @@ class Scale(Section):
 
 
 class Cutout(Section):
-    """Replace a square wholly inside the image by the training set's mean colour.
+    """Replace a square wholly inside the image by the training set's mean color.
 
     DeVries and Taylor 2017, arXiv 1708.04552.
     """
@@ -122,7 +122,7 @@ class _Schedule(Section):
 
 
 class ConstantSchedule(_Schedule):
-    """The same rate throughout."""
+    """Keep the rate constant."""
 
     kind: Literal["constant"]
 
@@ -131,14 +131,14 @@ class StepSchedule(_Schedule):
     """Multiply by `factor` at each of the epochs `at`."""
 
     kind: Literal["step"]
-    at: tuple[Positive, ...] = Field(min_length=1, description="epochs")
+    at: tuple[Positive, ...] = Field(min_length=1, description="epochs of the changes")
     factor: StrictFloat = Field(
         0.1, gt=0.0, le=1.0, description="multiplies the rate at each of these epochs"
     )
 
 
 class CosineSchedule(_Schedule):
-    """Half a cosine from the peak to `end` times the peak.
+    """Follow half a cosine from the peak to `end` times the peak.
 
     Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts.
     """
@@ -148,7 +148,7 @@ class CosineSchedule(_Schedule):
 
 
 class TriangleSchedule(_Schedule):
-    """Linear from `start` to the peak at the share `peak_at` of training, then to `end`.
+    """Change linearly from `start` to the peak at the share `peak_at`, then to `end`.
 
     The one-cycle policy of Smith 2018, arXiv 1803.09820, with straight sides.
     """
@@ -171,7 +171,7 @@ Schedule = Annotated[
 
 
 class DataConfig(Section):
-    """Where the images come from and how they are split and varied."""
+    """Source, split and augmentation of the images."""
 
     source: Literal["cifar10", "synthetic", "directory"] = Field(
         "cifar10",
@@ -195,7 +195,10 @@ class DataConfig(Section):
         description="directory without train/ and test/ folders: share held out as the test set",
     )
     limit: StrictInt | None = Field(
-        None, ge=1, lt=_MOST, description="use this many training images in all, class-balanced"
+        None,
+        ge=1,
+        lt=_COUNT_LIMIT,
+        description="use this many training images in all, class-balanced",
     )
     image_size: StrictInt = Field(
         32, ge=8, le=512, description="side of the input, pixels; directory images are resized"
@@ -241,7 +244,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network: raw pixels 0-255 in, logits out."""
 
-    normalise: Literal["unit", "standard", "none"] = Field(
+    normalize: Literal["unit", "standard", "none"] = Field(
         "standard",
         description="first step inside the model. unit: pixels / 255; standard: subtract the "
         "training images' channel means and divide by their standard deviations",
@@ -255,42 +258,48 @@ class ModelConfig(Section):
     @pydantic.field_validator("layers", mode="before")
     @classmethod
     def _layers(cls, value: object) -> object:
-        return normalise_layers(value)
+        return normalize_layers(value)
 
 
 class EarlyStopping(Section):
     """Stop when the validation loss has not improved for `patience` epochs."""
 
-    patience: StrictInt = Field(5, ge=1, lt=_MOST, description="epochs")
-    min_delta: StrictFloat = Field(0.0, ge=0.0, description="smallest fall of the loss that counts")
+    patience: StrictInt = Field(5, ge=1, lt=_COUNT_LIMIT, description="epochs without improvement")
+    min_delta: StrictFloat = Field(
+        0.0, ge=0.0, description="smallest decrease of the loss that counts"
+    )
 
 
 class Stop(Section):
-    """Stop as soon as the level is reached."""
+    """Stop as soon as a level is reached."""
 
     validation_accuracy: Fraction = Field(description="level that ends the training, 0 to 1")
 
 
 class LookaheadConfig(Section):
-    """Every few steps, pull the weights back towards a slow copy of them."""
+    """Interpolate the weights with a slow-moving copy of them every few steps."""
 
-    every: StrictInt = Field(5, ge=1, lt=_MOST, description="steps between two pulls")
+    every: StrictInt = Field(
+        5, ge=1, lt=_COUNT_LIMIT, description="steps between two interpolations"
+    )
     decay: StrictFloat = Field(
         0.774,
         ge=0.0,
         lt=1.0,
-        description="share of the slow copy that a pull keeps at the end of the training",
+        description="share of the slow copy at the end of training",
     )
     ramp: StrictFloat = Field(
-        3.0, ge=0.0, description="earlier it keeps decay x (done share of the steps)^ramp"
+        3.0,
+        ge=0.0,
+        description="exponent: earlier the share is decay x (completed share of the steps)^ramp",
     )
 
 
 class CheckpointConfig(Section):
-    """Checkpoints besides the one after every epoch."""
+    """Checkpoints in addition to the one after every epoch."""
 
     every_steps: StrictInt | None = Field(
-        None, ge=1, lt=_MOST, description="training steps between two checkpoints"
+        None, ge=1, lt=_COUNT_LIMIT, description="training steps between two checkpoints"
     )
     every_minutes: Positive | None = Field(
         None, description="minutes of training between two checkpoints"
@@ -298,12 +307,14 @@ class CheckpointConfig(Section):
 
 
 class TrainConfig(Section):
-    """SGD and everything around it."""
+    """The optimizer, SGD, and the course of the training."""
 
     epochs: StrictFloat = Field(
         gt=0.0, description="passes over the training images; may be a fraction"
     )
-    batch_size: StrictInt = Field(128, ge=1, lt=_MOST, description="images per training step")
+    batch_size: StrictInt = Field(
+        128, ge=1, lt=_COUNT_LIMIT, description="images per training step"
+    )
     learning_rate: StrictFloat = Field(gt=0.0, description="the peak of the schedule")
     schedule: Schedule = Field(
         ConstantSchedule(kind="constant"),
@@ -337,11 +348,10 @@ class TrainConfig(Section):
     )
     lookahead: LookaheadConfig | None = Field(
         None,
-        description="pull the weights back to a slow copy of them; Zhang 2019, arXiv "
-        "1907.08610; the defaults are those of Jordan 2024, "
-        "arXiv 2404.00498",
+        description="interpolate the weights with a slow copy of them; Zhang 2019, "
+        "arXiv 1907.08610; the defaults are those of Jordan 2024, arXiv 2404.00498",
     )
-    freeze: dict[StrictStr, Annotated[StrictInt, Field(ge=1, lt=_MOST)]] = Field(
+    freeze: dict[StrictStr, Annotated[StrictInt, Field(ge=1, lt=_COUNT_LIMIT)]] = Field(
         {},
         description="layers, by the `name` in the layer list, that are trained for this many "
         "epochs only, such as {whiten: 3}",
@@ -383,9 +393,11 @@ class TrainConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """How accuracy is measured."""
+    """The measurement of accuracy."""
 
-    batch_size: StrictInt = Field(500, ge=1, lt=_MOST, description="images per call of the network")
+    batch_size: StrictInt = Field(
+        500, ge=1, lt=_COUNT_LIMIT, description="images per call of the network"
+    )
     tta: Literal["none", "mirror", "mirror_translate"] = Field(
         "none",
         description="test-time augmentation. mirror: mean of the image and its mirror image; "
@@ -394,17 +406,17 @@ class EvaluateConfig(Section):
 
 
 class PruneConfig(Section):
-    """Set the smallest weights to zero, then train the others on."""
+    """Set the smallest weights to zero, then fine-tune the others."""
 
     sparsity: StrictFloat = Field(gt=0.0, lt=1.0, description="share of each kernel that is zero")
     epochs: Positive = Field(2.0, description="passes over the training images after pruning")
     learning_rate: Positive | None = Field(
-        None, description="the peak of a cosine to zero; without it, a tenth of the run's"
+        None, description="peak of a cosine to zero; by default a tenth of the run's"
     )
 
 
 class ExportConfig(Section):
-    """What `cifarnet export` writes, and what it must prove."""
+    """What `cifarnet export` writes, and the bounds of parity."""
 
     formats: tuple[Literal["keras", "savedmodel", "onnx", "litert", "c"], ...] = Field(
         (), description="what `cifarnet export RUN` writes without `--format`"
@@ -416,7 +428,10 @@ class ExportConfig(Section):
         "that it can have",
     )
     calibration_images: StrictInt = Field(
-        500, ge=10, lt=_MOST, description="class-balanced training images that int8 is scaled on"
+        500,
+        ge=10,
+        lt=_COUNT_LIMIT,
+        description="class-balanced training images that calibrate int8",
     )
     max_difference: StrictFloat = Field(
         1e-4,
@@ -435,7 +450,7 @@ class ExportConfig(Section):
 
 
 class Config(Section):
-    """All that decides what a run computes."""
+    """Everything that determines the result of a run."""
 
     name: StrictStr = Field(
         "run",
@@ -445,7 +460,7 @@ class Config(Section):
     seed: StrictInt = Field(
         0,
         ge=0,
-        lt=_MOST,
+        lt=_COUNT_LIMIT,
         description="of the validation split, initial weights, data order and augmentation",
     )
     data: DataConfig = DataConfig()

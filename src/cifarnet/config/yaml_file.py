@@ -1,31 +1,30 @@
-"""One YAML text -> plain values, and the line each key was written on; and back.
+"""Read YAML into plain values with the line of each key; write plain values as YAML.
 
-A config may come from anyone: size, nesting and alias expansion are bounded, and no tag can
-build anything but plain values.
+Configs are untrusted input: size, nesting and alias expansion are bounded, and no tag can
+construct anything but plain values.
 """
 
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cifarnet.config.text import brief, describe
 from cifarnet.errors import ConfigError
 
-KeyPath = tuple[str | int, ...]  # of a key in the document
+KeyPath = tuple[str | int, ...]  # from the document down to a key
 
-_MOST_BYTES = 200_000  # PyYAML reads some 50 kB a second
-_MOST_VALUES = 20_000
-MOST_LEVELS = 40  # the deepest shipped config has 6; a Residual in a Residual adds 4
-_MOST_DIGITS = 40
+_MAX_BYTES = 200_000
+_MAX_VALUES = 20_000
+MAX_LEVELS = 40  # the deepest shipped config has 6; a Residual in a Residual adds 4
+_MAX_DIGITS = 40
 
-# Patterns and their possible first characters: the scalars of YAML 1.2, section 10.3.2, which is
-# what editors read. PyYAML's own are those of 1.1, where 1e-3 is a text, 010 is eight, 1:30 is
-# ninety and `on` is true.
+# Pattern and possible first characters of each scalar of YAML 1.2, section 10.3.2, which editors
+# implement. PyYAML implements 1.1, where 1e-3 is a string, 010 is 8, 1:30 is 90 and `on` is true.
 _SCALARS = {
     "null": (r"null|Null|NULL|~|", [*"nN~", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
@@ -39,11 +38,11 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows plain values alone: no dates, sets or bytes, and no Python objects."""
+    """Constructs plain values only: no dates, sets, bytes or Python objects."""
 
     def _number(self, node: yaml.ScalarNode) -> int | float:
         text = str(self.construct_scalar(node))
-        if len(text) > _MOST_DIGITS:
+        if len(text) > _MAX_DIGITS:
             problem = f"expected a number, received {len(text):,} characters of one"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         if node.tag.endswith("int"):
@@ -57,7 +56,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that YAML 1.1 or 1.2 would read as something else."""
+    """Quotes every string that YAML 1.1 or 1.2 would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -78,22 +77,22 @@ for _name, (_pattern, _starts) in _SCALARS.items():
 
 
 def read(path: Path) -> tuple[dict[Any, Any], dict[KeyPath, str]]:
-    """Read a file.
+    """Read a YAML file.
 
     Returns:
-        The mapping it holds, and for each key path the place `file:line`.
+        Its mapping, and `file:line` of each key path.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: it cannot be read, is not YAML, or not a mapping.
+        ConfigError: the file cannot be read, is not YAML, or does not hold a mapping.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
             raise ConfigError(
-                f"{path} is larger than {_MOST_BYTES // 1000} kB, so it is not a config. "
-                "Give a YAML file, such as configs/article.yaml."
+                f"{path} is larger than {_MAX_BYTES // 1000} kB, so it is not a config. "
+                "Give a YAML file; `cifarnet config copy article` writes one."
             )
         text = content.decode("utf-8")
     except FileNotFoundError:
@@ -118,49 +117,26 @@ def read(path: Path) -> tuple[dict[Any, Any], dict[KeyPath, str]]:
     return document, {key: f"{path}:{line}" for key, line in lines}
 
 
-def value(text: str, where: str) -> tuple[Any, list[KeyPath]]:
-    """The value of a text such as `0.1` or `{kind: flip}`, and every key path in it.
+def parse_value(text: str, where: str) -> tuple[Any, list[KeyPath]]:
+    """Parse a string such as `0.1` or `{kind: flip}`.
+
+    Args:
+        text: YAML.
+        where: what error messages call it.
+
+    Returns:
+        The value, and every key path in it.
 
     Raises:
-        ConfigError: it is not YAML.
+        ConfigError: the string is not YAML.
     """
-    thing, lines = _parse(text, where)
-    return thing, [path for path, _ in lines]
+    value, lines = _parse(text, where)
+    return value, [path for path, _ in lines]
 
 
-def text(document: Any) -> str:
-    """Plain values as YAML that reads back equal."""
+def dump(document: Any) -> str:
+    """Return plain values as YAML that reads back equal."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100)
-
-
-def describe(thing: object) -> str:
-    """A value and its type as an error message shows it."""
-    if thing is None or isinstance(thing, bool | int | float):
-        return brief(thing)
-    for kind, name in ((str, "the text"), (list, "the list"), (dict, "the mapping")):
-        if isinstance(thing, kind):
-            return f"{name} {brief(thing)}"
-    return f"a {type(thing).__name__}, {brief(thing)}"
-
-
-def brief(thing: object) -> str:
-    """The value's text on one line, at most 80 characters."""
-    if thing is None:
-        return "nothing"
-    if isinstance(thing, bool):
-        return str(thing).lower()
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = short.maxlong = 80
-    try:
-        result = short.repr(thing)
-    except ValueError:  # Python prints no integer of more than 4,300 digits
-        return "a very large number"
-    return result if len(result) <= 80 else result[:77] + "..."
-
-
-def shown(name: str) -> str:
-    """A name or text from outside, safe to print: bare, or quoted and shortened."""
-    return name if name.isprintable() and len(name) <= 80 else brief(name)
 
 
 def _parse(text: str, where: str) -> tuple[Any, list[tuple[KeyPath, int]]]:
@@ -170,23 +146,23 @@ def _parse(text: str, where: str) -> tuple[Any, list[tuple[KeyPath, int]]]:
         if node is None:
             return None, []
         lines = list(_lines(node, where))
-        return _unshared(loader.construct_document(node)), lines
+        return _without_sharing(loader.construct_document(node)), lines
     except yaml.MarkedYAMLError as error:
         problem = error.problem or ""
         if problem.startswith("but ") and error.context:
             problem = f"{error.context}, {problem}"
         raise _invalid(where, error.problem_mark, problem) from error
     except RecursionError as error:
-        raise _too_much(where) from error
+        raise _too_large(where) from error
     except (yaml.YAMLError, ValueError, LookupError) as error:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def _unshared(thing: Any) -> Any:
-    """A copy in which aliased values are apart, so that changing one leaves the others."""
-    if isinstance(thing, dict):
-        return {key: _unshared(inner) for key, inner in thing.items()}
-    return [_unshared(inner) for inner in thing] if isinstance(thing, list) else thing
+def _without_sharing(value: Any) -> Any:
+    """Return a copy in which aliases are separate values, so that one can be changed alone."""
+    if isinstance(value, dict):
+        return {key: _without_sharing(inner) for key, inner in value.items()}
+    return [_without_sharing(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _invalid(where: str, mark: yaml.Mark | None, problem: str) -> ConfigError:
@@ -194,17 +170,18 @@ def _invalid(where: str, mark: yaml.Mark | None, problem: str) -> ConfigError:
     return ConfigError(f"{where} is not valid YAML: {place}{problem}")
 
 
-def _too_much(where: str) -> ConfigError:
+def _too_large(where: str) -> ConfigError:
     return ConfigError(
-        f"{where} holds more than {_MOST_VALUES:,} values, aliases followed, or is nested more "
-        f"than {MOST_LEVELS} levels deep, so it is not a config"
+        f"{where} holds more than {_MAX_VALUES:,} values, aliases followed, or is nested more "
+        f"than {MAX_LEVELS} levels deep, so it is not a config"
     )
 
 
 def _lines(root: yaml.Node, where: str) -> Iterator[tuple[KeyPath, int]]:
-    """Every key path and its line, aliases followed; bounded, as they can expand without end.
+    """Yield every key path and its line, with aliases expanded up to a bound.
 
-    Keys are checked here and not while values are built, where merges (`<<`) were applied.
+    Keys are checked here, on the nodes: construction applies merges (`<<`), after which a key that
+    is written twice no longer shows.
     """
     count = 0
     stack: list[tuple[KeyPath, yaml.Node]] = [((), root)]
@@ -212,8 +189,8 @@ def _lines(root: yaml.Node, where: str) -> Iterator[tuple[KeyPath, int]]:
         at, node = stack.pop()
         for name, key, child in _children(node, where):
             count += 1
-            if count > _MOST_VALUES or len(at) >= MOST_LEVELS:
-                raise _too_much(where)
+            if count > _MAX_VALUES or len(at) >= MAX_LEVELS:
+                raise _too_large(where)
             yield (*at, name), key.start_mark.line + 1
             stack.append(((*at, name), child))
 

@@ -37,7 +37,7 @@ def build(
         config: normalisation and layers.
         size: side of the input images, pixels.
         classes: number of logits the last layer must give.
-        mean: channel means of the training images, 0-255, [3], for `normalise: standard`.
+        mean: channel means of the training images, 0-255, [3], for `normalize: standard`.
         std: their standard stds, 0-255, [3].
         precision: of the arithmetic: float32, bfloat16 or float16. Weights are float32.
         plain: use Keras' own layers only, in the order of the list, for a model to be shown, saved
@@ -52,7 +52,7 @@ def build(
     """
     policy = POLICIES[precision]
     inputs = keras.Input((size, size, 3), name="pixels")
-    outputs = _normalise(config.normalise, mean, std, policy)(inputs)
+    outputs = _normalize(config.normalize, mean, std, policy)(inputs)
     outputs = _chain(outputs, config.layers, "model.layers", policy, plain)
     expected = (None, classes)
     if tuple(outputs.shape) != expected:
@@ -64,7 +64,7 @@ def build(
     return keras.Model(inputs, outputs)
 
 
-def _normalise(kind: str, mean: Sequence[float], std: Sequence[float], policy: str) -> keras.Layer:
+def _normalize(kind: str, mean: Sequence[float], std: Sequence[float], policy: str) -> keras.Layer:
     if kind == "unit":
         return keras.layers.Rescaling(1 / 255, name="normalize", dtype=policy)
     if kind == "standard":
@@ -133,7 +133,7 @@ def _residual(tensor: Any, kwargs: dict[str, Any], place: str, policy: str, plai
     branches = []
     for key in ("layers", "shortcut"):
         try:
-            items = cfg.normalise_layers(kwargs.get(key, []))
+            items = cfg.normalize_layers(kwargs.get(key, []))
         except ValueError as error:
             raise ModelError(f"{place}.{key}: {error}") from error
         branches.append(_chain(tensor, items, f"{place}.{key}", policy, plain))
