@@ -8,12 +8,14 @@ import click
 
 from cifarnet.cli import options
 from cifarnet.cli.render import Command, console, display
-from cifarnet.formatting import percent
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cifarnet.runs import Benchmark
 
-_LARGEST_BATCH = 5_000
+_MAX_BATCH = 5_000
+_MAX_WIDTH = 500  # characters
 
 
 def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
@@ -21,9 +23,9 @@ def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
         sizes = tuple(dict.fromkeys(int(part) for part in value.split(",")))
     except ValueError:
         sizes = ()
-    if not sizes or not all(1 <= size <= _LARGEST_BATCH for size in sizes):
+    if not sizes or not all(1 <= size <= _MAX_BATCH for size in sizes):
         raise click.BadParameter(
-            f"expected numbers from 1 to {_LARGEST_BATCH} such as 1,64, received {value}"
+            f"expected numbers from 1 to {_MAX_BATCH} such as 1,64, received {value}"
         )
     return sizes
 
@@ -43,8 +45,8 @@ def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
 def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: Any) -> Any:
     """Compare artifacts: accuracy, size, latency, images/s, memory.
 
-    A RUN stands for its model and all its exports. Each artifact is measured in a process of its
-    own; accuracy and agreement (with the first) are on validation images, never on the test set.
+    A RUN stands for its model and all its exports. Each artifact is measured in its own process;
+    accuracy and agreement (with the first) are on validation images, never on the test set.
 
     \b
     Example:
@@ -58,38 +60,9 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: 
         found = benchmarking.benchmark(
             *targets, batch_sizes=batch_sizes, preprocessing=foreign, callbacks=[shown]
         )
-    _print(found)
-    picture = benchmarking.picture(found)
-    console().print(f"\nin {found.path} and {picture}\n", markup=False)
-    return {"file": str(found.path), "picture": str(picture), **found.to_json()}
-
-
-def _print(found: Benchmark) -> None:
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("artifact", overflow="fold")
-    costs = ("size, kB", "memory, MB", "batch", "ms per call", "90 %", "images/s")
-    for heading in ("accuracy", "agrees", *costs):
-        table.add_column(heading, justify="right")
-    for one in found.artifacts:
-        for i, speed in enumerate(one.speed):
-            fixed = (
-                one.name,
-                percent(one.accuracy),
-                percent(one.agreement),
-                f"{one.bytes / 1000:,.0f}",
-                f"{one.peak_memory_bytes / 1e6:,.0f}",
-            )
-            table.add_row(
-                *(fixed if i == 0 else [""] * len(fixed)),
-                str(speed.batch_size),
-                f"{speed.median_milliseconds:.2f}",
-                f"{speed.p90_milliseconds:.2f}",
-                f"{speed.images_per_second:,.0f}",
-            )
     screen = console()
-    screen.print(table)
+    # As wide as its contents: at the console's width, names and numbers would be cut.
+    screen.print(_table(found), width=_MAX_WIDTH, crop=False)
     threads = max(one.threads for one in found.artifacts)
     screen.print(
         f"{found.images:,} {found.split} images of {found.data}; each artifact "
@@ -99,3 +72,35 @@ def _print(found: Benchmark) -> None:
     for one in found.artifacts:
         if one.assumed:
             screen.print(f"{one.name}: assumed {'; '.join(one.assumed)}", markup=False)
+    picture = benchmarking.picture(found)
+    screen.print(f"\nin {found.path} and {picture}\n", markup=False)
+    return {"file": str(found.path), "picture": str(picture), **found.to_json()}
+
+
+def _table(found: Benchmark) -> Table:
+    """Make a table with a row per artifact and batch size; names are never broken."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table("artifact", box=box.SIMPLE_HEAD, padding=0)
+    costs = ("size\nkB", "memory\nMB", "batch", "ms per\ncall", "90 %\nms", "images\nper s")
+    for heading in ("accuracy\n%", "agrees\n%", *costs):
+        table.add_column(heading, justify="right")
+    for one in found.artifacts:
+        fixed = [
+            one.name,
+            f"{100 * one.accuracy:.2f}",
+            f"{100 * one.agreement:.2f}",
+            f"{one.bytes / 1000:,.0f}",
+            f"{one.peak_memory_bytes / 1e6:,.0f}",
+        ]
+        for speed in one.speed:
+            table.add_row(
+                *fixed,
+                str(speed.batch_size),
+                f"{speed.median_milliseconds:.2f}",
+                f"{speed.p90_milliseconds:.2f}",
+                f"{speed.images_per_second:,.0f}",
+            )
+            fixed = [""] * len(fixed)
+    return table

@@ -1,1 +1,1 @@
-"""What people look at, drawn from stored records alone: no model, no dataset, no TensorFlow."""
+"""Reports drawn from stored records alone: no model, no dataset, no TensorFlow."""

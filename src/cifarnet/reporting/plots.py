@@ -1,11 +1,11 @@
-"""Pictures, drawn from stored files alone: no model, no data set, no TensorFlow."""
+"""Plots of stored records and files: no model, no dataset, no TensorFlow."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -16,13 +16,13 @@ from cifarnet.runs.records import Speed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, safe for color-blind readers.
 _TRAIN, _VALIDATION, _RATE = "#0072B2", "#D55E00", "#999999"
 _DPI = 110
 
 
 def curves(history: Path, png: Path) -> None:
-    """Loss and accuracy by epoch, with the learning rate behind, from `history.csv`."""
+    """Plot loss, accuracy and learning rate by epoch from `history.csv`."""
     from matplotlib.ticker import MaxNLocator
 
     with history.open(encoding="utf-8", newline="") as file:
@@ -37,14 +37,14 @@ def curves(history: Path, png: Path) -> None:
         rate.set_ylim(bottom=0)
         rate.set_ylabel("learning rate", color=_RATE)
         rate.tick_params(colors=_RATE)
-        for key, label, colour in (
+        for key, label, color in (
             (name, "training", _TRAIN),
             (f"validation_{name}", "validation", _VALIDATION),
         ):
             values = _column(rows, key)
             if np.isfinite(values).any():
                 marker = "o" if len(epochs) < 30 else ""
-                axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
+                axes.plot(epochs, values, color=color, label=label, marker=marker, markersize=3)
         axes.set_zorder(rate.get_zorder() + 1)
         axes.patch.set_visible(False)
         axes.set_xlabel("epoch")
@@ -56,7 +56,7 @@ def curves(history: Path, png: Path) -> None:
 
 
 def confusion(found: Evaluation, png: Path) -> None:
-    """The confusion matrix of an evaluation, colored by the share of each true class."""
+    """Plot the confusion matrix of an evaluation, colored by the share of each true class."""
     counts, classes = np.asarray(found.confusion_matrix), found.classes
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(12.0, max(4.5, 0.55 * len(classes) + 1.8))
@@ -71,13 +71,13 @@ def confusion(found: Evaluation, png: Path) -> None:
     axes.set_title(f"{_title(found)}\naccuracy {100 * found.accuracy:.2f} %", fontsize=10)
     if len(classes) <= 20:
         for (row, column), number in np.ndenumerate(counts):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=8)
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, number, ha="center", va="center", color=color, fontsize=8)
     _save(figure, png)
 
 
 def reliability(found: Evaluation, png: Path) -> None:
-    """How often each confidence is right, from an evaluation."""
+    """Plot the reliability diagram of an evaluation: accuracy by confidence."""
     bins = [one for one in found.calibration if one.count]
     figure = _figure(4.8, 4.8)
     axes = figure.add_subplot()
@@ -105,7 +105,7 @@ def reliability(found: Evaluation, png: Path) -> None:
 
 
 def benchmark(found: Benchmark, png: Path) -> None:
-    """Latency, images a second and size of each artifact, from a benchmark."""
+    """Plot latency, throughput and size of each artifact of a benchmark."""
     rows = found.artifacts
     fewest, most = (choose(rows[0].speed, key=_batch_size) for choose in (min, max))
     calls = [min(one.speed, key=_batch_size) for one in rows]
@@ -113,25 +113,26 @@ def benchmark(found: Benchmark, png: Path) -> None:
     names = [f"{one.name}  {100 * one.accuracy:.2f} %" for one in rows]
     figure = _figure(11, 1.4 + 0.34 * len(rows))
     latency, speed, size = figure.subplots(1, 3, sharey=True)
-    for axes, label, values, form, colour in (
+    for axes, label, values, form, color in (
         (
             latency,
-            f"median ms a call, {fewest.batch_size} at once (line: 90 %)",
+            f"median ms per call, batch {fewest.batch_size} (line: 90 %)",
             [call.median_milliseconds for call in calls],
             "{:.2f}",
             _TRAIN,
         ),
-        (speed, f"images/s, {most.batch_size} at once", rates, "{:,.0f}", _VALIDATION),
+        (speed, f"images/s, batch {most.batch_size}", rates, "{:,.0f}", _VALIDATION),
         (size, "size, kB", [one.bytes / 1000 for one in rows], "{:,.0f}", _RATE),
     ):
-        bars = axes.barh(names, values, 0.7, color=colour)
+        bars = axes.barh(range(len(rows)), values, 0.7, color=color)
         axes.bar_label(bars, [form.format(value) for value in values], padding=3, fontsize=8)
         axes.margins(x=0.2)
         axes.set_xlabel(label)
         axes.grid(alpha=0.25, axis="x")
         axes.set_axisbelow(True)
     late = [call.p90_milliseconds for call in calls]
-    latency.plot(late, names, "|", color="black", markersize=8)
+    latency.plot(late, range(len(rows)), "|", color="black", markersize=8)
+    latency.set_yticks(range(len(rows)), names)
     latency.invert_yaxis()
     latency.tick_params(axis="y", labelsize=8)
     machine = found.machine
@@ -148,7 +149,13 @@ def _batch_size(speed: Speed) -> int:
 
 
 def mistakes(found: Evaluation, predictions: Path, png: Path) -> None:
-    """The most confident mistakes of an evaluation, from its predictions."""
+    """Draw the most confident mistakes of an evaluation.
+
+    Args:
+        found: the evaluation.
+        predictions: its file of arrays, which has the pixels.
+        png: the file to write.
+    """
     with np.load(predictions, allow_pickle=False) as file:
         pixels = file["mistakes"]
     captions = [f"{one.true}\nnot {one.predicted} {one.confidence:.2f}" for one in found.mistakes]
@@ -156,14 +163,14 @@ def mistakes(found: Evaluation, predictions: Path, png: Path) -> None:
 
 
 def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, title: str) -> None:
-    """A grid of labelled images.
+    """Draw a grid of captioned images.
 
     Args:
         pixels: uint8 [N, S, S, 3]; N may be 0.
-        captions: N texts, drawn under the images.
-        columns: images a row.
-        png: where the picture goes.
-        title: drawn on top.
+        captions: N texts, drawn below the images.
+        columns: images per row.
+        png: the file to write.
+        title: drawn at the top.
     """
     rows = max(1, -(-len(pixels) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
@@ -181,7 +188,7 @@ def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, 
 
 
 def _figure(width: float, height: float) -> Figure:
-    """A figure apart from pyplot, which would choose a window system."""
+    """Make a figure without pyplot, which would select a GUI backend."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
@@ -194,7 +201,8 @@ def _save(figure: Figure, png: Path) -> None:
     runs.write_atomic(png, write)
 
 
-def _column(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:
+def _column(rows: Sequence[dict[str, str]], key: str) -> np.ndarray:
+    """Return a column as float64; NaN where it is empty."""
     return np.array([float(row[key]) if row[key] else np.nan for row in rows])
 
 
