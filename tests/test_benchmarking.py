@@ -5,12 +5,16 @@ import json
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from helpers.commands import cifarnet
 from PIL import Image
 
 from cifarnet import benchmarking, config, models, predictors, runs
 from cifarnet.callbacks import Callback
+from cifarnet.cli.benchmark import benchmark
 from cifarnet.errors import ArtifactError
+from cifarnet.runs import Benchmark, records
+from cifarnet.runs.records import BenchmarkedArtifact, Speed
 
 
 def network(seed: int) -> keras.Model:
@@ -89,6 +93,42 @@ def test_a_file_that_is_no_model_is_refused_by_its_process(tmp_path):
         benchmarking.compare(
             [("bad", tmp_path / "bad.keras", None)], pixels(), np.zeros(40), [1], Callback()
         )
+
+
+def test_the_table_keeps_long_names_and_numbers_whole(tmp_path, monkeypatch):
+    name = "a-network-whose-name-is-longer-than-a-terminal-is-wide-" + "x" * 50 + ".onnx"
+    speed = Speed(
+        batch_size=64,
+        calls=30,
+        median_milliseconds=1234.5,
+        p90_milliseconds=2345.6,
+        images_per_second=123456.7,
+    )
+    artifacts = [
+        BenchmarkedArtifact(
+            name=one,
+            path=one,
+            bytes=12_345_000,
+            accuracy=0.5,
+            agreement=1.0,
+            runtime="x",
+            assumed=[],
+            threads=2,
+            peak_memory_bytes=1_234_000_000,
+            speed=[speed],
+        )
+        for one in ("model.keras", name)
+    ]
+    record = Benchmark(
+        machine={}, versions={}, images=9, split="train", data="x", artifacts=artifacts
+    )
+    record = records.write(tmp_path / "benchmark.json", record)
+    monkeypatch.setattr(benchmarking, "benchmark", lambda *_, **__: record)
+    done = CliRunner().invoke(benchmark, ["x"])
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.output.splitlines()]
+    numbers = ["50.00", "100.00", "12,345", "1,234", "64", "1234.50", "2345.60", "123,457"]
+    assert ["model.keras", *numbers] in lines and [name, *numbers] in lines
 
 
 def test_the_command_compares_a_run_and_its_exports(tmp_path):

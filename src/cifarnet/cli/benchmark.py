@@ -61,8 +61,11 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: 
             *targets, batch_sizes=batch_sizes, preprocessing=foreign, callbacks=[shown]
         )
     screen = console()
-    # As wide as its contents: at the console's width, names and numbers would be cut.
-    screen.print(_table(found), width=_MAX_WIDTH, crop=False)
+    table = _table(found)
+    # As wide as its contents: at the console's width, long names would be cut.
+    unlimited = screen.options.update(max_width=_MAX_WIDTH)
+    table.width = screen.measure(table, options=unlimited).maximum
+    screen.print(table)
     threads = max(one.threads for one in found.artifacts)
     screen.print(
         f"{found.images:,} {found.split} images of {found.data}; each artifact "

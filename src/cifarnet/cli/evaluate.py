@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     type=click.Choice(["test", "validation"]),
     default="test",
     show_default=True,
-    help="Which images.",
+    help="Images to evaluate on.",
 )
 @click.option(
     "--tta",
     type=click.Choice(["none", "mirror", "mirror_translate"]),
-    help="Test-time augmentation; without it, what the config says.",
+    help="Test-time augmentation; default: as the config says.",
 )
 @click.option(
     "--require",
     "requirements",
     multiple=True,
     metavar='"METRIC>=VALUE"',
-    help="Exit with 3 unless this holds; may be given often.",
+    help="Exit with 3 unless this holds; repeatable.",
 )
 @options.foreign
 def evaluate(
     target: str, split: str, tta: str | None, requirements: tuple[str, ...], **stated: Any
 ) -> Any:
-    """Measure a trained network on images it was not trained on.
+    """Evaluate a trained network on images it was not trained on.
 
     RUN is a path, a name under runs/, or `latest`; ARTIFACT is a .keras, .h5, .onnx or .tflite
-    file or a SavedModel folder. Of a file that cifarnet did not write, the last options state what
-    it takes and gives; the result names what was assumed instead.
+    file or a SavedModel folder. For a file that cifarnet did not write, the last options state its
+    input and output; the result lists what was assumed instead.
 
     \b
     Example:
