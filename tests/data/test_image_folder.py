@@ -1,4 +1,4 @@
-"""A folder per class of the user's own images."""
+"""The user's own images in a folder per class."""
 
 import io
 import struct
@@ -16,14 +16,14 @@ from cifarnet.errors import DataError
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 
 
-def save(path: Path, colour=RED, size=(8, 8), mode="RGB", **options) -> Path:
+def save(path: Path, color=RED, size=(8, 8), mode="RGB", **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).convert(mode).save(path, **options)
+    Image.new("RGB", size, color).convert(mode).save(path, **options)
     return path
 
 
 def fill(root: Path, counts: dict[str, int]) -> Path:
-    """Classes of distinct images: the i-th of a class has green i."""
+    """Make folders of distinct images: image i of a class has green i."""
     for label, (name, count) in enumerate(counts.items()):
         for i in range(count):
             save(root / name / f"{i:03}.png", (50 * label, i, 0))
@@ -86,7 +86,7 @@ def test_the_whole_image_is_resized(tmp_path):
     np.testing.assert_array_equal(pixels[:, 5:], np.broadcast_to(GREEN, (8, 3, 3)))
 
 
-def test_the_orientation_tag_is_honoured(tmp_path):
+def test_the_exif_orientation_is_applied(tmp_path):
     image = np.zeros((8, 8, 3), np.uint8)
     image[0] = BLUE  # the top row, which a quarter turn clockwise puts on the right
     exif = Image.Exif()
@@ -97,9 +97,9 @@ def test_the_orientation_tag_is_honoured(tmp_path):
     assert not pixels[:, :7].any()
 
 
-def test_sixteen_bit_grey_keeps_its_range(tmp_path):
-    grey = np.repeat(np.array([0, 257 * 60, 257 * 128, 65535], np.uint16), 16).reshape(8, 8)
-    Image.fromarray(grey).save(tmp_path / "deep.png")
+def test_sixteen_bit_gray_keeps_its_range(tmp_path):
+    gray = np.repeat(np.array([0, 257 * 60, 257 * 128, 65535], np.uint16), 16).reshape(8, 8)
+    Image.fromarray(gray).save(tmp_path / "deep.png")
     pixels = data.read_image(tmp_path / "deep.png", 8)
     assert sorted(set(pixels.ravel().tolist())) == [0, 60, 128, 255]
 
@@ -130,11 +130,11 @@ def test_an_image_that_claims_a_huge_size_is_unreadable_not_decoded(tmp_path):
         data.read_image(tmp_path / "bomb.png", 8)
 
 
-def test_what_is_not_png_or_jpeg_inside_is_not_handed_to_other_programs(tmp_path, monkeypatch):
+def test_what_is_not_png_or_jpeg_inside_is_not_passed_to_other_programs(tmp_path, monkeypatch):
     postscript = io.BytesIO()
     Image.new("RGB", (8, 8)).save(postscript, "EPS")
     (tmp_path / "image.png").write_bytes(postscript.getvalue())
-    # Pillow runs Ghostscript on EPS: this one would show that it was run.
+    # Pillow runs Ghostscript on EPS; this script leaves a file if it is run.
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "gs"
     script.write_text(f"#!/bin/sh\n: > {tmp_path / 'ran'}\n")

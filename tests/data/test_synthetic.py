@@ -1,4 +1,4 @@
-"""The procedural set: always the same, balanced, and no matter of single pixels."""
+"""The synthetic dataset: reproducible, balanced, not solved by single pixels."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from cifarnet.data import synthetic
 CONFIG = DataConfig(source="synthetic")
 
 
-def test_ten_classes_in_equal_numbers_under_a_name_that_does_not_deceive():
+def test_ten_classes_in_equal_numbers_described_as_not_cifar10():
     source = data.load_source(CONFIG)
     assert source.train.pixels.shape == (10_000, 32, 32, 3)
     assert source.test.pixels.shape == (2_000, 32, 32, 3)
@@ -51,7 +51,7 @@ def test_a_linear_classifier_does_clearly_worse_than_a_network():
     assert best < 0.6
 
 
-# Of each class' training images: mean and deviation of the pixels, mean step down and to the right,
+# Of each class' training images: mean and std of the pixels, mean step down and to the right,
 # mean of a corner.
 FIGURES = [
     [126.83, 65.52, 24.16, 24.15, 127.28],
@@ -67,9 +67,9 @@ FIGURES = [
 ]
 
 
-def test_every_class_is_drawn_as_it_always_was():
-    """Its pictures may differ in a rounding between processors, not in anything that is seen."""
-    train = synthetic.load.__wrapped__().train  # drawn now, not remembered
+def test_every_class_is_drawn_as_in_the_first_release():
+    """Pixels may differ by rounding between processors, not visibly."""
+    train = synthetic.load.__wrapped__().train  # bypasses the cache
     for label, expected in enumerate(FIGURES):
         images = train.pixels[train.labels == label].astype(np.float64)
         found = (

@@ -259,7 +259,8 @@ def test_the_proof_measures_what_evaluate_measures(run):
     images = data.load(settings.data, settings.seed).validation
     predict = predictors.load(run.model_file)
     found = parity.prove(predict, predict, images.pixels, images.labels)
-    measured = evaluation.compute_metrics(predict(images.pixels), images.labels, tuple("abcdefghij"))
+    classes = tuple("abcdefghij")
+    measured = evaluation.compute_metrics(predict(images.pixels), images.labels, classes)
     assert found["accuracy"] == found["reference_accuracy"] == measured["accuracy"]
     assert found["largest_difference"] == 0.0
 

@@ -171,7 +171,7 @@ class Server:
     def __init__(self, content: bytes, *behaviors: str):
         self.content, self.behaviors = content, list(behaviors)
         self.ranges: list[str | None] = []
-        self.asked, self.release = threading.Event(), threading.Event()
+        self.requested, self.release = threading.Event(), threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -196,9 +196,9 @@ class Server:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         behavior = self.behaviors[min(len(self.ranges), len(self.behaviors) - 1)]
-        asked = request.headers.get("Range")
-        self.ranges.append(asked)
-        self.asked.set()
+        wanted = request.headers.get("Range")
+        self.ranges.append(wanted)
+        self.requested.set()
         if behavior == "wait":
             self.release.wait(60)
         if behavior == "absent":
@@ -207,7 +207,7 @@ class Server:
         if behavior == "noise":
             request.wfile.write(b"\x00\x01 this is not HTTP\r\n\r\n")
             return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         if behavior == "no-range":
             start = 0
         if start >= len(self.content) > 0:
