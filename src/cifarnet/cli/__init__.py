@@ -20,7 +20,7 @@ def main() -> None:
 
     \b
     Example:
-      cifarnet train --config configs/article.yaml
+      cifarnet train --config article
       cifarnet evaluate latest
     """
 
