@@ -56,7 +56,7 @@ def evaluate(
     run = artifacts.resolve(target).run
     if run is None and split == "validation":
         raise click.UsageError(
-            "only a run knows its validation images; a model file by itself is measured "
+            "only a run knows its validation images; a model file outside any run is evaluated "
             "on the test set"
         )
     load_tensorflow()

@@ -31,12 +31,7 @@ def compute_metrics(
     Raises:
         ArtifactError: the network and the dataset differ in their number of classes.
     """
-    from sklearn.metrics import (
-        confusion_matrix,
-        log_loss,
-        precision_recall_fscore_support,
-        top_k_accuracy_score,
-    )
+    from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 
     count, width = probabilities.shape
     if width != len(classes):
@@ -51,17 +46,6 @@ def compute_metrics(
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
     top5 = 1.0 if width <= 5 else top_k_accuracy_score(labels, exact, k=5, labels=all_classes)
-    scores = precision_recall_fscore_support(labels, predicted, labels=all_classes, zero_division=0)
-    per_class = [
-        ClassMetrics(
-            name=name,
-            precision=float(precision),
-            recall=float(recall),
-            f1=float(f1),
-            support=int(support),
-        )
-        for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
-    ]
     calibration = _calibration(probabilities.max(axis=1), correct)
     error = sum(b.count * abs(b.confidence - b.accuracy) for b in calibration) / count
     return Evaluation(
@@ -72,11 +56,31 @@ def compute_metrics(
         top5_accuracy=float(top5),
         expected_calibration_error=error,
         calibration=calibration,
-        per_class=per_class,
+        per_class=_per_class(predicted, labels, classes),
         classes=list(classes),
         confusion_matrix=confusion_matrix(labels, predicted, labels=all_classes).tolist(),
         mistakes=_mistakes(probabilities, labels, classes),
     )
+
+
+def _per_class(
+    predicted: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> list[ClassMetrics]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    scores = precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(len(classes)), zero_division=0
+    )
+    return [
+        ClassMetrics(
+            name=name,
+            precision=float(precision),
+            recall=float(recall),
+            f1=float(f1),
+            support=int(support),
+        )
+        for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
+    ]
 
 
 def _calibration(confidence: np.ndarray, correct: np.ndarray) -> list[CalibrationBin]:

@@ -15,7 +15,7 @@ from cifarnet.callbacks import Callback, Callbacks
 from cifarnet.errors import DataError
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.tta import with_tta
-from cifarnet.predictors import Predict, Preprocessing
+from cifarnet.predictors import Predict, Predictor, Preprocessing
 from cifarnet.reporting import plots
 from cifarnet.runs import Evaluation, Run, records
 from cifarnet.runs.records import EvaluationSource
@@ -55,7 +55,7 @@ def evaluate(
     artifact = artifacts.resolve(target)
     if artifact.run is None and split == "validation":
         raise DataError(
-            "only a run knows its validation images; a model file by itself is measured "
+            "only a run knows its validation images; a model file outside any run is evaluated "
             "on the test set"
         )
     config = artifact.config
@@ -64,15 +64,7 @@ def evaluate(
     predictor = artifact.load(preprocessing)
     dataset = data.load(config.data, config.seed, callback.on_fetch)
     images = dataset.split(split)
-    about = EvaluationSource(
-        artifact=str(artifact.path),
-        runtime=predictor.runtime,
-        assumed=predictor.assumed,
-        data=dataset.description,
-        split=split,
-        tta=kind,
-        digest=dataset.digests()[split],
-    )
+    about = _source(artifact, predictor, dataset, split, kind)
     callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
     predict = with_tta(predictor, kind)
     evaluation, arrays = measure(predict, images.pixels, images.labels, dataset.classes, about)
@@ -80,6 +72,20 @@ def evaluate(
     folder = _folder(artifact)
     with artifact.writing(folder):
         return write(evaluation, arrays, folder, stem)
+
+
+def _source(
+    artifact: Artifact, predictor: Predictor, dataset: data.Dataset, split: str, tta: str
+) -> EvaluationSource:
+    return EvaluationSource(
+        artifact=str(artifact.path),
+        runtime=predictor.runtime,
+        assumed=predictor.assumed,
+        data=dataset.description,
+        split=split,
+        tta=tta,
+        digest=dataset.digests()[split],
+    )
 
 
 def measure(
