@@ -38,7 +38,7 @@ def load(name_or_path: Path | str, overrides: Iterable[str] = ()) -> Config:
         ConfigError: with the file, line and dotted key, and what was expected and received.
 
     Example:
-        >>> config = load("article", ["train.epochs=3", "seed=1"])
+        >>> config = cifarnet.load_config("article", ["train.epochs=3", "seed=1"])
         >>> config.train.epochs
         3.0
     """
@@ -166,11 +166,15 @@ def _missing(path: Path, requested_by: Path | None) -> str:
     message = f"there is no config file {path}"
     if requested_by is not None:
         message += f", which {requested_by} names as its base"
-    if not _is_name(path, requested_by) and path.parent.is_dir():
-        files = sorted(file.name for file in path.parent.glob("*.yaml"))
-        listed = difflib.get_close_matches(path.name, files, n=1) or files[:10]
-        if listed:
-            return f"{message}. In {path.parent} there is: {', '.join(listed)}"
+    files = sorted(file.name for file in path.parent.glob("*.yaml"))
+    if _is_name(path, requested_by):
+        near = [name for name in files if name == f"{path.name}.yaml"]
+    else:
+        near = difflib.get_close_matches(path.name, files, n=1)
+    if near:
+        return f"{message}. In {path.parent} there is: {near[0]}"
+    if files:
+        message += f". In {path.parent} there is: {', '.join(files[:10])}"
     return f"{message}. Give a YAML file or the name of a shipped config. {advice(path.stem)}"
 
 

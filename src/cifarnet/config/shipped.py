@@ -43,7 +43,7 @@ def shipped() -> tuple[ShippedConfig, ...]:
     """Return the configs of the package by name.
 
     Example:
-        >>> [config.name for config in shipped()][:2]
+        >>> [one.name for one in config.shipped()][:2]
         ['airbench94', 'article']
     """
     return tuple(_read(_folder() / f"{name}.yaml") for name in shipped_names())
@@ -73,7 +73,7 @@ def copy_shipped(name: str, target: Path | str | None = None) -> Path:
         ConfigError: there is no such config, the file exists, or it cannot be written.
 
     Example:
-        >>> copy_shipped("article", "my.yaml")
+        >>> config.copy_shipped("article", "my.yaml")
         PosixPath('my.yaml')
     """
     source = shipped_path(name)
@@ -95,7 +95,7 @@ def copy_shipped(name: str, target: Path | str | None = None) -> Path:
 
 
 def advice(name: str) -> str:
-    """Return a list of the shipped configs for error messages, with the nearest to `name` first."""
+    """Return the advice of an error message: the shipped config nearest to `name`, and all."""
     names = shipped_names()
     near = difflib.get_close_matches(name, names, n=1)
     suggestion = f"Did you mean {near[0]!r}? " if near else ""
