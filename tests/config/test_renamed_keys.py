@@ -1,27 +1,15 @@
 """Former names of keys are read from files, overrides, checkpoints; errors name their place."""
 
 import copy
-from pathlib import Path
 
 import pytest
+from helpers.configs import refused, write
 
 from cifarnet import config
 from cifarnet.errors import ConfigError
 
 MODEL = "model:\n  layers: [Flatten]\n"
 TRAIN = "train: {epochs: 3, learning_rate: 0.1}\n"
-
-
-def write(folder: Path, text: str, name: str = "c.yaml") -> Path:
-    path = folder / name
-    path.write_text(text)
-    return path
-
-
-def refused(path: Path, *overrides: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        config.load(path, overrides)
-    return str(caught.value)
 
 
 def test_a_file_may_use_the_former_name(tmp_path):

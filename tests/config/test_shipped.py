@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.configs import ROOT, refused
 
 from cifarnet import config
 from cifarnet.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
 NAMES = ["airbench94", "article", "baseline", "smoke", "smoke-cifar10", "tiny"]
 MINIMAL = "model: {layers: [Flatten]}\ntrain: {epochs: 3, learning_rate: 0.1}\n"
 
@@ -17,12 +17,6 @@ MINIMAL = "model: {layers: [Flatten]}\ntrain: {epochs: 3, learning_rate: 0.1}\n"
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def refused(name: str | Path) -> str:
-    with pytest.raises(ConfigError) as caught:
-        config.load(name)
-    return str(caught.value)
 
 
 def test_every_shipped_config_says_what_it_is_for_and_what_was_measured():
