@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from helpers.commands import cifarnet
 from PIL import Image
 
-from cifarnet import benchmarking, config, models, predictors, runs
+from cifarnet import benchmarking, config, exporters, models, predictors, training
 from cifarnet.callbacks import Callback
 from cifarnet.cli.benchmark import benchmark
 from cifarnet.errors import ArtifactError
@@ -138,14 +138,13 @@ def test_the_command_compares_a_run_and_its_exports(tmp_path):
         "train": {"epochs": 1, "batch_size": 50, "learning_rate": 0.01},
     }
     (tmp_path / "small.yaml").write_text(json.dumps(settings))
-    cifarnet("train", "--config", "small.yaml", cwd=tmp_path)
-    cifarnet("export", "latest", "--format", "keras", cwd=tmp_path)
+    run = training.train(config.load(tmp_path / "small.yaml"), tmp_path / "runs", callbacks=[])
+    exporters.export(run, formats=["keras"], callbacks=[])
     done = cifarnet("benchmark", "latest", "--batch-size", "2", "--json", cwd=tmp_path)
     document = json.loads(done.stdout)
     assert [one["name"] for one in document["artifacts"]] == ["model.keras", "keras"]
     assert [one["agreement"] for one in document["artifacts"]] == [1.0, 1.0]
     assert (document["split"], document["images"]) == ("validation", 60)
-    (run,) = runs.all_runs(tmp_path / "runs")
     record = run.read_record()
     # The run's accuracy is measured in the precision of the training.
     expected = pytest.approx(record.validation_accuracy, abs=0.02)
@@ -154,5 +153,9 @@ def test_the_command_compares_a_run_and_its_exports(tmp_path):
     assert stored["artifacts"] == document["artifacts"]
     with Image.open(run.plots_folder / "benchmark.png") as picture:
         assert picture.size[0] > 500
-    wrong = cifarnet("benchmark", "latest", "--batch-size", "0", cwd=tmp_path, code=2)
-    assert "expected numbers from 1 to 5000 such as 1,64" in " ".join(wrong.stderr.split())
+
+
+def test_a_wrong_batch_size_is_refused():
+    wrong = CliRunner().invoke(benchmark, ["latest", "--batch-size", "0"])
+    assert wrong.exit_code == 2
+    assert "expected numbers from 1 to 5000 such as 1,64" in " ".join(wrong.output.split())
