@@ -128,7 +128,7 @@ def test_numbers_are_those_of_yaml_1_2(text, expected, tmp_path):
 
 
 def test_the_texts_of_yaml_1_1_stay_texts(tmp_path):
-    """There, `on` is true, 2024-01-01 a date, and 1:30 ninety."""
+    """In YAML 1.1 `on` is true, 2024-01-01 a date, and 1:30 is 90."""
     for name in ("on", "2024-01-01", "no"):
         assert config.load(write(tmp_path, f"name: {name}\n" + MINIMAL)).name == name
     assert "a whole number, received the text '1:30'" in refused(
@@ -143,7 +143,7 @@ def test_layers_may_be_bare_names(tmp_path):
 
 
 def test_merge_keys_are_resolved_and_are_no_repeated_keys(tmp_path):
-    """`b` is merged into `last` before it is built itself."""
+    """`b` is merged into `last` before `b` itself is constructed."""
     text = """\
     - Residual: &a {one: 1, two: 2}
     - Residual: {inner: &b {<<: *a, two: 3}}
@@ -209,7 +209,7 @@ def test_another_kind_replaces_the_base_s_whole(tmp_path):
     same = write(tmp_path, "base: base.yaml\ntrain: {schedule: {factor: 0.25}}\n", "same.yaml")
     assert config.load(same).train.schedule.factor == 0.25
     assert config.load(same, ["train.schedule={kind: cosine}"]).train.schedule.end == 0.0
-    # One key after the other, in either order, loses nothing silently.
+    # Overrides of single keys, in either order, lose nothing silently.
     for overrides in (
         ["train.schedule={kind: cosine}", "train.schedule.end=0.1"],
         ["train.schedule=null", "train.schedule.end=0.1", "train.schedule.kind=cosine"],
@@ -327,7 +327,7 @@ def test_override_faults(override, says, tmp_path):
 
 
 def test_the_place_of_a_replaced_value_is_the_new_one(tmp_path):
-    """An error inside a value that came later must not name the line of the earlier one."""
+    """An error in a value that replaced another must not name the line of the replaced one."""
     write(tmp_path, MINIMAL + "  schedule: {kind: step, at: [1], factor: 0.5}\n", "base.yaml")
     text = "base: base.yaml\ntrain:\n  schedule: {kind: cosine, factor: 2}\n"
     assert "/c.yaml:3: train.schedule.factor: unknown key" in refused(write(tmp_path, text))

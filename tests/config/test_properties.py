@@ -134,7 +134,7 @@ configs = st.fixed_dictionaries(
 def test_what_is_dumped_is_read_back_equal_and_holds_against_the_schema(tmp_path, document):
     try:
         parsed = config.parse(document)
-    except ConfigError as error:  # a layer's argument that cannot be written, a strange path
+    except ConfigError as error:  # a layer argument or path that cannot be written
         assert "(" in str(error) or "data.path" in str(error)
         reject()
     text = config.dump(parsed)

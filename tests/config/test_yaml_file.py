@@ -73,7 +73,7 @@ def test_files_that_are_no_config(content, says, tmp_path):
     ids=["values", "merges", "keys"],
 )
 def test_alias_bombs_are_refused_without_being_expanded(grow, tmp_path):
-    """Expanded, they would hold 8**20 values: the test would not end."""
+    """Expanded, the documents hold 8**20 values, so that the test would not finish."""
     names = "abcdefghijklmnopqrstu"
     text = "a: &a {x: 1}\n" + "".join(map(grow, names[1:], names))
     message = refused(write(tmp_path, text))
@@ -97,12 +97,12 @@ def test_a_document_without_end_is_refused():
             config.parse(document, "here")
         with pytest.raises(ConfigError, match="seed: expected a whole number"):
             config.parse({**yaml.safe_load(MINIMAL), "seed": kwargs})
-    while deep:  # taking it apart from outside in; Python would recurse
+    while deep:  # from the outside in, because Python's deallocation recurses
         deep = deep["units"]
 
 
 def test_a_config_that_comes_through_a_pipe(tmp_path):
-    """As in `cifarnet train --config <(...)`: no size is known beforehand."""
+    """As in `cifarnet train --config <(...)`, where the size is unknown in advance."""
     reading, writing = os.pipe()
     os.write(writing, MINIMAL.encode())
     os.close(writing)
