@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "cifarnet"
 LEVELS = [
-    {"errors", "system", "__init__"},
+    {"choices", "errors", "system", "__init__"},
     {"config", "runs"},
     {"callbacks", "data", "models", "reporting"},
     {"training", "predictors"},

@@ -31,7 +31,7 @@ def files(tmp_path_factory):
     for seed in (1, 2):
         path = folder / f"{seed}.keras"
         models.save(network(seed), path)
-        top = predictors.load(path, preprocessing=predictors.OF_RUNS)(pixels()).argmax(axis=1)
+        top = predictors.load(path, preprocessing=predictors.RUN_PREPROCESSING)(pixels()).argmax(axis=1)
         found.append((path, top))
     return found
 
@@ -44,7 +44,7 @@ def test_figures_are_those_of_the_artifacts(files):
     (first, top), (_, other) = files
     labels = top.copy()
     labels[:10] = (top[:10] + 1) % 10  # the first artifact is wrong on a quarter
-    given = [(path.stem, path, predictors.OF_RUNS) for path, _ in files]
+    given = [(path.stem, path, predictors.RUN_PREPROCESSING) for path, _ in files]
     stages: list[str] = []
 
     class Stages(Callback):

@@ -1,4 +1,4 @@
-"""What a user means by RUN or ARTIFACT: a model file, its run, its preprocessing, its classes."""
+"""Find what RUN or ARTIFACT stands for: a model file, its run, preprocessing and class names."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cifarnet.errors import RunError
 from cifarnet.predictors import Predictor, Preprocessing
 from cifarnet.runs import Run
 
-_LOCK_TIMEOUT = 30.0  # seconds that another command gets to write its results into the same run
+_LOCK_TIMEOUT = 30.0  # seconds to wait for another command that writes into the same run
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model file, the run it belongs to, and what is known of its data.
+    """A model file, and the run it belongs to.
 
     Attributes:
         path: the file, or the SavedModel's folder.
         run: None for a file outside any run.
-        config: the run's; for a file outside any run that of a CIFAR-10 network.
+        config: of the run; outside any run, defaults with the CIFAR-10 dataset.
     """
 
     path: Path
@@ -32,12 +32,12 @@ class Artifact:
 
     @property
     def is_run_model(self) -> bool:
-        """Whether the run itself is meant, not one of its exports."""
+        """Whether this is `model.keras` of a run, not an export."""
         return self.run is not None and self.path == self.run.model_file
 
     @property
     def name(self) -> str:
-        """Name for a table: of the file, or of an export's folder."""
+        """Name in tables: of the file, or of an export's folder."""
         in_run = self.run is not None and not self.is_run_model
         return self.path.parent.name if in_run else self.path.name
 
@@ -45,7 +45,8 @@ class Artifact:
         """Load the predict function; `preprocessing` is for a file outside any run.
 
         Raises:
-            ArtifactError: see `predictors.load`; or a file of a run that has changed since.
+            ArtifactError: as for `predictors.load`.
+            RunError: a file of a run that has changed since it was written.
         """
         if self.run is not None:
             runs.check(self.run, self.path)
@@ -53,18 +54,18 @@ class Artifact:
         return predictors.load(self.path, size, self.preprocessing(preprocessing))
 
     def preprocessing(self, stated: Preprocessing | None = None) -> Preprocessing:
-        """Return what the file takes, as far as it is known: a run's own, or as the user states."""
+        """Return a run's preprocessing, or for a file outside any run what the user states."""
         if self.run is None:
             return stated or Preprocessing()
-        # Exports of a run state in their metadata what they take.
-        return predictors.OF_RUNS if self.is_run_model else Preprocessing()
+        # Exports take raw pixels and return probabilities, which are the defaults.
+        return predictors.RUN_PREPROCESSING if self.is_run_model else Preprocessing()
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[None]:
-        """Hold the run's lock, if there is a run, while results are written to `path` in it.
+        """Hold the run's lock, if there is a run, while `path` in it is written.
 
         Raises:
-            RunError: another process holds it for long.
+            RunError: another process still holds it after 30 s.
         """
         if self.run is None:
             yield
@@ -73,7 +74,7 @@ class Artifact:
             yield
 
     def classes(self, predictor: Predictor) -> list[str]:
-        """Return the class names: the file's own, the run's, CIFAR-10's for ten, else numbers."""
+        """Return the class names: of the file, of the run, CIFAR-10's if ten, else numbers."""
         if "classes" in predictor.metadata:
             return list(predictor.metadata["classes"])
         if self.run is not None:
@@ -84,7 +85,7 @@ class Artifact:
 
 
 def resolve(target: Run | str | Path) -> Artifact:
-    """Find what a user means by a run, a path, a run's name, or `latest`.
+    """Find the artifact that a run, a path, a run's name or `latest` stands for.
 
     Raises:
         RunError: no such run or file, or a run without a model.
@@ -101,7 +102,7 @@ def resolve(target: Run | str | Path) -> Artifact:
 
 
 def trained_run(target: Run | str | Path) -> Run:
-    """Find the run a user means, with its model.
+    """Find a run that has a model.
 
     Raises:
         RunError: no such run, or it has no model yet.
@@ -118,16 +119,23 @@ def trained_run(target: Run | str | Path) -> Run:
 def load_predictor(
     target: Run | str | Path, preprocessing: Preprocessing | None = None
 ) -> Predictor:
-    """Load the predict function of a run or model file: pixels to probabilities.
+    """Load the predict function of a run or model file: raw pixels to probabilities.
 
     Args:
-        target: a run, its path or name, `latest`, or a model file, ours or foreign.
-        preprocessing: what a foreign file takes; see `predictors.Preprocessing`.
+        target: a run, its path or name, `latest`, or a `.keras`, `.h5`, `.onnx` or `.tflite` file
+            or SavedModel folder, whether cifarnet wrote it or not.
+        preprocessing: what a foreign file takes; see `Preprocessing`.
 
     Returns:
         A function of uint8 [N, S, S, 3], RGB, 0-255, to float32 [N, classes].
 
     Raises:
-        RunError, ArtifactError: it cannot be found or loaded, or has changed since.
+        RunError: no such run, one without a model, or a file of it has changed.
+        ArtifactError: the file cannot be loaded.
+
+    Example:
+        predict = cifarnet.load_predictor("runs/article/exports/onnx/model.onnx")
+        probabilities = predict(pixels)  # pixels: uint8 [N, 32, 32, 3]
+        classes = probabilities.argmax(axis=1)
     """
     return resolve(target).load(preprocessing)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from cifarnet.choices import ExportFormat, Quantization
 from cifarnet.cli import options
 from cifarnet.cli.render import Command, console, display, load_tensorflow, parity_table
 
-# As in `exporters.formats`, which needs TensorFlow; a test compares them.
-FORMATS = ("keras", "savedmodel", "onnx", "litert", "c")
-QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+FORMATS = get_args(ExportFormat)
+QUANTIZATIONS = get_args(Quantization)
 
 
 @click.command(cls=Command)
@@ -45,8 +45,8 @@ def export(
 ) -> Any:
     """Export a run's network to other runtimes, and check each file in its runtime.
 
-    A file that predicts something else than the trained network does not get its name, and
-    the exit code is 3. `c` is the int8 LiteRT file as C source, for a microcontroller.
+    A file whose predictions differ from the trained network's is written to NAME.failed, and the
+    exit code is 3. `c` is the int8 LiteRT file as C source, for a microcontroller.
 
     \b
     Example:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from cifarnet.choices import InputRange, Layout
+
 if TYPE_CHECKING:
     from cifarnet.predictors import Preprocessing
-
-_RANGES = ("0-255", "0-1", "-1-1")
 
 overrides = click.option(
     "-o",
@@ -50,7 +50,7 @@ def foreign(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option(
             "--input-range",
-            type=click.Choice(_RANGES),
+            type=click.Choice(get_args(InputRange)),
             help="What pixels 0 to 255 become for a foreign file.",
         ),
         click.option(
@@ -66,7 +66,9 @@ def foreign(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Then divided by, in the input range.",
         ),
         click.option(
-            "--layout", type=click.Choice(["nhwc", "nchw"]), help="Order of a foreign file's input."
+            "--layout",
+            type=click.Choice(get_args(Layout)),
+            help="Order of a foreign file's input.",
         ),
         click.option("--logits", is_flag=True, default=None, help="It gives logits."),
     ]

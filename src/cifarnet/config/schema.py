@@ -13,6 +13,7 @@ import pydantic
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
+from cifarnet.choices import ExportFormat, Quantization
 from cifarnet.config.layer_list import Layer, normalize_layers
 from cifarnet.config.text import brief, is_text
 
@@ -418,10 +419,10 @@ class PruneConfig(Section):
 class ExportConfig(Section):
     """What `cifarnet export` writes, and the bounds of parity."""
 
-    formats: tuple[Literal["keras", "savedmodel", "onnx", "litert", "c"], ...] = Field(
+    formats: tuple[ExportFormat, ...] = Field(
         (), description="what `cifarnet export RUN` writes without `--format`"
     )
-    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = Field(
+    quantize: tuple[Quantization, ...] = Field(
         ("none",),
         min_length=1,
         description="quantizations that are written without `--quantize`; each format gets those "

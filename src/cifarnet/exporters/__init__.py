@@ -1,5 +1,7 @@
-"""One file per format, each checked in the runtime that will run it."""
+"""Export a trained network to other runtimes, and check each artifact in its own runtime."""
 
-from cifarnet.exporters.run import Target, export, targets
+from cifarnet.exporters.formats import FORMATS
+from cifarnet.exporters.run import export
+from cifarnet.exporters.targets import Target, targets
 
-__all__ = ["Target", "export", "targets"]
+__all__ = ["FORMATS", "Target", "export", "targets"]

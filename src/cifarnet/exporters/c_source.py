@@ -1,13 +1,17 @@
-"""A LiteRT file as C, for a microcontroller with TensorFlow Lite Micro."""
+"""Write an int8 LiteRT file as C source, for microcontrollers with TensorFlow Lite Micro."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+
+from cifarnet.backend import keras
 from cifarnet.errors import ArtifactError
+from cifarnet.exporters import litert_format
+from cifarnet.predictors import Metadata
 
-# Operations that LiteRT has and TensorFlow Lite Micro, so far, has not.
+# LiteRT operations that TensorFlow Lite Micro lacks.
 _NOT_MICRO = {"GELU"}
 
 _HEADER = """\
@@ -60,49 +64,54 @@ const char *const cifarnet_classes[CIFARNET_CLASSES] = {{
 """
 
 
-def write(path: Path, metadata: dict[str, Any], folder: Path) -> None:
-    """Write `model.h` and `model.c` beside an int8 LiteRT file.
+def write(
+    model: keras.Model, quantization: str, calibration: np.ndarray, metadata: Metadata, folder: Path
+) -> Path:
+    """Write an int8 `model.tflite`, and `model.h` and `model.c` with its bytes.
 
-    Args:
-        path: the file.
-        metadata: its `classes`, `run` and `cifarnet` version.
-        folder: gets the sources.
+    See `formats.Writer`.
 
     Raises:
         ArtifactError: an operation that TensorFlow Lite Micro does not have.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
+    path = litert_format.write(model, quantization, calibration, metadata, folder)
     content = path.read_bytes()
     missing = _operations(content) & _NOT_MICRO
     if missing:
         raise ArtifactError(
-            f"c: TensorFlow Lite Micro has no {', '.join(sorted(missing))}; for a microcontroller "
+            f"TensorFlow Lite Micro has no {', '.join(sorted(missing))}; for a microcontroller "
             "train with another activation, such as relu or silu"
         )
+    rows = [content[i : i + 16] for i in range(0, len(content), 16)]
+    numbers = ",\n".join("  " + ", ".join(f"0x{byte:02x}" for byte in row) for row in rows)
+    names = ",\n".join(f"  {_string_literal(name)}" for name in metadata["classes"])
+    source = _SOURCE.format(numbers=numbers, names=names)
+    (folder / "model.h").write_text(_header(content, metadata), encoding="ascii")
+    (folder / "model.c").write_text(source, encoding="ascii")
+    return path
+
+
+def _header(content: bytes, metadata: Metadata) -> str:
+    from ai_edge_litert.interpreter import Interpreter
+
     interpreter = Interpreter(model_content=content)
-    (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
-    (input_scale, input_zero), (output_scale, output_zero) = (
-        details["quantization"] for details in (given, wanted)
-    )
-    header = _HEADER.format(
+    (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
+    input_scale, input_zero = inputs["quantization"]
+    output_scale, output_zero = outputs["quantization"]
+    return _HEADER.format(
         title=f"cifarnet {metadata['cifarnet']}, run {metadata['run']}".replace("*/", "* /"),
         length=len(content),
-        size=int(given["shape"][1]),
-        classes=int(wanted["shape"][1]),
+        size=int(inputs["shape"][1]),
+        classes=int(outputs["shape"][1]),
         input_scale=float(input_scale),
         input_zero=input_zero,
         output_scale=float(output_scale),
         output_zero=output_zero,
     )
-    rows = [content[i : i + 16] for i in range(0, len(content), 16)]
-    numbers = ",\n".join("  " + ", ".join(f"0x{byte:02x}" for byte in row) for row in rows)
-    names = ",\n".join(f"  {_literal(name)}" for name in metadata["classes"])
-    (folder / "model.h").write_text(header, encoding="ascii")
-    (folder / "model.c").write_text(_SOURCE.format(numbers=numbers, names=names), encoding="ascii")
 
 
 def _operations(content: bytes) -> set[str]:
+    """Return the names of the builtin operations that a LiteRT file uses."""
     from ai_edge_litert import schema_py_generated as schema
 
     names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
@@ -112,7 +121,7 @@ def _operations(content: bytes) -> set[str]:
     }
 
 
-def _literal(text: str) -> str:
-    """A C string of any text: UTF-8, all but letters, digits and spaces as octal escapes."""
-    plain = set(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-.")
-    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode()) + '"'
+def _string_literal(text: str) -> str:
+    """Return a C string literal: UTF-8, octal escapes for all but letters, digits and ` _-.`."""
+    unescaped = set(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-.")
+    return '"' + "".join(chr(b) if b in unescaped else f"\\{b:03o}" for b in text.encode()) + '"'

@@ -1,13 +1,13 @@
-"""Fine-tune a run's network for a few epochs at a lower rate before an export."""
+"""Fine-tune a run's network for a few epochs before an export."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from cifarnet import config as cfg
 from cifarnet.backend import keras
 from cifarnet.data import Dataset
-from cifarnet.training.step import Trainer
+from cifarnet.training.step import Forward, Trainer
 
 
 def fine_tune(
@@ -16,17 +16,19 @@ def fine_tune(
     dataset: Dataset,
     epochs: float,
     learning_rate: float | None = None,
-    **parts: Any,
+    *,
+    optimizer: Callable[[cfg.TrainConfig, keras.Model], keras.optimizers.Optimizer] | None = None,
+    forward: Callable[[keras.Model], Forward] | None = None,
 ) -> keras.Model:
-    """Fine-tune a copy of a run's network.
+    """Fine-tune a copy of a run's network at a lower learning rate.
 
     Args:
         trained: the run's saved model.
-        config: the run's config, with the precision that was chosen.
-        dataset: the run's images.
+        config: the run's config; `train.precision` must not be `auto`.
+        dataset: the run's dataset.
         epochs: passes over the training images.
-        learning_rate: peak of a cosine to zero; None: a tenth of the run's.
-        parts: other parts of the training step, as for `Trainer`.
+        learning_rate: peak of a cosine schedule to zero; None: a tenth of the run's.
+        optimizer, forward: as for `Trainer`.
 
     Returns:
         A float32 model of Keras' own layers.
@@ -45,8 +47,13 @@ def fine_tune(
             "freeze": {},
         }
     )
-    fine = config.model_copy(update={"train": train})
-    trainer = Trainer(fine, dataset, weights=trained.get_weights(), **parts)
+    trainer = Trainer(
+        config.model_copy(update={"train": train}),
+        dataset,
+        weights=trained.get_weights(),
+        optimizer=optimizer,
+        forward=forward,
+    )
     while trainer.step < trainer.total_steps:
         in_epoch = trainer.step % trainer.steps_per_epoch
         left = trainer.total_steps - trainer.step

@@ -12,21 +12,21 @@ INPUT, OUTPUT = "pixels", "probabilities"
 
 
 def build(model: keras.Model, portable: bool) -> keras.Model:
-    """A copy of a run's model with softmax at its end.
+    """Copy a run's model, and append a softmax.
 
     Args:
         model: float32, of Keras' own layers, logits out.
-        portable: in operations that every other runtime has, by layers of ours; else, for a
-            file that Keras loads without cifarnet, of Keras' own layers.
+        portable: replace layers whose operations other runtimes lack by equivalent layers of
+            cifarnet. Without it the copy has Keras' own layers, and loads without cifarnet.
 
     Raises:
-        ModelError: a layer in another precision, which no format would hold rightly.
+        ModelError: a layer computes in another precision, which the converters write wrongly.
     """
     for layer in model.layers:
         if layer.compute_dtype not in ("float32", None):
             raise ModelError(
                 f"{layer.name}: expected a float32 network, received {layer.compute_dtype}; "
-                "export the run it comes from, not the model in training"
+                "export the run, not the model in training"
             )
     copy = keras.models.clone_model(model, clone_function=_portable if portable else None)
     copy.set_weights(model.get_weights())
@@ -34,9 +34,9 @@ def build(model: keras.Model, portable: bool) -> keras.Model:
     return keras.Model(copy.input, outputs)
 
 
-def endpoint(model: keras.Model, batch: int | None) -> Any:
-    """A traced function of float32 pixels [batch, S, S, 3] to `{"probabilities": [batch, K]}`."""
-    shape = [batch, *model.input_shape[1:]]
+def serving_function(model: keras.Model, batch_size: int | None) -> Any:
+    """Return a `tf.function` of float32 pixels [N, S, S, 3] to `{"probabilities": [N, K]}`."""
+    shape = [batch_size, *model.input_shape[1:]]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name=INPUT)])
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -54,9 +54,9 @@ def _portable(layer: keras.Layer) -> keras.Layer:
 
 
 class _Flatten(keras.layers.Flatten):
-    """With the number of features written down.
+    """Flatten to a number of features that the graph holds as a constant.
 
-    Keras' own computes a shape from the batch, after which LiteRT cannot change the batch.
+    Keras' layer computes the shape from the batch, after which LiteRT cannot resize the batch.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -64,10 +64,10 @@ class _Flatten(keras.layers.Flatten):
 
 
 class _GroupedConv2D(keras.layers.Conv2D):
-    """Groups as convolutions side by side.
+    """Compute each group by a convolution of its own.
 
-    TensorFlow has grouped convolutions on a processor only as compiled functions, which no
-    other format can hold.
+    On CPUs, Keras computes grouped convolutions in a function compiled by XLA, which no other
+    format can hold.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

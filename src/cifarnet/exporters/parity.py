@@ -1,4 +1,4 @@
-"""Does an artifact predict what the trained network predicts? Measured in its own runtime."""
+"""Parity: how closely an artifact, in its own runtime, predicts what the network predicts."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def measure(
     Args:
         reference: the Keras model, float32.
         artifact: reloaded from its file.
-        split: name of the images' split, not test.
-        pixels, labels: uint8 [N, S, S, 3] and [N]. Random, all-black and all-white images are
-            added for the difference.
+        split: name of the split, never `test`.
+        pixels, labels: uint8 [N, S, S, 3] and [N]. For `max_difference`, random, black and white
+            images are added.
     """
-    odd = _odd_images(pixels.shape[1])
-    expected = reference(np.concatenate([pixels, odd]))
+    extremes = _extreme_images(pixels.shape[1])
+    expected = reference(np.concatenate([pixels, extremes]))
     start = time.perf_counter()
-    given = artifact(pixels)
+    predicted = artifact(pixels)
     seconds = time.perf_counter() - start
-    whole = np.concatenate([given, artifact(odd)])
+    whole = np.concatenate([predicted, artifact(extremes)])
     count = len(labels)
-    top, expected_top = given.argmax(axis=1), expected[:count].argmax(axis=1)
+    top, expected_top = predicted.argmax(axis=1), expected[:count].argmax(axis=1)
     difference = np.abs(whole - expected)
     return Parity(
         runtime=artifact.runtime,
@@ -45,10 +45,15 @@ def measure(
 
 
 def check(parity: Parity, quantized: bool, max_difference: float, max_accuracy_loss: float) -> None:
-    """Require that an artifact's parity is within the limits.
+    """Check that an artifact's parity is within the limits.
+
+    Args:
+        quantized: compare accuracies; otherwise every probability.
+        max_difference: of a probability.
+        max_accuracy_loss: 0 to 1.
 
     Raises:
-        GateError: it is not; says what differs, and by how much.
+        GateError: it is not.
     """
     difference = parity.max_difference
     loss = parity.reference_accuracy - parity.accuracy
@@ -68,8 +73,8 @@ def check(parity: Parity, quantized: bool, max_difference: float, max_accuracy_l
         )
 
 
-def _odd_images(size: int) -> np.ndarray:
-    """64 of random pixels, one black, one white."""
+def _extreme_images(size: int) -> np.ndarray:
+    """Return 64 images of random pixels, a black one and a white one."""
     random = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), np.uint8)
     flat = np.stack([np.full((size, size, 3), value, np.uint8) for value in (0, 255)])
     return np.concatenate([random, flat])

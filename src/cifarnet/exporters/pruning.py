@@ -1,8 +1,6 @@
-"""Magnitude pruning: the smallest weights become zero, the others are trained on."""
+"""Magnitude pruning: set the smallest weights to zero, then fine-tune the others."""
 
 from __future__ import annotations
-
-import functools
 
 import numpy as np
 
@@ -16,11 +14,11 @@ from cifarnet.training import optimizers
 def prune(
     trained: keras.Model, config: cfg.Config, options: cfg.PruneConfig, dataset: Dataset
 ) -> keras.Model:
-    """A copy of a run's network with `options.sparsity` of each kernel zero, fine-tuned.
+    """Set `options.sparsity` of each kernel to zero in a copy of a network, and fine-tune it.
 
-    The smallest weights of each kernel by magnitude go at once, and stay zero while the rest is
-    trained as the run was, with a lower rate: Han et al. 2015, arXiv 1506.02626. Kernels that the
-    run does not train, such as a whitening one, stay whole.
+    The smallest weights of each kernel by magnitude become zero at once and stay zero while the
+    others are trained with a lower learning rate: Han et al. 2015, arXiv 1506.02626. Kernels that
+    the run does not train, such as a whitening one, are not pruned.
 
     Args and errors are those of `fine_tune`.
     """
@@ -31,7 +29,7 @@ def prune(
                 mask = _mask(kernel.numpy(), options.sparsity)
                 kernel.assign(kernel.numpy() * mask)
                 # Keras' optimizers apply a variable's constraint after each update of it.
-                kernel.constraint = functools.partial(tf.multiply, mask)
+                kernel.constraint = _Masked(mask, kernel.constraint)
         return optimizers.build(train, model)
 
     return fine_tune(
@@ -40,13 +38,25 @@ def prune(
 
 
 def sparsity(model: keras.Model) -> float:
-    """Share of zeros among all weights of the kernels."""
+    """Return the share of zeros among all weights of the kernels."""
     kernels = [w.numpy() for w in model.weights if len(w.shape) > 1]
     return 1 - sum(map(np.count_nonzero, kernels)) / sum(kernel.size for kernel in kernels)
 
 
+class _Masked(keras.constraints.Constraint):
+    """Apply a layer's own constraint, if it has one, then multiply by a mask."""
+
+    def __init__(self, mask: np.ndarray, constraint: keras.constraints.Constraint | None) -> None:
+        self._mask = mask
+        self._constraint = constraint
+
+    def __call__(self, kernel: keras.Variable) -> tf.Tensor:
+        constrained = kernel if self._constraint is None else self._constraint(kernel)
+        return tf.multiply(constrained, self._mask)
+
+
 def _mask(kernel: np.ndarray, share: float) -> np.ndarray:
-    """Zeros, as float32, where the smallest `share` of the kernel's weights by magnitude are."""
+    """Return float32 zeros at the smallest `share` of the weights by magnitude, ones elsewhere."""
     mask = np.ones(kernel.size, np.float32)
     mask[np.argsort(np.abs(kernel), axis=None, kind="stable")[: int(share * kernel.size)]] = 0.0
     return mask.reshape(kernel.shape)

@@ -1,4 +1,4 @@
-"""Any artifact -> one function from raw pixels to probabilities."""
+"""Load any model file as one function from raw pixels to probabilities."""
 
 from __future__ import annotations
 
@@ -6,11 +6,27 @@ import importlib.util
 from pathlib import Path
 
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.base import MOST_BYTES, OF_RUNS, Network, Predict, Predictor, Preprocessing
+from cifarnet.predictors.base import (
+    MAX_BYTES,
+    RUN_PREPROCESSING,
+    Metadata,
+    Predict,
+    Predictor,
+    Preprocessing,
+    RuntimeModel,
+)
 
-__all__ = ["OF_RUNS", "Network", "Predict", "Predictor", "Preprocessing", "load"]
+__all__ = [
+    "RUN_PREPROCESSING",
+    "Metadata",
+    "Predict",
+    "Predictor",
+    "Preprocessing",
+    "RuntimeModel",
+    "load",
+]
 
-# By suffix (a folder has none): what it needs that a plain installation lacks: package, extra.
+# By suffix (a folder has none): the package that a plain installation lacks, and its extra.
 _NEEDS: dict[str, tuple[str, str] | None] = {
     "": None,
     ".keras": None,
@@ -23,16 +39,16 @@ _NEEDS: dict[str, tuple[str, str] | None] = {
 def load(
     path: Path, batch_size: int = 500, preprocessing: Preprocessing | None = None
 ) -> Predictor:
-    """The predict function of a model file, ours or foreign.
+    """Load the predict function of a model file, from cifarnet or not.
 
     Args:
         path: a `.keras`, `.h5`, `.onnx` or `.tflite` file or a SavedModel folder.
-        batch_size: images computed at once, where the file leaves that open.
-        preprocessing: what the file wants; without it, what its metadata says, else raw pixels.
+        batch_size: images per call of the runtime, where the file leaves it open.
+        preprocessing: what the network takes; None: found from the file, raw pixels otherwise.
 
     Raises:
         ArtifactError: no such file, another kind, larger than 1 GB, damaged, with code inside, not
-            for images, or its runtime is not installed.
+            for images, or its runtime is not installed. The cause is the runtime's own error.
     """
     if not path.exists():
         raise ArtifactError(f"there is no model file {path}")
@@ -49,21 +65,21 @@ def load(
             f"pip install 'cifarnet[{needs[1]}]'"
         )
     _check_size(path)
-    return Predictor(_network(path, suffix), batch_size, preprocessing)
+    return Predictor(_runtime_model(path, suffix), batch_size, preprocessing)
 
 
 def _check_size(path: Path) -> None:
     files = path.rglob("*") if path.is_dir() else [path]
     size = sum(file.stat().st_size for file in files if file.is_file())
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise ArtifactError(
-            f"{path} has {size:,} bytes, expected at most {MOST_BYTES:,}: no classifier of small "
+            f"{path} has {size:,} bytes, expected at most {MAX_BYTES:,}: no classifier of small "
             "images is larger"
         )
 
 
-def _network(path: Path, suffix: str) -> Network:
-    """Each runtime is imported only for its own files."""
+def _runtime_model(path: Path, suffix: str) -> RuntimeModel:
+    """Load a file in its runtime, which is imported only for such files."""
     if suffix == "":
         from cifarnet.predictors import saved_model
 

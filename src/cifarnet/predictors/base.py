@@ -1,57 +1,71 @@
-"""A loaded network of any format, with its preprocessing, as one function."""
+"""A network of any format, with its preprocessing, as one function."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from cifarnet.choices import InputRange, Layout
 from cifarnet.errors import ArtifactError
 
 # uint8 [N, S, S, 3], RGB, 0-255 -> float32 [N, classes], probabilities
 Predict = Callable[[np.ndarray], np.ndarray]
 
-_RANGES = {"0-255": (0.0, 255.0), "0-1": (0.0, 1.0), "-1-1": (-1.0, 1.0)}
-# Of a model file, and of what is unpacked from it.
-MOST_BYTES = 1_000_000_000
+# What cifarnet stores inside an artifact: a JSON object with `classes`, `run` and more.
+Metadata = dict[str, Any]
+
+_RANGES: dict[InputRange, tuple[float, float]] = {
+    "0-255": (0.0, 255.0),
+    "0-1": (0.0, 1.0),
+    "-1-1": (-1.0, 1.0),
+}
+# Limit for a model file, and for what is unpacked from it.
+MAX_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How raw pixels become what a network takes, and what it gives; None: found out.
+    """How raw pixels become a network's input, and what its output is.
+
+    None stands for the default: pixels 0-255, no mean and std; the layout is found from the
+    input's shape, logits from the outputs.
 
     Attributes:
         input_range: what 0 and 255 become: `0-255`, `0-1` or `-1-1`.
         mean, std: per channel, in that range: subtracted, then divided by.
-        layout: `nhwc` or `nchw`.
-        logits: the network gives logits, not probabilities.
+        layout: of the input, `nhwc` or `nchw`.
+        logits: whether the network returns logits, not probabilities.
+
+    Example:
+        cifarnet.Preprocessing("0-1", mean=(0.49, 0.48, 0.45), std=(0.25, 0.24, 0.26))
     """
 
-    input_range: str | None = None
+    input_range: InputRange | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
-    layout: Literal["nhwc", "nchw"] | None = None
+    layout: Layout | None = None
     logits: bool | None = None
 
 
-# What the model of a run takes and gives.
-OF_RUNS = Preprocessing("0-255", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "nhwc", logits=True)
+# Of `model.keras` of a run.
+RUN_PREPROCESSING = Preprocessing("0-255", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "nhwc", logits=True)
 
 
 @dataclass(frozen=True)
-class Network:
-    """A file's network in its runtime, before any preprocessing.
+class RuntimeModel:
+    """A network loaded in its runtime, without any preprocessing.
 
     Attributes:
         runtime: name and version.
         run: an array of `dtype` in the network's layout -> float32 [N, classes].
-        shape: of its input; None where the file leaves a dimension open.
-        dtype: of its input.
-        scale, zero: an integer input q stands for scale x (q - zero).
-        metadata: what cifarnet wrote into the file; empty in a foreign one.
+        shape: of the input; None where the file leaves a dimension open.
+        dtype: of the input.
+        scale, zero_point: an integer input q stands for scale x (q - zero_point).
+        metadata: what cifarnet stored in the file; empty in a foreign one.
     """
 
     runtime: str
@@ -59,52 +73,55 @@ class Network:
     shape: tuple[int | None, ...]
     dtype: Any
     scale: float = 1.0
-    zero: int = 0
-    metadata: dict[str, Any] = field(default_factory=dict)
+    zero_point: int = 0
+    metadata: Metadata = field(default_factory=dict)
 
 
 class Predictor:
-    """A `Predict`, and what is known of it.
+    """The predict function of a network; see `Predict`.
 
     Attributes:
-        runtime: what computes.
-        size: side of the images it takes, pixels.
-        classes: number of probabilities it gives.
-        assumed: what nobody stated, in words; empty for our own files.
-        metadata: what cifarnet wrote into the file; empty in a foreign one.
+        runtime: name and version.
+        size: side of the images, pixels.
+        classes: number of classes.
+        assumed: assumptions about a foreign file that `preprocessing` does not state, as texts.
+        metadata: what cifarnet stored in the file; empty in a foreign one.
     """
 
     def __init__(
-        self, network: Network, batch_size: int = 500, preprocessing: Preprocessing | None = None
+        self,
+        model: RuntimeModel,
+        batch_size: int = 500,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
-        """Find the layout, and try the network on noise to see what it gives.
+        """Find the layout, and run the network on noise to find its outputs.
 
         Raises:
-            ArtifactError: it does not take one batch of square RGB images, or fails on one.
+            ArtifactError: it does not take a batch of square RGB images, or fails on one.
         """
-        given = preprocessing or Preprocessing()
-        self._network = network
-        self.runtime = network.runtime
-        self.metadata = network.metadata
+        stated = preprocessing or Preprocessing()
+        self._model = model
+        self.runtime = model.runtime
+        self.metadata = model.metadata
         self.assumed: list[str] = []
-        self._layout, self.size = _layout(network.shape, given.layout)
-        self._fixed = network.shape[0]
-        self._batch = self._fixed or batch_size
-        self._low, self._high = _RANGES[given.input_range or "0-255"]
-        self._mean = np.asarray(given.mean or (0.0,) * 3, np.float32)
-        self._std = np.asarray(given.std or (1.0,) * 3, np.float32)
+        self._layout, self.size = _layout(model.shape, stated.layout)
+        self._fixed_batch = model.shape[0]
+        self._batch_size = self._fixed_batch or batch_size
+        self._low, self._high = _RANGES[stated.input_range or "0-255"]
+        self._mean = np.asarray(stated.mean or (0.0,) * 3, np.float32)
+        self._std = np.asarray(stated.std or (1.0,) * 3, np.float32)
         self._logits = False
         outputs = np.concatenate(self._in_batches(_noise(self.size)))
         self.classes = outputs.shape[1]
-        self._logits = not _are_probabilities(outputs) if given.logits is None else given.logits
-        if not network.metadata:
-            self._say_what_is_assumed(given)
+        self._logits = not _are_probabilities(outputs) if stated.logits is None else stated.logits
+        if not model.metadata:
+            self._list_assumptions(stated)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [N, classes] of uint8 [N, size, size, 3].
+        """Return probabilities float32 [N, classes] of pixels uint8 [N, size, size, 3].
 
         Raises:
-            ArtifactError: other images, or the runtime fails.
+            ArtifactError: another shape or dtype, or the runtime fails.
         """
         expected = (self.size, self.size, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
@@ -112,20 +129,21 @@ class Predictor:
                 f"expected images uint8 [N, {self.size}, {self.size}, 3], received "
                 f"{pixels.dtype} {list(pixels.shape)}"
             )
-        none = np.empty((0, self.classes), np.float32)
-        return np.concatenate([none, *self._in_batches(pixels)])
+        empty = np.empty((0, self.classes), np.float32)
+        return np.concatenate([empty, *self._in_batches(pixels)])
 
     def _in_batches(self, pixels: np.ndarray) -> list[np.ndarray]:
-        starts = range(0, len(pixels), self._batch)
-        return [self._outputs(pixels[i : i + self._batch]) for i in starts]
+        starts = range(0, len(pixels), self._batch_size)
+        return [self._outputs(pixels[i : i + self._batch_size]) for i in starts]
 
     def _outputs(self, pixels: np.ndarray) -> np.ndarray:
         count = len(pixels)
         inputs = self._inputs(pixels)
-        if self._fixed and count < self._fixed:  # a file for whole batches only
-            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], self._fixed - count, axis=0)])
+        missing = (self._fixed_batch or 0) - count
+        if missing > 0:
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)])
         try:
-            outputs = np.asarray(self._network.run(inputs), np.float32)[:count]
+            outputs = np.asarray(self._model.run(inputs), np.float32)[:count]
         except Exception as error:  # each runtime raises its own
             text = " ".join(str(error).split())
             raise ArtifactError(f"{self.runtime} failed: {text[:300]}") from error
@@ -137,45 +155,41 @@ class Predictor:
         return _softmax(outputs) if self._logits else outputs
 
     def _inputs(self, pixels: np.ndarray) -> np.ndarray:
-        wanted = self._network.dtype
-        if wanted == np.uint8 and self._takes_pixels():
-            return self._arranged(pixels)
+        dtype = self._model.dtype
+        if dtype == np.uint8 and self._takes_raw_pixels():
+            return self._in_layout(pixels)
         values = self._low + pixels.astype(np.float32) * ((self._high - self._low) / 255)
         values = (values - self._mean) / self._std
-        if np.issubdtype(wanted, np.integer):
-            limits = np.iinfo(wanted)
-            values = np.rint(values / self._network.scale) + self._network.zero
+        if np.issubdtype(dtype, np.integer):
+            limits = np.iinfo(dtype)
+            values = np.rint(values / self._model.scale) + self._model.zero_point
             values = np.clip(values, limits.min, limits.max)
-        return self._arranged(values.astype(wanted))
+        return self._in_layout(values.astype(dtype))
 
-    def _takes_pixels(self) -> bool:
-        plain = not self._mean.any() and (self._std == 1).all()
-        return plain and (self._low, self._high, self._network.scale, self._network.zero) == (
-            0.0,
-            255.0,
-            1.0,
-            0,
-        )
+    def _takes_raw_pixels(self) -> bool:
+        unscaled = (self._model.scale, self._model.zero_point) == (1.0, 0)
+        unchanged = not self._mean.any() and (self._std == 1).all()
+        return bool(unscaled and unchanged and (self._low, self._high) == _RANGES["0-255"])
 
-    def _arranged(self, images: np.ndarray) -> np.ndarray:
+    def _in_layout(self, images: np.ndarray) -> np.ndarray:
         if self._layout == "nchw":
             images = images.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(images)
 
-    def _say_what_is_assumed(self, given: Preprocessing) -> None:
-        if given.input_range is None:
+    def _list_assumptions(self, stated: Preprocessing) -> None:
+        if stated.input_range is None:
             self.assumed.append("pixels 0-255 (--input-range)")
-        if given.mean is None and given.std is None:
+        if stated.mean is None and stated.std is None:
             self.assumed.append("no mean and std (--mean, --std)")
-        if given.layout is None:
+        if stated.layout is None:
             self.assumed.append(f"layout {self._layout}, from the input's shape (--layout)")
-        if given.logits is None:
+        if stated.logits is None:
             found = "logits" if self._logits else "probabilities"
             self.assumed.append(f"{found} out, from its outputs (--logits)")
 
 
-def read_metadata(text: str | bytes) -> dict[str, Any]:
-    """What cifarnet wrote into a file: a JSON object whose `classes`, if any, are names.
+def read_metadata(text: str | bytes) -> Metadata:
+    """Parse what cifarnet stored in a file: a JSON object whose `classes`, if any, are names.
 
     Raises:
         ArtifactError: anything else.
@@ -190,16 +204,17 @@ def read_metadata(text: str | bytes) -> dict[str, Any]:
     return dict(found)
 
 
-def _layout(shape: tuple[int | None, ...], given: str | None) -> tuple[str, int]:
-    """`nhwc` or `nchw`, and the side of the images."""
-    for layout, channels, sides in (("nhwc", 3, (1, 2)), ("nchw", 1, (2, 3))):
-        if len(shape) == 4 and shape[channels] == 3 and given in (None, layout):
+def _layout(shape: tuple[int | None, ...], stated: Layout | None) -> tuple[Layout, int]:
+    """Return the layout of an input of this shape, and the side of its images."""
+    layouts: list[tuple[Layout, int, tuple[int, int]]] = [("nhwc", 3, (1, 2)), ("nchw", 1, (2, 3))]
+    for layout, channels, sides in layouts:
+        if len(shape) == 4 and shape[channels] == 3 and stated in (None, layout):
             height, width = (shape[i] for i in sides)
             if height is not None and height == width:
                 return layout, height
-    wanted = "[N, S, S, 3] or [N, 3, S, S]" if given is None else f"in layout {given}"
+    expected = "[N, S, S, 3] or [N, 3, S, S]" if stated is None else f"in layout {stated}"
     raise ArtifactError(
-        f"expected a model of square RGB images {wanted}, received input {list(shape)}"
+        f"expected a model of square RGB images {expected}, received input {list(shape)}"
     )
 
 
@@ -208,11 +223,11 @@ def _noise(size: int) -> np.ndarray:
 
 
 def _are_probabilities(outputs: np.ndarray) -> bool:
-    """Whether rows are in [0, 1] and sum to 1, but for the rounding of 8-bit outputs."""
+    """Return whether rows are in [0, 1] and sum to 1 within the rounding of 8-bit outputs."""
     inside = (outputs >= 0).all() and (outputs <= 1).all()
     return bool(inside and np.allclose(outputs.sum(axis=1), 1, atol=0.03))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -12,15 +12,22 @@ import numpy as np
 
 from cifarnet.backend import keras, tf
 from cifarnet.errors import ArtifactError
-from cifarnet.models import layers as _registered  # noqa: F401 - so that files with our layers load
-from cifarnet.predictors.base import MOST_BYTES, OF_RUNS, Network, Predictor, read_metadata
+from cifarnet.models import layers as _registered  # noqa: F401 - registers our layers, which files may have
+from cifarnet.predictors.base import (
+    MAX_BYTES,
+    RUN_PREPROCESSING,
+    Metadata,
+    Predictor,
+    RuntimeModel,
+    read_metadata,
+)
 
-# A member of our own in the zip archive that a `.keras` file is.
+# A `.keras` file is a zip archive; this member of it is cifarnet's.
 METADATA = "cifarnet.json"
 
 
-def load(path: Path) -> Network:
-    """A Keras file's network. Keras' safe mode refuses files with code inside.
+def load(path: Path) -> RuntimeModel:
+    """Load a Keras file. Keras' safe mode refuses files with code inside.
 
     Raises:
         ArtifactError: damaged, or with code inside.
@@ -29,33 +36,33 @@ def load(path: Path) -> Network:
         _check_weights(path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         metadata = _metadata(path)
-    except Exception as error:  # Keras raises many kinds on files that are not its own
+    except Exception as error:  # Keras raises many kinds
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from error
-    return _network(model, metadata)
+    return _runtime_model(model, metadata)
 
 
 def from_model(model: keras.Model, batch_size: int = 500) -> Predictor:
-    """The predict function of a run's model in memory: raw pixels in, logits out.
+    """Make the predict function of a run's model in memory: raw pixels in, logits out.
 
     Raises:
         ArtifactError: the model does not take one batch of RGB images.
     """
-    return Predictor(_network(model, {}), batch_size, OF_RUNS)
+    return Predictor(_runtime_model(model, {}), batch_size, RUN_PREPROCESSING)
 
 
 def _check_weights(path: Path) -> None:
-    """Refuse files that unpack to more than they should, or point at other files.
+    """Refuse files that unpack to more than `MAX_BYTES`, or refer to other files.
 
     Raises:
-        ValueError: how.
+        ValueError: the file is refused.
     """
     if not zipfile.is_zipfile(path):
         _check_hdf5(path)
         return
     with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-            raise ValueError(f"it unpacks to more than {MOST_BYTES:,} bytes")
+        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
         for name in archive.namelist():
             if name.endswith(".h5"):
                 _check_hdf5(io.BytesIO(archive.read(name)))
@@ -64,20 +71,20 @@ def _check_weights(path: Path) -> None:
 def _check_hdf5(file: Any) -> None:
     total = 0
 
-    def visit(name: str, thing: Any) -> None:
+    def visit(name: str, item: Any) -> None:
         nonlocal total
-        if isinstance(thing, h5py.Dataset):
-            total += thing.nbytes
-            if total > MOST_BYTES:
-                raise ValueError(f"its weights claim more than {MOST_BYTES:,} bytes")
-            if thing.external or thing.is_virtual:
+        if isinstance(item, h5py.Dataset):
+            total += item.nbytes
+            if total > MAX_BYTES:
+                raise ValueError(f"its weights claim more than {MAX_BYTES:,} bytes")
+            if item.external or item.is_virtual:
                 raise ValueError(f"its weights {name} are in another file")
 
     with h5py.File(file, "r") as content:
         content.visititems(visit)
 
 
-def _network(model: keras.Model, metadata: dict[str, Any]) -> Network:
+def _runtime_model(model: keras.Model, metadata: Metadata) -> RuntimeModel:
     shape = getattr(model, "input_shape", None)
     if not isinstance(shape, tuple):
         raise ArtifactError(f"expected a model of one input, received input {shape}")
@@ -86,7 +93,7 @@ def _network(model: keras.Model, metadata: dict[str, Any]) -> Network:
     def outputs(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(images, training=False), tf.float32)
 
-    return Network(
+    return RuntimeModel(
         runtime=f"Keras {keras.__version__}",
         run=lambda images: outputs(tf.constant(images)).numpy(),
         shape=shape,
@@ -95,7 +102,7 @@ def _network(model: keras.Model, metadata: dict[str, Any]) -> Network:
     )
 
 
-def _metadata(path: Path) -> dict[str, Any]:
+def _metadata(path: Path) -> Metadata:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if METADATA in archive.namelist():

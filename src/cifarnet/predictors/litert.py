@@ -13,14 +13,14 @@ from ai_edge_litert.interpreter import Interpreter
 
 from cifarnet import system
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.base import Network, read_metadata
+from cifarnet.predictors.base import Metadata, RuntimeModel, read_metadata
 
-# Name of our metadata in the file.
+# Name of cifarnet's entry in the file's metadata.
 METADATA = b"cifarnet"
 
 
-def load(path: Path) -> Network:
-    """A LiteRT file's network: float or quantised, of a fixed or an open batch.
+def load(path: Path) -> RuntimeModel:
+    """Load a LiteRT file: float or quantized, with a fixed or an open batch dimension.
 
     Raises:
         ArtifactError: damaged, or with other than one input and one output.
@@ -28,39 +28,39 @@ def load(path: Path) -> Network:
     content = path.read_bytes()
     try:
         if content[4:8] != b"TFL3":
-            raise ValueError("it does not begin as a LiteRT file")
+            raise ValueError("expected TFL3 at byte 4, as in every LiteRT file")
         interpreter = _interpreter(content)
-        (given,) = interpreter.get_input_details()
-        (wanted,) = interpreter.get_output_details()
+        (inputs,) = interpreter.get_input_details()
+        (outputs,) = interpreter.get_output_details()
         metadata = _metadata(content)
     except Exception as error:
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from error
-    signature = given.get("shape_signature", given["shape"])
-    scale, zero = given["quantization"]
+    signature = inputs.get("shape_signature", inputs["shape"])
+    scale, zero_point = inputs["quantization"]
 
     @functools.lru_cache(maxsize=3)
-    def of_batch(count: int) -> Interpreter:
-        """One that was resized before its first run: later, LiteRT may fail."""
+    def for_batch(count: int) -> Interpreter:
+        """Return an interpreter that was resized before its first run; LiteRT may fail later."""
         resized = _interpreter(content)
-        resized.resize_tensor_input(given["index"], [count, *given["shape"][1:]])
+        resized.resize_tensor_input(inputs["index"], [count, *inputs["shape"][1:]])
         with system.quiet():
             resized.allocate_tensors()
         return resized
 
     def run(images: Any) -> Any:
-        interpreter = of_batch(len(images))
-        interpreter.set_tensor(given["index"], images)
+        interpreter = for_batch(len(images))
+        interpreter.set_tensor(inputs["index"], images)
         interpreter.invoke()
-        return _real(interpreter.get_tensor(wanted["index"]), *wanted["quantization"])
+        return _dequantize(interpreter.get_tensor(outputs["index"]), *outputs["quantization"])
 
-    return Network(
+    return RuntimeModel(
         runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
         run=run,
         shape=tuple(int(d) if d > 0 else None for d in signature),
-        dtype=given["dtype"],
+        dtype=inputs["dtype"],
         scale=scale or 1.0,
-        zero=zero,
+        zero_point=zero_point,
         metadata=metadata,
     )
 
@@ -70,12 +70,12 @@ def _interpreter(content: bytes) -> Interpreter:
         return Interpreter(model_content=content, num_threads=system.usable_cores())
 
 
-def _real(values: Any, scale: float, zero: int) -> Any:
-    """What quantised outputs stand for."""
-    return (values.astype(np.float32) - zero) * scale if scale else values
+def _dequantize(values: Any, scale: float, zero_point: int) -> Any:
+    """Return float32 values of quantized outputs; scale 0: the outputs are not quantized."""
+    return (values.astype(np.float32) - zero_point) * scale if scale else values
 
 
-def _metadata(content: bytes) -> dict[str, Any]:
+def _metadata(content: bytes) -> Metadata:
     model = schema.Model.GetRootAs(content, 0)
     for i in range(model.MetadataLength()):
         entry = model.Metadata(i)

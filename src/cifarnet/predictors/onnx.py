@@ -10,9 +10,9 @@ import onnxruntime
 
 from cifarnet import system
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.base import Network, read_metadata
+from cifarnet.predictors.base import RuntimeModel, read_metadata
 
-# Key of our metadata in the file.
+# Key of cifarnet's entry in the file's metadata.
 METADATA = "cifarnet"
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -22,15 +22,15 @@ _DTYPES = {
 }
 
 
-def load(path: Path) -> Network:
-    """An ONNX file's network: one input of images, its first output.
+def load(path: Path) -> RuntimeModel:
+    """Load an ONNX file with one input; the first output is used.
 
     Raises:
         ArtifactError: damaged, or with another kind of input.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = system.usable_cores()
-    options.log_severity_level = 4  # what is wrong comes as an exception
+    options.log_severity_level = 4  # errors are raised as well
     try:
         session = onnxruntime.InferenceSession(
             path.read_bytes(), options, providers=["CPUExecutionProvider"]
@@ -51,7 +51,7 @@ def load(path: Path) -> Network:
     def run(images: Any) -> Any:
         return session.run(None, {name: images})[0]
 
-    return Network(
+    return RuntimeModel(
         runtime=f"ONNX Runtime {onnxruntime.__version__}",
         run=run,
         shape=tuple(d if isinstance(d, int) else None for d in inputs[0].shape),

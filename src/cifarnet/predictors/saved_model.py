@@ -10,42 +10,42 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from cifarnet.backend import tf
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.base import Network, read_metadata
+from cifarnet.predictors.base import Metadata, RuntimeModel, read_metadata
 
-# Where TensorFlow Serving, too, looks for what is not the model's own.
+# The folder for files that the model itself does not load.
 METADATA = Path("assets.extra") / "cifarnet.json"
-# Operations that touch files, the network or Python: nothing that classifies images needs them.
+# Operations that access files, the network or Python; no image classifier needs them.
 _REFUSED = re.compile(
     "Dataset|Reader|File|PyFunc|Debug|Rpc|Print|Load|Save|Restore|Dump|Checkpoint"
 )
-# How every SavedModel reads and writes its own weights.
-_OWN = {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"}
+# Operations by which every SavedModel reads and writes its own weights.
+_WEIGHTS = {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"}
 
 
-def load(path: Path) -> Network:
-    """A SavedModel's network, by its signature `serving_default`.
+def load(path: Path) -> RuntimeModel:
+    """Load a SavedModel by its signature `serving_default`.
 
     Raises:
-        ArtifactError: damaged, with operations that touch files, or of another form.
+        ArtifactError: damaged, with operations that access files, or with another signature.
     """
     try:
-        _refuse(_operations(path) - _OWN)
+        _refuse(_operations(path) - _WEIGHTS)
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]
         graph = signature.graph.as_graph_def()
-        _refuse(_names([graph]))
+        _refuse(_operation_names([graph]))
         ((key, spec),) = signature.structured_input_signature[1].items()
         (output,) = signature.structured_outputs
         metadata = _metadata(path)
-    except Exception as error:
+    except Exception as error:  # TensorFlow raises many kinds
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from error
 
     def run(images: Any) -> Any:
         return signature(**{key: tf.constant(images)})[output].numpy()
 
-    run.model_file = loaded  # type: ignore[attr-defined]  # its variables live as long as it does
-    return Network(
+    run.model_file = loaded  # type: ignore[attr-defined]  # its variables are freed with it
+    return RuntimeModel(
         runtime=f"TensorFlow {tf.__version__}",
         run=run,
         shape=tuple(spec.shape.as_list()),
@@ -60,18 +60,18 @@ def _refuse(operations: set[str]) -> None:
 
 
 def _operations(path: Path) -> set[str]:
-    """The names of all operations in the file's graphs and functions."""
+    """Return the names of all operations in the file's graphs and functions."""
     content = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    return _names([meta.graph_def for meta in content.meta_graphs])
+    return _operation_names([meta.graph_def for meta in content.meta_graphs])
 
 
-def _names(graphs: list[Any]) -> set[str]:
+def _operation_names(graphs: list[Any]) -> set[str]:
     functions = [function for graph in graphs for function in graph.library.function]
     return {node.op for graph in graphs for node in graph.node} | {
         node.op for function in functions for node in function.node_def
     }
 
 
-def _metadata(path: Path) -> dict[str, Any]:
+def _metadata(path: Path) -> Metadata:
     file = path / METADATA
     return read_metadata(file.read_bytes()) if file.is_file() else {}

@@ -1,0 +1,15 @@
+"""Names that config keys, command-line options and library functions have in common.
+
+The command line lists them in `--help`, which is to start without pydantic or TensorFlow.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ExportFormat = Literal["keras", "savedmodel", "onnx", "litert", "c"]
+Quantization = Literal["none", "float16", "dynamic", "int8"]
+# What pixel values 0 and 255 become before a network takes them.
+InputRange = Literal["0-255", "0-1", "-1-1"]
+# Order of an image batch's dimensions: [N, S, S, 3] or [N, 3, S, S].
+Layout = Literal["nhwc", "nchw"]
