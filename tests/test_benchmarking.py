@@ -31,7 +31,9 @@ def files(tmp_path_factory):
     for seed in (1, 2):
         path = folder / f"{seed}.keras"
         models.save(network(seed), path)
-        top = predictors.load(path, preprocessing=predictors.RUN_PREPROCESSING)(pixels()).argmax(axis=1)
+        top = predictors.load(path, preprocessing=predictors.RUN_PREPROCESSING)(pixels()).argmax(
+            axis=1
+        )
         found.append((path, top))
     return found
 
