@@ -1,6 +1,9 @@
 """Model files become one function from pixels to probabilities."""
 
+import functools
+import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -18,9 +21,9 @@ HEAD = ["GlobalAveragePooling2D", {"Dense": {"units": 10}}]
 
 
 def network(**options) -> keras.Model:
-    grey = ((120.0,) * 3, (60.0,) * 3)
+    gray = ((120.0,) * 3, (60.0,) * 3)
     layers = config.ModelConfig(layers=[*LAYERS, *HEAD])
-    return models.build(layers, 32, 10, *grey, **options)
+    return models.build(layers, 32, 10, *gray, **options)
 
 
 def pixels(count: int) -> np.ndarray:
@@ -70,6 +73,25 @@ def test_files_that_are_no_model_are_refused(tmp_path):
         predictors.load(tmp_path / "absent.keras")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "cause"),
+    [
+        (".keras", "file signature not found"),
+        (".h5", "file signature not found"),
+        (".onnx", "protobuf parsing failed"),
+        (".tflite", "expected TFL3 at byte 4"),
+    ],
+)
+def test_a_broken_file_keeps_the_runtimes_own_error(suffix, cause, tmp_path):
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(b"not a model")
+    with pytest.raises(
+        ArtifactError, match=f"broken{suffix} cannot be loaded: .*{cause}"
+    ) as caught:
+        predictors.load(path)
+    assert cause in str(caught.value.__cause__)
+
+
 @pytest.mark.parametrize("name", ["code.keras", "code.h5"])
 def test_a_file_with_code_inside_is_refused_and_nothing_runs(name, tmp_path):
     marker = tmp_path / "ran"
@@ -108,7 +130,7 @@ def foreign(last: str, suffix: str, folder):
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_a_foreign_file_says_what_was_assumed(suffix, tmp_path):
+def test_a_foreign_file_lists_its_assumptions(suffix, tmp_path):
     path, model = foreign("softmax", suffix, tmp_path)
     predictor = predictors.load(path)
     expected = np.asarray(model(pixels(4).astype(np.float32)))
@@ -119,18 +141,18 @@ def test_a_foreign_file_says_what_was_assumed(suffix, tmp_path):
     assert predictor.classes == 10
 
 
-def test_a_foreign_file_gets_what_the_user_says(tmp_path):
+def test_a_foreign_file_gets_the_stated_preprocessing(tmp_path):
     path, model = foreign("linear", ".keras", tmp_path)
-    mean, deviation = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
-    said = predictors.Preprocessing("0-1", mean, deviation, "nhwc", True)
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
+    said = predictors.Preprocessing("0-1", mean, std, "nhwc", True)
     predictor = predictors.load(path, preprocessing=said)
-    inputs = (pixels(4).astype(np.float32) / 255 - mean) / deviation
+    inputs = (pixels(4).astype(np.float32) / 255 - mean) / std
     expected = keras.ops.softmax(model(inputs.astype(np.float32)))
     np.testing.assert_allclose(predictor(pixels(4)), np.asarray(expected), atol=1e-5)
     assert predictor.assumed == []
 
 
-def test_logits_are_told_from_probabilities(tmp_path):
+def test_logits_are_distinguished_from_probabilities(tmp_path):
     path, model = foreign("linear", ".keras", tmp_path)
     predictor = predictors.load(path)
     assert "logits out, from its outputs (--logits)" in predictor.assumed
@@ -138,8 +160,8 @@ def test_logits_are_told_from_probabilities(tmp_path):
     np.testing.assert_allclose(predictor(pixels(4)), np.asarray(expected), atol=1e-5)
 
 
-def test_integer_inputs_are_quantised_by_the_files_own_constants():
-    """Inputs stand for scale x (q - zero); here the network gives its inputs' mean back."""
+def test_integer_inputs_are_quantized_by_the_files_own_constants():
+    """Inputs stand for scale x (q - zero); this network returns the mean of its inputs."""
     seen = []
 
     def run(inputs):
@@ -147,7 +169,9 @@ def test_integer_inputs_are_quantised_by_the_files_own_constants():
         values = 0.01 * (inputs.astype(np.float32) + 100)
         return np.repeat(values.mean(axis=(1, 2, 3))[:, None], 2, axis=1)
 
-    network = predictors.Network("none", run, (2, 8, 8, 3), np.int8, scale=0.01, zero=-100)
+    network = predictors.RuntimeModel(
+        "none", run, (2, 8, 8, 3), np.int8, scale=0.01, zero_point=-100
+    )
     said = predictors.Preprocessing("0-1", None, None, None, False)
     predictor = predictors.Predictor(network, preprocessing=said)
     images = np.full((3, 8, 8, 3), 51, np.uint8)  # 0.2 of 255
@@ -163,7 +187,9 @@ def test_channels_first_is_found_and_fed():
         given.append(inputs)
         return np.tile(np.float32([0.25, 0.75]), (len(inputs), 1))
 
-    predictor = predictors.Predictor(predictors.Network("none", run, (None, 3, 32, 32), np.float32))
+    predictor = predictors.Predictor(
+        predictors.RuntimeModel("none", run, (None, 3, 32, 32), np.float32)
+    )
     predictor(pixels(4))
     np.testing.assert_array_equal(given[-1], pixels(4).transpose(0, 3, 1, 2))
     assert "layout nchw, from the input's shape (--layout)" in predictor.assumed
@@ -184,27 +210,34 @@ def test_a_saved_model_that_touches_files_is_refused(tmp_path):
         predictors.load(tmp_path / "reads")
 
 
-def saved(tmp_path: Path, suffix: str) -> Path:
-    """A model file of a kind."""
-    path = tmp_path / f"model{suffix}"
-    model = network(plain=True)
-    if suffix in (".keras", ".h5"):
-        model.save(path)
-    elif suffix == ".tflite":
-        path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
-    else:
-        import tf2onnx
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Callable[[str], Path]:
+    """Return a model file by its suffix, each written once."""
+    folder = tmp_path_factory.mktemp("saved")
 
-        spec = [tf.TensorSpec([None, 32, 32, 3], tf.float32, name="x")]
-        function = tf.function(lambda x: model(x), input_signature=spec)
-        proto, _ = tf2onnx.convert.from_function(function, spec, opset=18)
-        path.write_bytes(proto.SerializeToString())
-    return path
+    @functools.cache
+    def write(suffix: str) -> Path:
+        path = folder / f"model{suffix}"
+        model = network(plain=True)
+        if suffix in (".keras", ".h5"):
+            model.save(path)
+        elif suffix == ".tflite":
+            path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+        else:
+            import tf2onnx
+
+            spec = [tf.TensorSpec([None, 32, 32, 3], tf.float32, name="x")]
+            function = tf.function(lambda x: model(x), input_signature=spec)
+            proto, _ = tf2onnx.convert.from_function(function, spec, opset=18)
+            path.write_bytes(proto.SerializeToString())
+        return path
+
+    return write
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".onnx", ".tflite"])
-def test_a_damaged_file_is_refused_or_still_a_model(suffix, tmp_path):
-    whole = saved(tmp_path, suffix).read_bytes()
+def test_a_damaged_file_is_refused_or_still_a_model(suffix, saved, tmp_path):
+    whole = saved(suffix).read_bytes()
     path = tmp_path / f"damaged{suffix}"
     random = np.random.default_rng(0)
     harmed = [b"", b"\0" * 100, b"PK\x03\x04", whole[: len(whole) // 2], whole[50:]]
@@ -244,8 +277,8 @@ def test_weights_that_claim_a_terabyte_or_lie_elsewhere_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '{"classes": 3}', '{"classes": [1]}', "[" * 100_000])
-def test_metadata_of_another_form_is_refused(text, tmp_path):
-    path = saved(tmp_path, ".keras")
+def test_metadata_of_another_form_is_refused(text, saved, tmp_path):
+    path = Path(shutil.copy(saved(".keras"), tmp_path))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(keras_file.METADATA, text)
     with pytest.raises(ArtifactError, match="metadata cannot be read"):
@@ -273,7 +306,7 @@ def test_a_saved_model_that_writes_files_is_refused(tmp_path):
     assert not list(tmp_path.glob("stolen*"))
 
 
-def test_a_missing_extra_is_told_with_its_command(tmp_path):
+def test_a_missing_extra_is_named_with_its_command(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predictors.importlib.util, "find_spec", lambda name: None)
