@@ -33,6 +33,14 @@ def stock(settings: config.ModelConfig, mean=(120.0,) * 3, std=(60.0,) * 3) -> k
     return models.build(settings, 32, 10, mean, std, plain=True)
 
 
+def small(**options) -> keras.Model:
+    """Build a small convolutional network for images of 32 x 32 and ten classes."""
+    convolution = {"Conv2D": {"filters": 4, "kernel_size": 3, "activation": "relu"}}
+    head = ["GlobalAveragePooling2D", {"Dense": {"units": 10}}]
+    layers = config.ModelConfig(layers=[convolution, "BatchNormalization", *head])
+    return models.build(layers, 32, 10, (120.0,) * 3, (60.0,) * 3, **options)
+
+
 def trained(body: list) -> keras.Model:
     """Return a network whose statistics and biases are not at their initial values."""
     pooled = [] if "Flatten" in body else ["GlobalAveragePooling2D"]

@@ -1,9 +1,7 @@
 """Model files become one function from pixels to probabilities."""
 
-import functools
 import shutil
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -11,19 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.networks import small
 
-from cifarnet import config, models, predictors
+from cifarnet import models, predictors
 from cifarnet.errors import ArtifactError
 from cifarnet.predictors import keras_file
-
-LAYERS = [{"Conv2D": {"filters": 4, "kernel_size": 3, "activation": "relu"}}, "BatchNormalization"]
-HEAD = ["GlobalAveragePooling2D", {"Dense": {"units": 10}}]
-
-
-def network(**options) -> keras.Model:
-    gray = ((120.0,) * 3, (60.0,) * 3)
-    layers = config.ModelConfig(layers=[*LAYERS, *HEAD])
-    return models.build(layers, 32, 10, *gray, **options)
 
 
 def pixels(count: int) -> np.ndarray:
@@ -32,7 +22,7 @@ def pixels(count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [0, 1, 7, 10])
 def test_a_saved_model_predicts_softmax_of_its_logits(count, tmp_path):
-    model = network(plain=True)
+    model = small(plain=True)
     models.save(model, tmp_path / "model.keras")
     predict = predictors.load(tmp_path / "model.keras", batch_size=5)
     given = predict(pixels(count))
@@ -44,7 +34,7 @@ def test_a_saved_model_predicts_softmax_of_its_logits(count, tmp_path):
 
 
 def test_a_bfloat16_model_gives_float32_probabilities():
-    given = keras_file.from_model(network(precision="bfloat16"))(pixels(3))
+    given = keras_file.from_model(small(precision="bfloat16"))(pixels(3))
     assert given.dtype == np.float32
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-6)
 
@@ -59,7 +49,7 @@ def test_a_bfloat16_model_gives_float32_probabilities():
 )
 def test_wrong_images_are_refused(wrong, says):
     with pytest.raises(ArtifactError, match=says):
-        keras_file.from_model(network())(wrong)
+        keras_file.from_model(small())(wrong)
 
 
 def test_files_that_are_no_model_are_refused(tmp_path):
@@ -208,31 +198,6 @@ def test_a_saved_model_that_touches_files_is_refused(tmp_path):
     tf.saved_model.save(module, str(tmp_path / "reads"), signatures=module.serve)
     with pytest.raises(ArtifactError, match="operations that are not safe: ReadFile"):
         predictors.load(tmp_path / "reads")
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> Callable[[str], Path]:
-    """Return a model file by its suffix, each written once."""
-    folder = tmp_path_factory.mktemp("saved")
-
-    @functools.cache
-    def write(suffix: str) -> Path:
-        path = folder / f"model{suffix}"
-        model = network(plain=True)
-        if suffix in (".keras", ".h5"):
-            model.save(path)
-        elif suffix == ".tflite":
-            path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
-        else:
-            import tf2onnx
-
-            spec = [tf.TensorSpec([None, 32, 32, 3], tf.float32, name="x")]
-            function = tf.function(lambda x: model(x), input_signature=spec)
-            proto, _ = tf2onnx.convert.from_function(function, spec, opset=18)
-            path.write_bytes(proto.SerializeToString())
-        return path
-
-    return write
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".onnx", ".tflite"])

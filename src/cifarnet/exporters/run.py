@@ -52,12 +52,11 @@ def export(
         The record of each artifact, in the order of `formats`.
 
     Raises:
-        ConfigError: no format, an unknown one, one without such a quantization, or a missing
-            package.
+        ConfigError: no format, unknown names, no such quantization, or a missing package.
         RunError, DataError: the run or its images cannot be read.
         ArtifactError: a format cannot hold this network; nothing of it is written.
-        GateError: an artifact whose predictions differ; it is written to `<name>.failed`. Or a
-            pruned network that loses too much accuracy; nothing is written.
+        GateError: an artifact's predictions differ; it is written to `<name>.failed`. Or a pruned
+            network loses too much accuracy; nothing is written.
 
     Example:
         for artifact in cifarnet.export("latest", formats=["onnx", "litert"], quantize=["int8"]):
@@ -72,7 +71,6 @@ def export(
     quantizations = options.quantize if quantize is None else quantize
     wanted = targets(names, quantizations, options.prune is not None)
     callback = Callbacks(callbacks or ())
-    callback.on_stage("reading the run")
     with runs.lock(source):
         runs.check(source, source.model_file)
         exporter = _Exporter(source, options, callback)
@@ -87,6 +85,7 @@ class _Exporter:
     """Writes artifacts of one run's network."""
 
     def __init__(self, source: Run, options: cfg.ExportConfig, callback: Callback) -> None:
+        callback.on_stage("reading the run")
         self._source = source
         self._options = options
         self._callback = callback
