@@ -58,7 +58,7 @@ def keras_fit(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     keras.utils.set_random_seed(config.seed)
     train, classes = config.train, len(dataset.classes)
     network = config.model.model_copy(update={"normalize": "none"})
-    model = models.build(network, 32, classes, dataset.mean, dataset.deviation, plain=True)
+    model = models.build(network, 32, classes, dataset.mean, dataset.deviation)
     model.compile(
         optimizer=keras.optimizers.SGD(
             float(schedules.build(train, 1, 1)(np.asarray(0))),  # it keeps the first rate

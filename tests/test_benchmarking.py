@@ -21,7 +21,7 @@ def network(seed: int) -> keras.Model:
     keras.utils.set_random_seed(seed)
     layers = [{"Conv2D": {"filters": 4, "kernel_size": 3, "strides": 4}}, "Flatten"]
     settings = config.ModelConfig(layers=[*layers, {"Dense": {"units": 10}}])
-    return models.build(settings, 32, 10, (120.0,) * 3, (60.0,) * 3, plain=True)
+    return models.build(settings, 32, 10, (120.0,) * 3, (60.0,) * 3)
 
 
 @pytest.fixture(scope="module")

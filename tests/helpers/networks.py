@@ -30,7 +30,7 @@ METADATA = {"cifarnet": "0", "run": "test", "classes": ["a", 'b"\\', "ç", *"def
 
 def stock(settings: config.ModelConfig, mean=(120.0,) * 3, std=(60.0,) * 3) -> keras.Model:
     """Build a network of Keras' own layers for images of 32 x 32 and ten classes."""
-    return models.build(settings, 32, 10, mean, std, plain=True)
+    return models.build(settings, 32, 10, mean, std)
 
 
 def small(**options) -> keras.Model:

@@ -17,7 +17,7 @@ def saved(tmp_path_factory) -> Callable[[str], Path]:
     @functools.cache
     def write(suffix: str) -> Path:
         path = folder / f"model{suffix}"
-        model = small(plain=True)
+        model = small()
         if suffix in (".keras", ".h5"):
             model.save(path)
         elif suffix == ".tflite":

@@ -22,7 +22,7 @@ def pixels(count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [0, 1, 7, 10])
 def test_a_saved_model_predicts_softmax_of_its_logits(count, tmp_path):
-    model = small(plain=True)
+    model = small()
     models.save(model, tmp_path / "model.keras")
     predict = predictors.load(tmp_path / "model.keras", batch_size=5)
     given = predict(pixels(count))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cifarnet import data
 from cifarnet.backend import keras
 from cifarnet.config import Config
-from cifarnet.models import layers as own_layers
+from cifarnet.models import layers
 from cifarnet.models.builder import build
 
 
@@ -17,9 +17,10 @@ class LayerSummary:
     """One layer of a network.
 
     Attributes:
+        name: of the layer.
         type: class name.
         shape: of the output, without the batch.
-        parameters: trainable and not.
+        parameters: number of weights, trainable or not.
         macs: multiply-accumulates per image; only convolutions and dense layers are counted, as is
             usual.
     """
@@ -32,7 +33,7 @@ class LayerSummary:
 
 
 def summary(model: keras.Model) -> list[LayerSummary]:
-    """Summarize the model's layers, in order."""
+    """Summarize the layers of a model, in order; of a rewritten one as they will be saved."""
     return [
         LayerSummary(
             name=layer.name,
@@ -46,9 +47,9 @@ def summary(model: keras.Model) -> list[LayerSummary]:
 
 
 def _macs(layer: keras.Layer) -> int:
-    """Multiply-accumulates of one image: kernel size x positions it is applied at."""
+    """Return the multiply-accumulates of one image: kernel size x positions it is applied at."""
     positions = math.prod(layer.output.shape[1:-1])
-    if isinstance(layer, own_layers.Conv2D):  # the saved network computes all its outputs
+    if isinstance(layer, layers.Conv2D):  # Keras' own layer computes all outputs
         whole = keras.layers.Conv2D.compute_output_shape(layer, layer.input.shape)
         positions = math.prod(whole[1:-1])
     if isinstance(layer, keras.layers.SeparableConv2D):
@@ -68,5 +69,5 @@ def summarize(config: Config) -> list[LayerSummary]:
         ModelError: a layer that is unknown, refused or does not fit.
     """
     classes = len(data.class_names(config.data))
-    grey = (128.0, 128.0, 128.0)
-    return summary(build(config.model, config.data.image_size, classes, grey, grey, plain=True))
+    gray = (128.0, 128.0, 128.0)
+    return summary(build(config.model, config.data.image_size, classes, gray, gray))

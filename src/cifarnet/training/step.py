@@ -85,11 +85,11 @@ class Trainer:
         keras.utils.set_random_seed(config.seed)
         self._config = config
         self._dataset = dataset
-        self.model = self._build(plain=False)
-        models.whiten(self.model, dataset.train.pixels[:_WHITENING_IMAGES])
-        self.eval_model = self.model if config.train.ema is None else self._build(plain=False)
+        stock = self._build(config.train.precision, dataset.train.pixels[:_WHITENING_IMAGES])
         if weights is not None:
-            self.model.set_weights(weights)
+            stock.set_weights(weights)
+        self.model = models.fast.rewrite(stock)
+        self.eval_model = self.model if config.train.ema is None else models.fast.rewrite(stock)
         self._optimizer = (optimizer or optimizers.build)(config.train, self.model)
         self._optimizer.build(self.model.trainable_variables)
         self.steps_per_epoch = count // batch
@@ -155,8 +155,8 @@ class Trainer:
         return float(loss), float(correct)
 
     def float32_model(self, weights: list[np.ndarray]) -> keras.Model:
-        """A new model with these weights, float32, of Keras' own layers: the one to save."""
-        model = self._build(plain=True)
+        """Return a new stock model in float32 with these weights: the one to save."""
+        model = self._build("float32")
         model.set_weights(weights)
         return model
 
@@ -189,15 +189,11 @@ class Trainer:
             groups["lookahead"] = self._lookahead.variables
         return groups
 
-    def _build(self, plain: bool) -> keras.Model:
+    def _build(self, precision: str, images: np.ndarray | None = None) -> keras.Model:
+        size, dataset = self._config.data.image_size, self._dataset
+        statistics = dataset.mean, dataset.std
         return models.build(
-            self._config.model,
-            self._config.data.image_size,
-            len(self._dataset.classes),
-            self._dataset.mean,
-            self._dataset.std,
-            precision="float32" if plain else self._config.train.precision,
-            plain=plain,
+            self._config.model, size, len(dataset.classes), *statistics, precision, images
         )
 
     def _graph(self) -> Any:
