@@ -229,7 +229,7 @@ def _pictures() -> st.SearchStrategy[bytes]:
 
 # --- run directories ------------------------------------------------------------------
 
-_MANIFEST = {
+_RECORD = {
     "name": "x",
     "status": "running",
     "why": None,
@@ -295,7 +295,7 @@ def _run_with(file: str) -> Callable[[bytes, Path], bool]:
     def check(content: bytes, folder: Path) -> bool:
         run = Run(folder / "runs" / "20260101-000000-x")
         shutil.rmtree(run.path, ignore_errors=True)
-        runs.write_json(run.record_file, _MANIFEST)
+        runs.write_json(run.record_file, _RECORD)
         run.config_file.write_bytes(b"x")
         path = run.path / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -335,7 +335,7 @@ TARGETS = {
     "archive": Target(_archive, _archives),
     "batch": Target(_batch, _batches),
     "image": Target(_image, _pictures),
-    "manifest": Target(_run_with("run.json"), _json_files(_MANIFEST)),
+    "record": Target(_run_with("run.json"), _json_files(_RECORD)),
     "export": Target(_run_with("exports/onnx/export.json"), _json_files(_EXPORT)),
     "evaluation": Target(_run_with("evaluation/test.json"), _json_files({"accuracy": 0.5})),
     "checkpoint": Target(_checkpoint, _checkpoints),
