@@ -118,7 +118,7 @@ def killed_exports(count: int, tmp_path: Path) -> None:
     crash.whole(crash.train_or_resume, root, crash.CONFIG)
     (run,) = runs.all_runs(root)
     seconds = crash.whole(crash.export, run.path)
-    names = [one["name"] for one in runs.exports(run)]
+    names = [one.name for one in runs.exports(run)]
     assert names == ["keras", "savedmodel"]
     _, random = crash.seeds()
     for i in range(count):
@@ -129,7 +129,7 @@ def killed_exports(count: int, tmp_path: Path) -> None:
         assert runs.status(run) == "finished"
         with runs.lock(run):  # what any next command does
             pass
-        assert [one["name"] for one in runs.exports(run)] == names
+        assert [one.name for one in runs.exports(run)] == names
         assert [one for one in runs.verify(run) if one.right is False] == []
         crash.assert_clean(root)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from cifarnet import artifacts, data, predictors, runs, system
 from cifarnet.artifacts import Artifact
-from cifarnet.callbacks import Callback, Callbacks
+from cifarnet.callbacks import Callback, job
 from cifarnet.predictors import Preprocessing
 from cifarnet.reporting import plots
 from cifarnet.runs import Benchmark, Run, records
@@ -50,25 +50,25 @@ def benchmark(
         for artifact in record.artifacts:
             print(artifact.name, artifact.accuracy, artifact.speed[0].median_milliseconds)
     """
-    callback = Callbacks(callbacks or ())
-    found = [artifacts.resolve(target) for target in targets]
-    files = [one for target in found for one in _files(target, preprocessing)]
-    config = found[0].config
-    dataset = data.load(config.data, config.seed, callback.on_fetch)
-    split, pixels, labels = dataset.comparison()
-    record = Benchmark(
-        machine=system.describe(),
-        versions=system.versions(),
-        images=len(labels),
-        split=split,
-        data=dataset.description,
-        artifacts=compare(files, pixels, labels, batch_sizes, callback),
-    )
-    path = _file(found[0])
-    with found[0].writing(path):
-        record = records.write(path, record)
-        plots.benchmark(record, picture(record))
-    return record
+    with job(callbacks) as callback:
+        found = [artifacts.resolve(target) for target in targets]
+        files = [one for target in found for one in _files(target, preprocessing)]
+        config = found[0].config
+        dataset = data.load(config.data, config.seed, callback.on_fetch)
+        split, pixels, labels = dataset.comparison()
+        record = Benchmark(
+            machine=system.describe(),
+            versions=system.versions(),
+            images=len(labels),
+            split=split,
+            data=dataset.description,
+            artifacts=compare(files, pixels, labels, batch_sizes, callback),
+        )
+        path = _file(found[0])
+        with found[0].writing(path):
+            record = records.write(path, record)
+            plots.benchmark(record, picture(record))
+        return record
 
 
 def picture(record: Benchmark) -> Path:

@@ -1,5 +1,5 @@
-"""What a long job reports while it runs, how it is asked to stop, and a display of it."""
+"""Callbacks of long jobs: the protocol, and a display of progress."""
 
-from cifarnet.callbacks.base import Callback, Callbacks, EpochResult, StepProgress
+from cifarnet.callbacks.base import Callback, Callbacks, EpochResult, StepProgress, job
 
-__all__ = ["Callback", "Callbacks", "EpochResult", "StepProgress"]
+__all__ = ["Callback", "Callbacks", "EpochResult", "StepProgress", "job"]

@@ -1,12 +1,13 @@
-"""What a long job reports while it runs, and how it is asked to stop.
+"""The callback protocol: what a long job reports, and how a training is asked to stop.
 
 One protocol for training, fetching, exporting, evaluating and benchmarking. A job calls every
-callback in the order given, in its own thread.
+callback in the order given, in its own thread. Its last call is `on_end` or `on_error`, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepProgress:
-    """How far a training is, after some steps.
+    """The progress of a training after some steps.
 
     Attributes:
-        epoch, epochs: the current epoch, from 1, and how many there are.
-        step, steps: steps done in the epoch, and how many it has.
+        epoch, epochs: current epoch, from 1, and number of epochs.
+        step, steps: steps done in the epoch, and number of its steps.
         loss, accuracy: mean over the epoch's steps so far; nats, and 0 to 1.
         learning_rate: of the latest step.
         images_per_second: over the epoch's steps so far.
-        seconds_left: until the last epoch ends, at this speed.
+        seconds_left: of training steps until the last epoch ends, at this speed.
     """
 
     epoch: int
@@ -47,7 +48,7 @@ class EpochResult:
         loss, validation_loss: nats.
         accuracy, validation_accuracy: 0 to 1.
         learning_rate: of the last step.
-        images_per_second: over the training steps.
+        images_per_second: over the training steps, without validation.
         seconds: with validation.
     """
 
@@ -62,89 +63,135 @@ class EpochResult:
 
 
 class Callback:
-    """Base of callbacks: every method does nothing. Override those of interest.
+    """Base class of callbacks: every method does nothing. Override those of interest.
 
-    An exception that a method raises ends the job.
+    An exception that a method raises ends the job with that exception. A training then has the
+    status `failed` and can be resumed.
 
     Example:
         class StopAtHalf(cifarnet.Callback):
+            accuracy = 0.0
+
             def on_epoch_end(self, result, best):
                 self.accuracy = result.accuracy
 
             def stop_reason(self):
                 return "half is enough" if self.accuracy > 0.5 else None
 
-        cifarnet.train(config, callbacks=[StopAtHalf()])
+        cifarnet.train("article", callbacks=[StopAtHalf()])
     """
 
     def on_fetch(self, what: str, done: int, total: int | None) -> None:
-        """Report that `done` of `total` bytes of a dataset are fetched; `total` None: unknown."""
+        """Handle that `done` of `total` bytes of a dataset are fetched; `total` None: unknown."""
 
     def on_stage(self, what: str) -> None:
-        """Report that a job starts its next stage, such as `exporting onnx-int8`."""
+        """Handle that a job starts its next stage, such as `exporting onnx-int8`."""
 
     def on_train_begin(self, run: Run, record: RunRecord) -> None:
-        """Report that training starts or resumes in `run`."""
+        """Handle that training starts or resumes in `run`."""
 
     def on_steps(self, progress: StepProgress) -> None:
-        """Report that some training steps are done; about twice per second."""
+        """Handle that some training steps are done; called about twice per second."""
 
     def on_epoch_end(self, result: EpochResult, best: bool) -> None:
-        """Report a finished epoch; `best`: its validation accuracy is the highest so far."""
+        """Handle a finished epoch, after its checkpoint was written.
+
+        Args:
+            result: the epoch's row of `history.csv`.
+            best: whether its validation accuracy is the highest so far.
+        """
 
     def on_train_end(self, run: Run, record: RunRecord) -> None:
-        """Report that training ended; `record` has its status and reason."""
+        """Handle that training finished or stopped; `record` has its status and reason."""
+
+    def on_end(self) -> None:
+        """Handle that the job ends without an error."""
 
     def on_error(self, error: BaseException) -> None:
-        """Report that the job ends with an error."""
+        """Handle that the job ends with `error`. Exceptions that this method raises are ignored."""
 
     def stop_reason(self) -> str | None:
-        """Return why training should stop now, or None to continue. Asked between two steps."""
+        """Return the reason to stop training now, or None to continue.
+
+        Called between two steps, about twice per second. The run gets the status `stopped` and can
+        be resumed.
+        """
         return None
 
 
 class Callbacks(Callback):
-    """Several callbacks as one."""
+    """Several callbacks as one; each call goes to all of them, in order."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self._callbacks = tuple(callbacks)
 
     def on_fetch(self, what: str, done: int, total: int | None) -> None:
         """Forward to each."""
-        for one in self._callbacks:
-            one.on_fetch(what, done, total)
+        for callback in self._callbacks:
+            callback.on_fetch(what, done, total)
 
     def on_stage(self, what: str) -> None:
         """Forward to each."""
-        for one in self._callbacks:
-            one.on_stage(what)
+        for callback in self._callbacks:
+            callback.on_stage(what)
 
     def on_train_begin(self, run: Run, record: RunRecord) -> None:
         """Forward to each."""
-        for one in self._callbacks:
-            one.on_train_begin(run, record)
+        for callback in self._callbacks:
+            callback.on_train_begin(run, record)
 
     def on_steps(self, progress: StepProgress) -> None:
         """Forward to each."""
-        for one in self._callbacks:
-            one.on_steps(progress)
+        for callback in self._callbacks:
+            callback.on_steps(progress)
 
     def on_epoch_end(self, result: EpochResult, best: bool) -> None:
         """Forward to each."""
-        for one in self._callbacks:
-            one.on_epoch_end(result, best)
+        for callback in self._callbacks:
+            callback.on_epoch_end(result, best)
 
     def on_train_end(self, run: Run, record: RunRecord) -> None:
         """Forward to each."""
-        for one in self._callbacks:
-            one.on_train_end(run, record)
+        for callback in self._callbacks:
+            callback.on_train_end(run, record)
+
+    def on_end(self) -> None:
+        """Forward to each."""
+        for callback in self._callbacks:
+            callback.on_end()
 
     def on_error(self, error: BaseException) -> None:
-        """Forward to each."""
-        for one in self._callbacks:
-            one.on_error(error)
+        """Forward to each, whatever the others raise."""
+        for callback in self._callbacks:
+            with suppress(Exception):
+                callback.on_error(error)
 
     def stop_reason(self) -> str | None:
         """Return the first reason that any of them gives."""
-        reasons = (one.stop_reason() for one in self._callbacks)
+        reasons = (callback.stop_reason() for callback in self._callbacks)
         return next((reason for reason in reasons if reason is not None), None)
+
+
+@contextmanager
+def job(callbacks: Iterable[Callback] | None, own: Iterable[Callback] = ()) -> Iterator[Callbacks]:
+    """Report the end or the error of a job to callbacks.
+
+    Args:
+        callbacks: of the caller; None: a `ProgressDisplay` on a terminal or in a notebook.
+        own: of the job itself, called first.
+
+    Yields:
+        All of them as one.
+    """
+    if callbacks is None:
+        from cifarnet.callbacks.display import ProgressDisplay
+
+        shown = ProgressDisplay()
+        callbacks = [shown] if shown.is_live else []
+    together = Callbacks([*own, *callbacks])
+    try:
+        yield together
+        together.on_end()
+    except BaseException as error:
+        together.on_error(error)
+        raise

@@ -21,7 +21,11 @@ from cifarnet.runs import Run, RunRecord
 
 
 class ProgressDisplay(Callback):
-    """Shows the progress of a job with rich: on standard output, or on `console`."""
+    """Show the progress of a job with rich: on standard output, or on `console`.
+
+    Example:
+        cifarnet.train("article", callbacks=[cifarnet.ProgressDisplay()])
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
@@ -29,11 +33,16 @@ class ProgressDisplay(Callback):
         self._task = TaskID(0)
         self._fetched = ""
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the output is a terminal or a notebook, where a line can be overwritten."""
+        return self._console.is_terminal or self._console.is_jupyter
+
     def on_fetch(self, what: str, done: int, total: int | None) -> None:
         """Show a download bar, or one line where there is no terminal."""
         if what != self._fetched:
             self._fetched = what
-            if self._is_live():
+            if self.is_live:
                 self._start(what, DownloadColumn(), TransferSpeedColumn())
             else:
                 self._print(what)
@@ -42,14 +51,14 @@ class ProgressDisplay(Callback):
 
     def on_stage(self, what: str) -> None:
         """Show the stage beside a moving bar; nothing where there is no terminal."""
-        if self._is_live():
+        if self.is_live:
             self._start(what)
 
     def on_train_begin(self, run: Run, record: RunRecord) -> None:
         """Describe the run and begin the table of epochs."""
         self.close()
         self._print(f"{describe_run(run, record)}\n\n{EPOCH_HEADER}")
-        if self._is_live():
+        if self.is_live:
             self._start("first step")
 
     def on_steps(self, progress: StepProgress) -> None:
@@ -73,6 +82,10 @@ class ProgressDisplay(Callback):
         """Remove the live line."""
         self.close()
 
+    def on_end(self) -> None:
+        """Remove the live line."""
+        self.close()
+
     def on_error(self, error: BaseException) -> None:
         """Remove the live line."""
         self.close()
@@ -82,9 +95,6 @@ class ProgressDisplay(Callback):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-
-    def _is_live(self) -> bool:
-        return self._console.is_terminal or self._console.is_jupyter
 
     def _start(self, text: str, *columns: Any) -> None:
         self.close()

@@ -11,7 +11,7 @@ import numpy as np
 
 from cifarnet import artifacts, data, runs
 from cifarnet.artifacts import Artifact
-from cifarnet.callbacks import Callback, Callbacks
+from cifarnet.callbacks import Callback, job
 from cifarnet.errors import DataError
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.tta import with_tta
@@ -51,27 +51,27 @@ def evaluate(
         evaluation = cifarnet.evaluate("latest", tta="mirror")
         print(evaluation.accuracy, evaluation.accuracy_interval, evaluation.path)
     """
-    callback = Callbacks(callbacks or ())
-    artifact = artifacts.resolve(target)
-    if artifact.run is None and split == "validation":
-        raise DataError(
-            "only a run knows its validation images; a model file outside any run is evaluated "
-            "on the test set"
-        )
-    config = artifact.config
-    kind = tta or config.evaluate.tta
-    callback.on_stage(f"loading {artifact.path}")
-    predictor = artifact.load(preprocessing)
-    dataset = data.load(config.data, config.seed, callback.on_fetch)
-    images = dataset.split(split)
-    about = _source(artifact, predictor, dataset, split, kind)
-    callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
-    predict = with_tta(predictor, kind)
-    evaluation, arrays = measure(predict, images.pixels, images.labels, dataset.classes, about)
-    stem = split if kind == "none" else f"{split}-{kind}"
-    folder = _folder(artifact)
-    with artifact.writing(folder):
-        return write(evaluation, arrays, folder, stem)
+    with job(callbacks) as callback:
+        artifact = artifacts.resolve(target)
+        if artifact.run is None and split == "validation":
+            raise DataError(
+                "only a run knows its validation images; a model file outside any run is evaluated "
+                "on the test set"
+            )
+        config = artifact.config
+        kind = tta or config.evaluate.tta
+        callback.on_stage(f"loading {artifact.path}")
+        predictor = artifact.load(preprocessing)
+        dataset = data.load(config.data, config.seed, callback.on_fetch)
+        images = dataset.split(split)
+        about = _source(artifact, predictor, dataset, split, kind)
+        callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
+        predict = with_tta(predictor, kind)
+        evaluation, arrays = measure(predict, images.pixels, images.labels, dataset.classes, about)
+        stem = split if kind == "none" else f"{split}-{kind}"
+        folder = _folder(artifact)
+        with artifact.writing(folder):
+            return write(evaluation, arrays, folder, stem)
 
 
 def _source(

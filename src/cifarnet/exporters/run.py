@@ -16,7 +16,7 @@ import numpy as np
 from cifarnet import artifacts, data, runs, system
 from cifarnet import config as cfg
 from cifarnet.backend import keras
-from cifarnet.callbacks import Callback, Callbacks
+from cifarnet.callbacks import Callback, job
 from cifarnet.data.sampling import balanced
 from cifarnet.errors import ConfigError, GateError, RunError
 from cifarnet.exporters import formats, network, parity, pruning, qat
@@ -70,8 +70,7 @@ def export(
         raise ConfigError("nothing to export: name formats, or set export.formats in the config")
     quantizations = options.quantize if quantize is None else quantize
     wanted = targets(names, quantizations, options.prune is not None)
-    callback = Callbacks(callbacks or ())
-    with runs.lock(source):
+    with job(callbacks) as callback, runs.lock(source):
         runs.check(source, source.model_file)
         exporter = _Exporter(source, options, callback)
         exported = []

@@ -1,4 +1,4 @@
-"""Callbacks that keep a record of a training in its run: `log.txt` and TensorBoard."""
+"""Callbacks that write a training into its run: `log.txt` and TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cifarnet.runs import Run, RunRecord
 
 
 class LogFile(Callback):
-    """Appends to `log.txt` what a display shows, without the live line.
+    """Append what a display prints to `log.txt`, and how the training ended.
 
     A log that cannot be written never ends a training.
     """
@@ -23,20 +23,20 @@ class LogFile(Callback):
         self._path: Path | None = None
 
     def on_train_begin(self, run: Run, record: RunRecord) -> None:
-        """Describe the run."""
+        """Append the description of the run and the header of the epochs."""
         self._path = run.log_file
         self._write(f"{describe_run(run, record)}\n\n{EPOCH_HEADER}")
 
     def on_epoch_end(self, result: EpochResult, best: bool) -> None:
-        """Add the epoch's line."""
+        """Append the epoch's line."""
         self._write(describe_epoch(result, best))
 
     def on_train_end(self, run: Run, record: RunRecord) -> None:
-        """Add how it ended."""
+        """Append the status and its reason."""
         self._write(f"{record.status}: {record.stop_reason}")
 
     def on_error(self, error: BaseException) -> None:
-        """Add the error."""
+        """Append the error."""
         self._write(f"{type(error).__name__}: {error}")
 
     def _write(self, text: str) -> None:
@@ -46,19 +46,28 @@ class LogFile(Callback):
 
 
 class TensorBoard(Callback):
-    """Writes each epoch's row to TensorBoard logs in `tensorboard/` of the run."""
+    """Write each epoch's row of `history.csv` to TensorBoard logs in `tensorboard/` of the run."""
 
     def __init__(self) -> None:
         self._writer: Any = None
 
     def on_train_begin(self, run: Run, record: RunRecord) -> None:
-        """Open the log."""
+        """Open a log file."""
         self._writer = tf.summary.create_file_writer(str(run.path / "tensorboard"))
 
     def on_epoch_end(self, result: EpochResult, best: bool) -> None:
-        """Write the row."""
+        """Write each number of the row under the name of its column."""
         with self._writer.as_default():
             for name, value in asdict(result).items():
                 if value is not None and name != "epoch":
                     tf.summary.scalar(name, value, step=result.epoch)
             self._writer.flush()
+
+    def on_end(self) -> None:
+        """Close the log file."""
+        self._writer.close()
+
+    def on_error(self, error: BaseException) -> None:
+        """Close the log file, if it was opened."""
+        if self._writer is not None:
+            self._writer.close()

@@ -13,6 +13,7 @@ from cifarnet import config as cfg
 from cifarnet import models, runs
 from cifarnet.callbacks import Callback, StepProgress
 from cifarnet.errors import CifarnetError, Interrupted, TrainingError
+from cifarnet.reporting import plots
 from cifarnet.runs import Run
 from cifarnet.training.checkpoint import Checkpoint
 from cifarnet.training.description import now
@@ -63,13 +64,15 @@ class Loop:
             self._callbacks.on_train_begin(self._run, self._run.read_record())
             with stop_signal() as interrupted:
                 status, reason = self._train(interrupted)
+            with runs.changing(self._run, self._run.history_file, self._run.model_file):
+                self._save_model()
+            if self._history.rows:
+                plots.curves(self._run.history_file, self._run.plots_folder / "curves.png")
         except BaseException as error:
             stated = isinstance(error, CifarnetError)
             reason = str(error) if stated else f"{type(error).__name__}: {error}"
             self._run.update_record(**self._results(), status="failed", stop_reason=reason)
             raise
-        with runs.changing(self._run, self._run.history_file, self._run.model_file):
-            self._save_model()
         self._run.update_record(**self._results(), status=status, stop_reason=reason)
         self._callbacks.on_train_end(self._run, self._run.read_record())
         if status == "interrupted":
@@ -92,11 +95,9 @@ class Loop:
             reason = self._callbacks.stop_reason()
             if reason is not None or interrupted.is_set():
                 self._checkpoint()
-                return (
-                    ("interrupted", "stopped by the user")
-                    if reason is None
-                    else ("stopped", reason)
-                )
+                if reason is not None:
+                    return "stopped", reason
+                return "interrupted", "stopped by the user"
             self._steps()
             if trainer.step % trainer.steps_per_epoch == 0 or trainer.step == trainer.total_steps:
                 self._end_epoch()

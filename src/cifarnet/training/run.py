@@ -1,17 +1,15 @@
-"""A training from its config, or from where it stopped."""
+"""Train a config in a new run directory, and resume a run that stopped."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from cifarnet import config as cfg
 from cifarnet import data, runs
-from cifarnet.callbacks import Callback, Callbacks
+from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.errors import ConfigError, RunError
-from cifarnet.reporting import plots
 from cifarnet.runs import Run, records
 from cifarnet.runs.records import PrecisionRecord
 from cifarnet.training import checkpoint, precision
@@ -27,39 +25,43 @@ MAY_CHANGE = ("train.epochs", "train.checkpoint", "train.tensorboard", "data.pat
 
 
 def train(
-    config: cfg.Config,
+    config: cfg.Config | str | Path,
     root: Path = runs.RUNS,
     config_file: str | None = None,
     command: str | None = None,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Iterable[Callback] | None = None,
 ) -> Run:
     """Train a network in a new run directory.
 
     Args:
-        config: all that decides the result.
-        root: folder for the run directory.
+        config: a config, the name of a shipped one, or the path of a YAML file.
+        root: folder of the new run directory.
         config_file, command: recorded in `run.json`.
-        callbacks: told of the progress; may stop the training.
+        callbacks: receive the progress and may stop the training. None shows it on a terminal or
+            in a notebook; an empty list shows nothing.
 
     Returns:
-        The run, with its model and curves.
+        The run: `finished`, or `stopped` by a callback.
 
     Raises:
         ConfigError, DataError, ModelError: before anything is written.
         TrainingError: the loss is not finite.
-        Interrupted: stopped by the user; `resume` continues.
+        Interrupted: by Ctrl-C or SIGTERM; `resume` continues.
+
+    Example:
+        run = cifarnet.train(cifarnet.load_config("article", ["train.epochs=3"]))
+        print(run.path, run.read_record().validation_accuracy)
     """
-    told = _all(config, callbacks)
-    with _reporting_errors(told):
-        _check_extras(config)
-        dataset = data.load(config.data, config.seed, told.on_fetch)
-        measured = PrecisionRecord(chosen=config.train.precision)
-        if config.train.precision == "auto":
-            measured = precision.choose()
-            chosen = config.train.model_copy(update={"precision": measured.chosen})
-            config = config.model_copy(update={"train": chosen})
-        trainer = Trainer(config, dataset)
-        record = describe(config, dataset, trainer).model_copy(
+    with job(callbacks) as report:
+        if isinstance(config, cfg.Config):
+            settings = config
+        else:
+            settings, config_file = cfg.load(config), config_file or str(config)
+        _check_extras(settings)
+        dataset = data.load(settings.data, settings.seed, report.on_fetch)
+        settings, measured = _choose_precision(settings)
+        trainer = Trainer(settings, dataset)
+        record = describe(settings, dataset, trainer).model_copy(
             update={
                 "config_file": config_file,
                 "command": command,
@@ -67,77 +69,92 @@ def train(
                 "status": "running",
             }
         )
-        new = runs.create(config.name, root, {"config.yaml": cfg.dump(config)}, record)
-        with runs.lock(new):
-            return _finish(Loop(new, config, trainer, History(), None, told).run())
+        run = runs.create(settings.name, root, {"config.yaml": cfg.dump(settings)}, record)
+        with runs.lock(run):
+            return _train(run, settings, trainer, None, report)
 
 
-def resume(run: Run, overrides: Iterable[str] = (), callbacks: Iterable[Callback] = ()) -> Run:
+def resume(
+    run: Run | str | Path,
+    overrides: Iterable[str] = (),
+    callbacks: Iterable[Callback] | None = None,
+) -> Run:
     """Resume a run in its own directory, to the bits it would have had without the stop.
 
     Args:
-        run: a run that is not finished, or one that is to train for more epochs.
+        run: a run, its path, its name or `latest`; not finished, or to train for more epochs.
         overrides: `key=value` texts for keys in `MAY_CHANGE`.
-        callbacks: told of the progress; may stop the training.
+        callbacks: as for `train`.
+
+    Returns:
+        The run: `finished`, or `stopped` by a callback.
 
     Raises:
         ConfigError: the config is damaged, or an override of another key.
         RunError: it has finished, another process is writing it, its checkpoints are damaged, or
             they are of another config, other data or other code.
         DataError, TrainingError, Interrupted: as for `train`.
+
+    Example:
+        run = cifarnet.resume("latest")
+        run = cifarnet.resume(run, ["train.epochs=20"])
     """
-    with runs.lock(run):
-        record = run.read_record()
-        notes: list[str] = []
-        saved = checkpoint.load_newest(run, notes.append)
-        config, changed = _resumed_config(run, saved, overrides)
-        notes += changed.values()
-        if record.status == "finished" and "train.epochs" not in changed:
-            raise RunError(
-                f"{run.path} has finished: {record.stop_reason}. To train further, give more "
-                f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
-            )
-        told = _all(config, callbacks)
-        with _reporting_errors(told):
-            dataset = data.load(config.data, config.seed, told.on_fetch)
-            if dataset.digests() != record.data.digests:
-                raise RunError(
-                    f"{run.path} was trained on other images than {config.data.source} gives now; "
-                    "restore them or start a new run"
-                )
-            trainer = Trainer(config, dataset)
-            history, selected = History(), None
-            if saved is not None:
-                _restore(run, trainer, saved)
-                history, selected = saved.history, saved.selected
-            with runs.changing(run, run.config_file):
-                runs.write_text(run.config_file, cfg.dump(config))
-            runs.forget(run, run.history_file, run.model_file)
-            now = reopen(run.read_record(), describe(config, dataset, trainer), notes)
-            records.write(run.record_file, now)
-            return _finish(Loop(run, config, trainer, history, selected, told).run())
+    with job(callbacks) as report:
+        found = runs.open_run(run)
+        with runs.lock(found):
+            return _resume(found, overrides, report)
 
 
-def _all(config: cfg.Config, callbacks: Iterable[Callback]) -> Callbacks:
-    """The user's callbacks, and those that write into the run."""
+def _resume(run: Run, overrides: Iterable[str], report: Callbacks) -> Run:
+    """Resume a run whose lock is held."""
+    record = run.read_record()
+    notes: list[str] = []
+    saved = checkpoint.load_newest(run, notes.append)
+    config, changed = _resumed_config(run, saved, overrides)
+    notes += changed.values()
+    if record.status == "finished" and "train.epochs" not in changed:
+        raise RunError(
+            f"{run.path} has finished: {record.stop_reason}. To train further, give more "
+            f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
+        )
+    _check_extras(config)
+    dataset = data.load(config.data, config.seed, report.on_fetch)
+    if dataset.digests() != record.data.digests:
+        raise RunError(
+            f"{run.path} was trained on other images than {config.data.source} gives now; "
+            "restore them or start a new run"
+        )
+    trainer = Trainer(config, dataset)
+    if saved is not None:
+        _restore(run, trainer, saved)
+    with runs.changing(run, run.config_file):
+        runs.write_text(run.config_file, cfg.dump(config))
+    runs.forget(run, run.history_file, run.model_file)
+    now = reopen(run.read_record(), describe(config, dataset, trainer), notes)
+    records.write(run.record_file, now)
+    return _train(run, config, trainer, saved, report)
+
+
+def _train(
+    run: Run, config: cfg.Config, trainer: Trainer, saved: Checkpoint | None, report: Callbacks
+) -> Run:
+    """Train to the end, with the callbacks that write into the run before those of the caller."""
+    history = History() if saved is None else saved.history
+    selected = None if saved is None else saved.selected
     own: list[Callback] = [LogFile()]
     if config.train.tensorboard:
         own.append(TensorBoard())
-    return Callbacks([*callbacks, *own])
+    with job(own) as logs:
+        return Loop(run, config, trainer, history, selected, Callbacks([logs, report])).run()
 
 
-@contextmanager
-def _reporting_errors(callbacks: Callback) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        callbacks.on_error(error)
-        raise
-
-
-def _finish(run: Run) -> Run:
-    plots.curves(run.history_file, run.plots_folder / "curves.png")
-    return run
+def _choose_precision(config: cfg.Config) -> tuple[cfg.Config, PrecisionRecord]:
+    """Replace `precision: auto` by the fastest one."""
+    if config.train.precision != "auto":
+        return config, PrecisionRecord(chosen=config.train.precision)
+    measured = precision.choose()
+    train = config.train.model_copy(update={"precision": measured.chosen})
+    return config.model_copy(update={"train": train}), measured
 
 
 def _resumed_config(
