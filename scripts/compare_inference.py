@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ COUNTS = {1: 200, 32: 2_000, 500: 4_000}
 def main(rounds: int, run: str | None, output: Path | None) -> None:
     """Compare, print, and perhaps write the figures."""
     chosen, _ = precision.choose()
-    document: dict[str, Any] = {"machine": system.describe(), "versions": system.versions()}
+    document: dict[str, Any] = {"machine": asdict(system.describe()), "versions": system.versions()}
     for config in ("article", "airbench94"):
         document[config] = compare(config, chosen, rounds)
     if run is not None:

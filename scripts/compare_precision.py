@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def main(config: Path, seeds: int, output: Path | None) -> None:
     print(f"the means differ by less than the seeds do in {inside} of {len(found)} epochs")
     if output is not None:
         document = {
-            "machine": system.describe(),
+            "machine": asdict(system.describe()),
             "versions": system.versions(),
             "config": config.name,
             "epochs": found,

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def main(work: tuple[str, ...], rounds: int, output: Path | None) -> None:
     results = {name: compare(name, chosen, rounds) for name in work}
     if output is not None:
         document = {
-            "machine": system.describe(),
+            "machine": asdict(system.describe()),
             "versions": {**system.versions(), "torch": torch.__version__},
             "precision": measured,
             "works": results,

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,18 @@ from cifarnet import system
 
 def test_a_machine_is_described_by_what_decides_numbers(monkeypatch):
     found = system.describe()
-    assert found.keys() == {"processor", "cores", "memory_bytes", "system", "python", "onednn"}
-    assert found["processor"]
-    assert 1 <= found["cores"] <= os.cpu_count()
-    assert found["memory_bytes"] > 100_000_000
-    assert found["python"] == platform.python_version()
+    assert asdict(found).keys() == {
+        "processor",
+        "cores",
+        "memory_bytes",
+        "system",
+        "python",
+        "onednn",
+    }
+    assert found.processor
+    assert 1 <= found.cores <= os.cpu_count()
+    assert found.memory_bytes > 100_000_000
+    assert found.python == platform.python_version()
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     assert system.describe()["onednn"] is False
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -76,9 +84,9 @@ def test_without_linux_files_other_ways_are_used(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.delattr(os, "sysconf")
     found = system.describe()
-    assert found["processor"] == (platform.processor() or platform.machine())
-    assert found["cores"] == os.cpu_count()
-    assert found["memory_bytes"] is None
+    assert found.processor == (platform.processor() or platform.machine())
+    assert found.cores == os.cpu_count()
+    assert found.memory_bytes is None
     assert system.peak_memory() == pytest.approx(before, rel=0.5)
 
 

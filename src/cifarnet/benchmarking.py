@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from cifarnet.callbacks import Callback, job
 from cifarnet.predictors import Preprocessing
 from cifarnet.reporting import plots
 from cifarnet.runs import Benchmark, Run, records
-from cifarnet.runs.records import BenchmarkedArtifact, Speed
+from cifarnet.runs.records import BenchmarkedArtifact, MachineRecord, Speed
 
 # Calls are timed until both are reached; 30 are enough for a 90th percentile.
 _MIN_CALLS, _MIN_SECONDS = 30, 1.0
@@ -57,7 +58,7 @@ def benchmark(
         dataset = data.load(config.data, config.seed, callback.on_fetch)
         split, pixels, labels = dataset.comparison()
         record = Benchmark(
-            machine=system.describe(),
+            machine=MachineRecord(**asdict(system.describe())),
             versions=system.versions(),
             images=len(labels),
             split=split,

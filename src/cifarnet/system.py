@@ -1,4 +1,4 @@
-"""What computes: the facts about a machine that a result should carry."""
+"""The host: its properties that results record, and silence for native libraries."""
 
 from __future__ import annotations
 
@@ -9,31 +9,50 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "cifarnet")
 
 
-def describe() -> dict[str, Any]:
-    """Processor, usable cores, memory in bytes, operating system, Python, use of oneDNN."""
-    return {
-        "processor": _processor(),
-        "cores": usable_cores(),
-        "memory_bytes": _memory(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0",
-    }
+@dataclass(frozen=True)
+class Host:
+    """Properties of the host that influence results.
+
+    Attributes:
+        cores: that this process may use.
+        memory_bytes: of the host; None if unknown.
+        system: operating system.
+        onednn: whether TensorFlow may use oneDNN's kernels.
+    """
+
+    processor: str
+    cores: int
+    memory_bytes: int | None
+    system: str
+    python: str
+    onednn: bool
+
+
+def describe() -> Host:
+    """Return the properties of this host."""
+    return Host(
+        processor=_processor(),
+        cores=usable_cores(),
+        memory_bytes=_memory(),
+        system=platform.platform(),
+        python=platform.python_version(),
+        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0",
+    )
 
 
 def versions() -> dict[str, str]:
-    """Installed version of each library that decides the numbers."""
+    """Return the installed version of each library that influences results."""
     return {name: _version(name) for name in _LIBRARIES}
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout this package is run from, with `+` if it has changes, or None."""
+    """Return the commit of the checkout this package runs from, `+` if changed; None elsewhere."""
     folder = Path(__file__).parent
     try:
         # An installed copy may lie inside some other checkout, whose commit says nothing.
@@ -45,14 +64,14 @@ def git_commit() -> str | None:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """Return the number of cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def peak_memory() -> int:
-    """The most memory this process has held at once, bytes."""
+    """Return the peak memory of this process, bytes."""
     with suppress(OSError, StopIteration):
         # `getrusage` would count what the parent held when it started this process.
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -66,18 +85,18 @@ def peak_memory() -> int:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Send to nowhere what libraries print on the standard error stream, also from C++."""
+    """Discard what libraries write to standard error, also from C++."""
     sys.stderr.flush()
-    console = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(console, 2)
-        os.close(console)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 def _version(name: str) -> str:

@@ -15,13 +15,22 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import ArtifactError, RunError
-from cifarnet.runs import Run
+from cifarnet.runs import Run, RunRecord, RunSummary
+from cifarnet.runs.records import FileRecord, ProcessRecord
 
 
-def make(root: Path, name: str, **manifest) -> Run:
+def evaluation(accuracy) -> dict:
+    """The document of an evaluation."""
+    numbers = dict.fromkeys(["count", "loss", "top5_accuracy", "expected_calibration_error"], 1)
+    lists = ["calibration", "per_class", "classes", "confusion_matrix", "mistakes"]
+    interval = {"accuracy_interval": [0.4, 0.6]}
+    return {**numbers, **dict.fromkeys(lists, []), **interval, "accuracy": accuracy}
+
+
+def make(root: Path, name: str, **values) -> Run:
     run = Run(root / name)
     run.path.mkdir(parents=True)
-    run.update_record(**manifest)
+    run.update_record(**values)
     return run
 
 
@@ -77,23 +86,23 @@ def test_find_takes_a_path_a_name_and_latest(tmp_path):
     names = ["20260101-000000-b", "20260101-000000-a", "20260101-000000-a-2", "20260102-000000-a"]
     for name in names:
         make(tmp_path, name)
-    found = [runs.find(text, tmp_path).path.name for text in (str(tmp_path / names[0]), names[1])]
+    found = [runs.open_run(text, tmp_path).path.name for text in (str(tmp_path / names[0]), names[1])]
     assert found == names[:2]
-    assert runs.find("latest", tmp_path).path.name == "20260102-000000-a"
+    assert runs.open_run("latest", tmp_path).path.name == "20260102-000000-a"
 
 
 def test_the_tenth_run_of_a_second_is_later_than_the_second(tmp_path):
     for number in ("", *(f"-{n}" for n in range(2, 12))):
         make(tmp_path, f"20260101-000000-smoke-cifar10{number}")
-    assert runs.find("latest", tmp_path).path.name == "20260101-000000-smoke-cifar10-11"
+    assert runs.open_run("latest", tmp_path).path.name == "20260101-000000-smoke-cifar10-11"
 
 
 def test_find_says_what_there_is(tmp_path):
     make(tmp_path, "20260101-000000-a")
     with pytest.raises(RunError, match=r"received 'nope'.*20260101-000000-a.*runs list"):
-        runs.find("nope", tmp_path)
+        runs.open_run("nope", tmp_path)
     with pytest.raises(RunError, match=r"received 'latest'.*none"):
-        runs.find("latest", tmp_path / "empty")
+        runs.open_run("latest", tmp_path / "empty")
 
 
 def test_a_second_process_is_refused_and_told_by_whom(tmp_path):
@@ -120,32 +129,33 @@ def test_a_second_process_is_refused_and_told_by_whom(tmp_path):
         holder.wait()
     assert runs.status(run) == "killed"  # the lock died with its process
     with runs.lock(run):
-        assert run.read_record()["process"]["pid"] == os.getpid()
+        assert run.read_record().process.pid == os.getpid()
 
 
-def test_status_of_a_damaged_manifest(tmp_path):
+def test_status_of_a_damaged_record(tmp_path):
     run = make(tmp_path, "r", status="finished")
     assert runs.status(run) == "finished"
     run.record_file.write_text("{")
     assert runs.status(run) == "damaged"
     with pytest.raises(RunError, match=r"cannot read .*run\.json"):
         run.read_record()
-    assert runs.summary(run)["status"] == "damaged"
+    assert runs.summary(run).status == "damaged"
 
 
 def test_summary_reads_the_test_accuracy_of_an_evaluation(tmp_path):
     run = make(tmp_path, "r", status="finished", validation_accuracy=0.5, seconds=3.0)
-    assert runs.summary(run)["test_accuracy"] is None
-    runs.write_json(run.evaluation_folder / "test.json", {"accuracy": 0.75})
+    assert runs.summary(run).test_accuracy is None
+    runs.write_json(run.evaluation_folder / "test.json", evaluation(0.75))
     summary = runs.summary(run)
-    assert (summary["test_accuracy"], summary["validation_accuracy"]) == (0.75, 0.5)
+    assert (summary.test_accuracy, summary.validation_accuracy) == (0.75, 0.5)
 
 
 def test_remove_deletes_the_directory_only(tmp_path):
     run, other = make(tmp_path, "a"), make(tmp_path, "b")
+    before = other.record_file.read_text()
     runs.remove(run)
     assert not run.path.exists()
-    assert json.loads(other.record_file.read_text()) == {}
+    assert other.record_file.read_text() == before
 
 
 # --- leftovers ------------------------------------------------------------------------
@@ -185,16 +195,14 @@ def test_a_new_run_clears_away_a_half_made_one_but_nothing_inside_runs(tmp_path)
     other = make(tmp_path, "b")
     (other.path / ".7.tmp.x").write_text("another command's")
     assert runs.all_runs(tmp_path) == [other]
-    run = runs.create("a", tmp_path, {"config.yaml": "x: é\n"}, {"status": "running"})
+    run = runs.create("a", tmp_path, {"config.yaml": "x: é\n"}, RunRecord(status="running"))
     assert not half.exists()
     assert (other.path / ".7.tmp.x").exists()
     assert run.config_file.read_text(encoding="utf-8") == "x: é\n"
-    manifest = run.read_record()
+    record = run.read_record()
     digest = hashlib.sha256("x: é\n".encode()).hexdigest()
-    assert manifest == {
-        "status": "running",
-        "files": {"config.yaml": {"bytes": 6, "sha256": digest}},
-    }
+    assert record.status == "running"
+    assert record.files == {"config.yaml": FileRecord(bytes=6, sha256=digest)}
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
@@ -232,18 +240,18 @@ def test_a_link_that_is_left_over_is_removed_and_not_followed(tmp_path):
 
 
 def test_a_lock_can_be_waited_for(tmp_path):
-    run = make(tmp_path, "r", process={"pid": 4, "host": "h"})
+    run = make(tmp_path, "r", process=ProcessRecord(pid=4, host="h"))
     held = filelock.FileLock(run.path / ".lock", thread_local=False)
     held.acquire()
     with pytest.raises(RunError, match=r"by process 4 on h\. Wait"), runs.lock(run):
         pass
     threading.Timer(0.2, held.release).start()
     with runs.lock(run, wait=60.0):
-        process = run.read_record()["process"]
-    assert process == {"pid": os.getpid(), "host": socket.gethostname()}
+        process = run.read_record().process
+    assert process == ProcessRecord(pid=os.getpid(), host=socket.gethostname())
 
 
-def test_who_holds_a_run_with_a_damaged_manifest_is_not_known(tmp_path):
+def test_who_holds_a_run_with_a_damaged_record_is_not_known(tmp_path):
     run = make(tmp_path, "r")
     run.record_file.write_text("[")
     with (
@@ -259,13 +267,13 @@ def test_who_holds_a_run_with_a_damaged_manifest_is_not_known(tmp_path):
 
 @pytest.fixture
 def checked(tmp_path) -> Run:
-    """A finished run with an evaluation, all of it in the manifest."""
-    run = runs.create("a", tmp_path, {"config.yaml": "x"}, {"status": "finished"})
+    """A finished run with an evaluation, all of it in the record."""
+    run = runs.create("a", tmp_path, {"config.yaml": "x"}, RunRecord(status="finished"))
     with runs.lock(run), runs.changing(run, run.history_file, run.model_file, run.evaluation_folder):
         runs.write_text(run.history_file, "epoch")
         runs.write_text(run.model_file, "weights")
         runs.write_text(run.evaluation_folder / "test.json", "{}")
-        assert set(run.read_record()["files"]) == {"config.yaml"}
+        assert set(run.read_record().files) == {"config.yaml"}
     return run
 
 
@@ -273,13 +281,13 @@ def verdicts(run: Run) -> dict[str, bool | None]:
     return {one.name: one.right for one in runs.verify(run)}
 
 
-def test_a_run_is_what_its_manifest_says(checked):
+def test_a_run_is_what_its_record_says(checked):
     right = dict.fromkeys(
         ["config.yaml", "evaluation/test.json", "history.csv", "model.keras"], True
     )
     assert verdicts(checked) == right
     digest = hashlib.sha256(b"weights").hexdigest()
-    assert checked.read_record()["files"]["model.keras"] == {"bytes": 7, "sha256": digest}
+    assert checked.read_record().files["model.keras"] == FileRecord(bytes=7, sha256=digest)
     found = {one.name: one.found for one in runs.verify(checked)}
     assert found["model.keras"] == f"SHA-256 {digest}"
     for unrecorded in ("log.txt", "plots/curves.png", "tensorboard/x", "exports/onnx.failed/y"):
@@ -298,7 +306,7 @@ def test_what_changed_went_or_came_is_told(checked):
         f"received {hashlib.sha256(b'weightS').hexdigest()}"
     )
     assert found["history.csv"] == (False, "No such file or directory")
-    assert found["exports/onnx/model.onnx"] == (None, "not in the manifest")
+    assert found["exports/onnx/model.onnx"] == (None, "not in run.json")
     assert found["evaluation/test.json"][0] is True
     runs.check(checked, checked.evaluation_folder)
     runs.check(checked, checked.exports_folder)  # unknown files are no fault
@@ -309,13 +317,13 @@ def test_what_changed_went_or_came_is_told(checked):
         runs.check(checked, checked.evaluation_folder)
 
 
-def test_a_finished_run_needs_its_history_and_model_in_the_manifest(checked):
-    files = checked.read_record()["files"]
+def test_a_finished_run_needs_its_history_and_model_in_the_record(checked):
+    files = dict(checked.read_record().files)
     for name in ("history.csv", "model.keras"):
         del files[name]
     checked.update_record(files=files)
     found = {one.name: (one.right, one.found) for one in runs.verify(checked)}
-    assert found["model.keras"] == found["history.csv"] == (False, "not in the manifest")
+    assert found["model.keras"] == found["history.csv"] == (False, "not in run.json")
     checked.update_record(status="interrupted")
     assert verdicts(checked)["model.keras"] is None
 
@@ -332,11 +340,11 @@ def test_checkpoints_carry_their_own_checksums(checked):
 
 
 def test_a_change_that_fails_leaves_the_old_checksums(checked):
-    before = checked.read_record()["files"]
+    before = checked.read_record().files
     with pytest.raises(RuntimeError), runs.changing(checked, checked.evaluation_folder):
-        assert set(checked.read_record()["files"]) == set(before) - {"evaluation/test.json"}
+        assert set(checked.read_record().files) == set(before) - {"evaluation/test.json"}
         raise RuntimeError
-    assert checked.read_record()["files"] == before
+    assert checked.read_record().files == before
 
 
 def test_a_name_that_only_begins_alike_is_another_file(checked):
@@ -344,13 +352,15 @@ def test_a_name_that_only_begins_alike_is_another_file(checked):
     with runs.changing(checked, checked.path / "evaluation2"):
         pass
     with runs.changing(checked, checked.path / "eval"):
-        assert {"evaluation/test.json", "evaluation2/x"} <= set(checked.read_record()["files"])
+        assert {"evaluation/test.json", "evaluation2/x"} <= set(checked.read_record().files)
     large = checked.path / "large"
     large.write_bytes(bytes(3_000_000))
     with runs.changing(checked, large):
         pass
     expected = hashlib.sha256(bytes(3_000_000)).hexdigest()
-    assert checked.read_record()["files"]["large"] == {"bytes": 3_000_000, "sha256": expected}
+    assert checked.read_record().files["large"] == FileRecord(
+        bytes=3_000_000, sha256=expected
+    )
 
 
 # --- documents from outside -----------------------------------------------------------
@@ -361,14 +371,15 @@ EXPORT = {
     "quantization": "none",
     "bytes": 10,
     "compressed_bytes": 9,
-    "proof": {
+    "parity": {
         "runtime": "x",
         "split": "validation",
         "images": 5,
-        "largest_difference": 0.0,
+        "max_difference": 0.0,
         "agreement": 1.0,
         "accuracy": 0.5,
         "reference_accuracy": 0.5,
+        "seconds": 0.1,
     },
 }
 
@@ -378,12 +389,11 @@ def test_exports_are_listed_by_name_without_failed_and_half_written_ones(tmp_pat
     for name in ("onnx", "litert", "keras.failed", ".1.tmp.c"):
         runs.write_json(run.exports_folder / name / "export.json", EXPORT)
     found = runs.exports(run)
-    assert [one["name"] for one in found] == ["litert", "onnx"]
-    assert found[1] == {
-        **EXPORT,
-        "name": "onnx",
-        "path": str(run.exports_folder / "onnx" / "model.onnx"),
-    }
+    assert [one.name for one in found] == ["litert", "onnx"]
+    assert found[1].path == run.exports_folder / "onnx" / "model.onnx"
+    document = found[1].to_json()
+    assert {key: document[key] for key in EXPORT} == EXPORT
+    assert (document["name"], document["path"]) == ("onnx", str(found[1].path))
 
 
 @pytest.mark.parametrize(
@@ -396,8 +406,8 @@ def test_exports_are_listed_by_name_without_failed_and_half_written_ones(tmp_pat
         ({**EXPORT, "artifact": ""}, "'artifact': .*inside the run"),
         ({**EXPORT, "bytes": -1}, "'bytes': "),
         ({**EXPORT, "bytes": "1"}, "'bytes': "),
-        ({**EXPORT, "proof": {**EXPORT["proof"], "accuracy": 1e16}}, "'proof.accuracy': "),
-        ({key: value for key, value in EXPORT.items() if key != "proof"}, "'proof': .*required"),
+        ({**EXPORT, "parity": {**EXPORT["parity"], "accuracy": 1e16}}, "'parity.accuracy': "),
+        ({key: value for key, value in EXPORT.items() if key != "parity"}, "'parity': .*required"),
     ],
     ids=["up", "absolute", "backslash", "nul", "empty", "negative", "text", "huge", "missing"],
 )
@@ -439,21 +449,21 @@ def test_an_export_json_of_another_form_is_a_stated_error(document, says, tmp_pa
         "digits",
     ],
 )
-def test_a_manifest_of_another_form_is_a_stated_error(content, says, tmp_path):
+def test_a_record_of_another_form_is_a_stated_error(content, says, tmp_path):
     run = make(tmp_path, "20260101-000000-r")
     run.record_file.write_bytes(content)
     with pytest.raises(RunError, match=rf"cannot read .*run\.json: .*{says}"):
         run.read_record()
     assert runs.status(run) == "damaged"
-    assert runs.summary(run) == {
-        "name": "20260101-000000-r",
-        "status": "damaged",
-        "config": None,
-        "epochs": None,
-        "validation_accuracy": None,
-        "test_accuracy": None,
-        "seconds": None,
-    }
+    assert runs.summary(run) == RunSummary(
+        name="20260101-000000-r",
+        status="damaged",
+        config=None,
+        epochs=None,
+        validation_accuracy=None,
+        test_accuracy=None,
+        seconds=None,
+    )
 
 
 def test_a_summary_has_what_the_files_say(tmp_path):
@@ -467,35 +477,35 @@ def test_a_summary_has_what_the_files_say(tmp_path):
         validation_accuracy=0.25,
         unknown={"kept": True},
     )
-    assert runs.summary(run) == {
-        "name": "r",
-        "status": "finished",
-        "config": "a.yaml",
-        "epochs": 2.0,
-        "validation_accuracy": 0.25,
-        "test_accuracy": None,
-        "seconds": 3.5,
-    }
-    assert run.read_record()["unknown"] == {"kept": True}
-    runs.write_json(run.evaluation_folder / "test-mirror.json", {"accuracy": 0.5})
-    assert runs.summary(run)["test_accuracy"] == 0.5
-    runs.write_json(run.evaluation_folder / "test.json", {"accuracy": "high"})
-    assert runs.summary(run)["test_accuracy"] == 0.5
-    runs.write_json(run.evaluation_folder / "test.json", {"accuracy": 0.75})
-    assert runs.summary(run)["test_accuracy"] == 0.75
+    assert runs.summary(run) == RunSummary(
+        name="r",
+        status="finished",
+        config="a.yaml",
+        epochs=2.0,
+        validation_accuracy=0.25,
+        test_accuracy=None,
+        seconds=3.5,
+    )
+    assert run.read_record().model_extra == {"unknown": {"kept": True}}
+    runs.write_json(run.evaluation_folder / "test-mirror.json", evaluation(0.5))
+    assert runs.summary(run).test_accuracy == 0.5
+    runs.write_json(run.evaluation_folder / "test.json", evaluation("high"))
+    assert runs.summary(run).test_accuracy == 0.5
+    runs.write_json(run.evaluation_folder / "test.json", evaluation(0.75))
+    assert runs.summary(run).test_accuracy == 0.75
 
 
 def test_names_that_no_run_can_have_are_not_found(tmp_path):
     for text in ("x" * 5000, "a\0b", "../nothing", "\x1b[31m", ""):
         with pytest.raises(RunError, match="expected a run"):
-            runs.find(text, tmp_path)
+            runs.open_run(text, tmp_path)
 
 
 def test_the_three_newest_are_named(tmp_path):
     for day in range(1, 6):
         make(tmp_path, f"2026010{day}-000000-a")
     with pytest.raises(RunError) as caught:
-        runs.find("b", tmp_path)
+        runs.open_run("b", tmp_path)
     newest = "20260103-000000-a, 20260104-000000-a, 20260105-000000-a"
     assert f"Newest runs in {tmp_path}: {newest}. See all" in str(caught.value)
 

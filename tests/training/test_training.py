@@ -446,10 +446,10 @@ def test_another_machine_is_noted_and_ends_the_promise_of_equal_bits(tmp_path):
     run = interrupted(tmp_path)
     record = run.read_record()
     assert record.determinism.bit_deterministic is True
-    run.update_record(machine={**record.machine, "cores": 96})
+    run.update_record(machine=record.machine.replace(cores=96))
     training.resume(run)
     record = run.read_record()
-    assert f"cores: 96 -> {record.machine['cores']}" in record.resumed[0].notes
+    assert f"cores: 96 -> {record.machine.cores}" in record.resumed[0].notes
     assert record.determinism.bit_deterministic is False
     assert "resuming where it began: cores: 96 -> " in record.determinism.needs
 
@@ -533,7 +533,7 @@ def test_the_record_says_what_was_done(tmp_path):
     assert set(record.data.digests) == {"train", "validation", "test"}
     # 3x3x3x4 + 4x4, then 7x7x4 inputs to 10 outputs.
     assert record.model.parameters == 108 + 16 + 1970
-    assert record.machine["cores"] >= 1
+    assert record.machine.cores >= 1
     assert record.precision.milliseconds.keys() >= {"float32", "bfloat16"}
     assert config.load(run.config_file).train.precision == record.precision.chosen
 

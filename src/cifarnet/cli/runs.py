@@ -87,7 +87,7 @@ def show(run: str) -> Any:
         ("time", duration(record.seconds or 0.0)),
         ("validation", percent(one.validation_accuracy)),
         ("test", percent(one.test_accuracy)),
-        ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores"),
+        ("machine", f"{machine.processor}, {machine.cores} cores"),
         ("versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
         ("commit", str(record.git_commit)),
         ("files", " ".join(_files(found.path))),

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from cifarnet.exporters import formats, network, parity, pruning, qat
 from cifarnet.exporters.targets import Target, targets
 from cifarnet.predictors import Metadata, keras_file, load
 from cifarnet.runs import Export, Run, records
-from cifarnet.runs.records import Parity
+from cifarnet.runs.records import CalibrationRecord, Parity, PruneRecord, QatRecord
 
 # Loss of accuracy in int8 above which the network is trained for it.
 _QAT_ABOVE = 0.005
@@ -109,7 +108,7 @@ class _Exporter:
             loss = measured.reference_accuracy - measured.accuracy
             qat_note = None
             if target.quantization == "int8" and loss > _QAT_ABOVE:
-                qat_note = {"accuracy_before": measured.accuracy}
+                qat_note = QatRecord(accuracy_before=measured.accuracy)
                 self._callback.on_stage(
                     f"{target.name} loses {100 * loss:.2f} points; quantization-aware training"
                 )
@@ -141,7 +140,7 @@ class _Exporter:
     def _network_for_int8(self) -> keras.Model:
         return qat.fine_tune_for_int8(self._network, self._config, self._dataset)
 
-    def _prune(self, options: cfg.PruneConfig) -> dict[str, Any]:
+    def _prune(self, options: cfg.PruneConfig) -> PruneRecord:
         """Prune the network; return what its artifacts' records say of it."""
         self._callback.on_stage(f"pruning and training {options.epochs:g} epochs")
         original = self._network
@@ -149,18 +148,18 @@ class _Exporter:
         allowed = self._options.max_accuracy_loss
         accuracies = _check_pruned(original, self._network, self._pixels, self._labels, allowed)
         reached = pruning.sparsity(self._network)
-        return {**options.model_dump(), "sparsity_reached": reached, **accuracies}
+        return PruneRecord(**options.model_dump(), sparsity_reached=reached, **accuracies)
 
-    def _calibration_note(self, target: Target) -> dict[str, Any] | None:
+    def _calibration_note(self, target: Target) -> CalibrationRecord | None:
         if target.quantization != "int8":
             return None
-        return {
-            "images": len(self._calibration),
-            "of": "training images, class-balanced",
-            "seed": self._config.seed,
-            "digest": hashlib.sha256(np.ascontiguousarray(self._calibration).data).hexdigest(),
-            "training_digest": self._dataset.digests()["train"],
-        }
+        return CalibrationRecord(
+            images=len(self._calibration),
+            of="training images, class-balanced",
+            seed=self._config.seed,
+            digest=hashlib.sha256(np.ascontiguousarray(self._calibration).data).hexdigest(),
+            training_digest=self._dataset.digests()["train"],
+        )
 
 
 def _check_pruned(

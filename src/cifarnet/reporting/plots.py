@@ -137,8 +137,8 @@ def benchmark(found: Benchmark, png: Path) -> None:
     latency.tick_params(axis="y", labelsize=8)
     machine = found.machine
     figure.suptitle(
-        f"accuracy on {found.images:,} {found.split} images; {machine['processor']}, "
-        f"{machine['cores']} cores",
+        f"accuracy on {found.images:,} {found.split} images; {machine.processor}, "
+        f"{machine.cores} cores",
         fontsize=10,
     )
     _save(figure, png)

@@ -1,7 +1,7 @@
 """The run directory: where a run keeps its files, and how they are written, checked and found.
 
 Every file is written beside its name and renamed, so a reader sees the old file or the new
-one, never a part. Who writes in a run holds its lock. The manifest `run.json` says how far the
+one, never a part. Who writes in a run holds its lock. The record `run.json` says how far the
 run got, and the SHA-256 of its files; its status is written last.
 """
 

@@ -1,4 +1,4 @@
-"""Whether a run's files are what its manifest says."""
+"""Whether a run's files are what its record says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNRECORDED = ("log.txt", ".lock", "run.json", "plots/", "tensorboard/", "checkp
 class Verdict(NamedTuple):
     """On one file: its path in the run, what was found, and whether it is right.
 
-    `right` is None where the manifest says nothing of the file.
+    `right` is None where the record says nothing of the file.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
 
 
 def forget(run: Run, *paths: Path) -> None:
-    """Take files, and all in folders, out of the manifest: they are about to change."""
+    """Take files, and all in folders, out of the record: they are about to change."""
     gone = [_name(run, path) for path in paths]
     old = run.read_record().files
     kept = {
@@ -43,9 +43,9 @@ def forget(run: Run, *paths: Path) -> None:
 
 @contextmanager
 def changing(run: Run, *paths: Path) -> Iterator[None]:
-    """Let files or folders of a run be replaced, and keep the manifest true all the while.
+    """Let files or folders of a run be replaced, and keep the record true all the while.
 
-    Their checksums leave the manifest first and return at the end. Needs the run's lock.
+    Their checksums leave the record first and return at the end. Needs the run's lock.
     """
     forget(run, *paths)
     try:
@@ -65,11 +65,11 @@ def record(run: Run, *paths: Path) -> dict[str, FileRecord]:
 
 
 def check(run: Run, path: Path) -> None:
-    """Compare a file, or all files of a folder, with the manifest, as far as it knows them.
+    """Compare a file, or all files of a folder, with the record, as far as it knows them.
 
     Raises:
         ArtifactError: one differs.
-        RunError: the manifest cannot be read.
+        RunError: the record cannot be read.
     """
     files = run.read_record().files
     for file in [path, *sorted(path.rglob("*"))]:
@@ -84,10 +84,10 @@ def check(run: Run, path: Path) -> None:
 def verify(run: Run) -> list[Verdict]:
     """Recompute every checksum of a run.
 
-    A finished run must have its config, history and model in the manifest.
+    A finished run must have its config, history and model in the record.
 
     Raises:
-        RunError: the manifest cannot be read.
+        RunError: the record cannot be read.
     """
     files = run.read_record().files
     needed = [run.config_file]
@@ -95,7 +95,7 @@ def verify(run: Run) -> list[Verdict]:
         needed += [run.history_file, run.model_file]
     found = [_verdict(run, name, about.sha256) for name, about in sorted(files.items())]
     found += [
-        Verdict(_name(run, path), "not in the manifest", False)
+        Verdict(_name(run, path), "not in run.json", False)
         for path in needed
         if _name(run, path) not in files
     ]
@@ -105,7 +105,7 @@ def verify(run: Run) -> list[Verdict]:
         name = _name(run, file)
         recorded = not name.startswith(_UNRECORDED) and ".failed/" not in name
         if recorded and file.is_file() and name not in known:
-            found.append(Verdict(name, "not in the manifest", None))
+            found.append(Verdict(name, "not in run.json", None))
     return found
 
 

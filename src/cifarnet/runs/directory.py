@@ -18,7 +18,7 @@ import filelock
 from cifarnet.errors import CifarnetError, RunError
 from cifarnet.runs import records
 from cifarnet.runs.atomic import remove_leftovers, replace_folder, unwritable
-from cifarnet.runs.records import FileRecord, RunRecord
+from cifarnet.runs.records import FileRecord, ProcessRecord, RunRecord
 
 RUNS = Path("runs")
 
@@ -36,7 +36,7 @@ class Run:
 
     @property
     def record_file(self) -> Path:
-        """What was run, on what, how far it got: see `read_manifest`."""
+        """What was run, on what, how far it got: see `read_record`."""
         return self.path / "run.json"
 
     @property
@@ -89,7 +89,7 @@ class Run:
     def update_record(self, **values: Any) -> RunRecord:
         """Write `run.json` with `values` replaced. Only for the holder of the lock."""
         old = self.read_record() if self.record_file.exists() else RunRecord()
-        return records.write(self.record_file, old.model_copy(update=values))
+        return records.write(self.record_file, old.replace(**values))
 
 
 # --- creating, locking ----------------------------------------------------------------
@@ -160,17 +160,17 @@ def lock(run: Run, wait: float = 0.0) -> Iterator[None]:
         raise unwritable(run.path / ".lock", error) from error
     try:
         remove_leftovers(run.path)
-        run.update_record(process={"pid": os.getpid(), "host": socket.gethostname()})
+        run.update_record(process=ProcessRecord(pid=os.getpid(), host=socket.gethostname()))
         yield
     finally:
         held.release()
 
 
 def _holder(run: Run) -> str:
-    process: dict[str, Any] = {}
+    process = ProcessRecord()
     with suppress(RunError):
         process = run.read_record().process
-    return f"process {process.get('pid', '?')} on {process.get('host', '?')}"
+    return f"process {process.pid or '?'} on {process.host or '?'}"
 
 
 def is_locked(run: Run) -> bool:
@@ -187,7 +187,7 @@ def is_locked(run: Run) -> bool:
 def status(run: Run) -> str:
     """`finished`, `interrupted`, `failed`, `running`, or `killed`: running by no living process.
 
-    A manifest that cannot be read is `damaged`.
+    A record that cannot be read is `damaged`.
     """
     try:
         stated = run.read_record().status

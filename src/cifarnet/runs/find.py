@@ -36,7 +36,7 @@ def open_run(run: Run | str | Path, root: Path = RUNS) -> Run:
 
 
 def all_runs(root: Path = RUNS) -> list[Run]:
-    """Every directory under `root` that has a manifest, oldest first."""
+    """Every directory under `root` that has a record, oldest first."""
     if not root.is_dir():
         return []
     found = (path for path in root.iterdir() if not path.name.startswith("."))

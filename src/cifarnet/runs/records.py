@@ -1,66 +1,41 @@
-"""The JSON records of a run: typed, frozen, versioned, and read without trusting them.
-
-A record names the format it has (`format_version`) and who wrote it (`written_by`). An older format
-is upgraded on reading; a newer one is refused. Version 0 had no `format_version`.
-"""
+"""The records of a run: `run.json`, and those of its evaluations, exports and benchmark."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
+from pathlib import Path
+from typing import Any
 
-import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from cifarnet.errors import RunError
-from cifarnet.runs.atomic import write_json
+from cifarnet.runs.documents import Count, InsidePath, Number, Part, Record, read, renamed, write
 
-_MAX_BYTES = 20_000_000
-Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e15, le=1e15)]
-Count = Annotated[int, Field(ge=0, le=10**15)]
-# A path inside the run: not absolute, without `..`.
-InsidePath = Annotated[str, AfterValidator(lambda name: _inside(name))]
-
-RecordT = TypeVar("RecordT", bound="Record")
-
-
-class Part(BaseModel):
-    """Known keys have a type; unknown keys are kept."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, populate_by_name=True)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as a JSON-able dictionary."""
-        return self.model_dump(mode="json", by_alias=True)
-
-
-class Record(Part):
-    """One JSON file of a run.
-
-    Attributes:
-        format_version: version of the file's format; the class' `VERSION` when written.
-        written_by: program and version that wrote the file.
-        path: the file it was read from or written to.
-    """
-
-    VERSION: ClassVar[int] = 1
-
-    format_version: int = 1
-    written_by: str = ""
-    _file: Path = pydantic.PrivateAttr(Path())
-
-    @property
-    def path(self) -> Path:
-        """The file it was read from or written to; `.` before either."""
-        return self._file
-
-    @classmethod
-    def upgrade(cls, document: dict[str, Any]) -> dict[str, Any]:
-        """Return an older document in the format of `VERSION`."""
-        return document
-
+__all__ = [
+    "Benchmark",
+    "BenchmarkedArtifact",
+    "CalibrationBin",
+    "CalibrationRecord",
+    "ClassMetrics",
+    "DataRecord",
+    "DeterminismRecord",
+    "Evaluation",
+    "EvaluationSource",
+    "Export",
+    "FileRecord",
+    "MachineRecord",
+    "Mistake",
+    "ModelRecord",
+    "Parity",
+    "PrecisionRecord",
+    "ProcessRecord",
+    "PruneRecord",
+    "QatRecord",
+    "ResumeRecord",
+    "RunRecord",
+    "Speed",
+    "ThreadsRecord",
+    "read",
+    "write",
+]
 
 # --- run.json -------------------------------------------------------------------------
 
@@ -110,6 +85,31 @@ class ResumeRecord(Part):
     notes: list[str] = []
 
 
+class MachineRecord(Part):
+    """The host; see `system.Host`."""
+
+    processor: str | None = None
+    cores: Count | None = None
+    memory_bytes: Count | None = None
+    system: str | None = None
+    python: str | None = None
+    onednn: bool | None = None
+
+
+class ThreadsRecord(Part):
+    """TensorFlow's thread settings; 0 is its own choice."""
+
+    intra_op: Count | None = None
+    inter_op: Count | None = None
+
+
+class ProcessRecord(Part):
+    """The process that holds the run's lock, or held it last."""
+
+    pid: Count | None = None
+    host: str | None = None
+
+
 class RunRecord(Record):
     """`run.json`: what was trained, on what, how far it got."""
 
@@ -133,11 +133,11 @@ class RunRecord(Record):
     validation_accuracy: Number | None = None
     seconds: Number | None = None
     images_per_second: Number | None = None
-    machine: dict[str, Any] = {}
-    threads: dict[str, Any] = {}
+    machine: MachineRecord = MachineRecord()
+    threads: ThreadsRecord = ThreadsRecord()
     versions: dict[str, str] = {}
     git_commit: str | None = None
-    process: dict[str, Any] = {}
+    process: ProcessRecord = ProcessRecord()
     determinism: DeterminismRecord = DeterminismRecord()
     resumed: list[ResumeRecord] = []
     files: dict[InsidePath, FileRecord] = {}
@@ -145,7 +145,7 @@ class RunRecord(Record):
     @classmethod
     def upgrade(cls, document: dict[str, Any]) -> dict[str, Any]:
         """Return a version 0 document in the current format."""
-        return _renamed(document, {"why": "stop_reason", "kept_epoch": "selected_epoch"})
+        return renamed(document, {"why": "stop_reason", "kept_epoch": "selected_epoch"})
 
 
 # --- evaluation/<split>.json ----------------------------------------------------------
@@ -241,6 +241,33 @@ class Parity(Part):
     seconds: Number = 0.0
 
 
+class CalibrationRecord(Part):
+    """The images that int8 ranges were computed on."""
+
+    images: Count
+    of: str
+    seed: Count
+    digest: str
+    training_digest: str
+
+
+class PruneRecord(Part):
+    """How a network was pruned, and its validation accuracy before and after."""
+
+    sparsity: Number
+    epochs: Number
+    learning_rate: Number | None
+    sparsity_reached: Number
+    accuracy_before: Number
+    accuracy: Number
+
+
+class QatRecord(Part):
+    """Validation accuracy before quantization-aware training."""
+
+    accuracy_before: Number
+
+
 class Export(Record):
     """`exports/<name>/export.json`: an artifact and the parity that was measured.
 
@@ -255,9 +282,9 @@ class Export(Record):
     bytes: Count
     compressed_bytes: Count
     parity: Parity
-    calibration: dict[str, Any] | None = None
-    prune: dict[str, Any] | None = None
-    qat: dict[str, Any] | None = None
+    calibration: CalibrationRecord | None = None
+    prune: PruneRecord | None = None
+    qat: QatRecord | None = None
 
     @property
     def name(self) -> str:
@@ -276,9 +303,9 @@ class Export(Record):
     @classmethod
     def upgrade(cls, document: dict[str, Any]) -> dict[str, Any]:
         """Return a version 0 document in the current format."""
-        document = _renamed(document, {"proof": "parity", "trained_for_int8": "qat"})
+        document = renamed(document, {"proof": "parity", "trained_for_int8": "qat"})
         if isinstance(document.get("parity"), dict):
-            parity = _renamed(document["parity"], {"largest_difference": "max_difference"})
+            parity = renamed(document["parity"], {"largest_difference": "max_difference"})
             document["parity"] = parity
         return document
 
@@ -320,87 +347,9 @@ class BenchmarkedArtifact(Part):
 class Benchmark(Record):
     """`benchmark.json`: artifacts side by side, on images of one split."""
 
-    machine: dict[str, Any]
+    machine: MachineRecord
     versions: dict[str, str]
     images: Count
     split: str
     data: str
     artifacts: list[BenchmarkedArtifact]
-
-
-# --- reading, writing -----------------------------------------------------------------
-
-
-def read(path: Path, kind: type[RecordT]) -> RecordT:
-    """Read a record, upgraded to the current format.
-
-    Raises:
-        RunError: missing, larger than 20 MB, not JSON, of other types, or of a newer format.
-    """
-    try:
-        document = _load(path)
-        version = document.get("format_version", 0)
-        if not isinstance(version, int) or version > kind.VERSION:
-            writer = document.get("written_by") or "a newer cifarnet"
-            raise ValueError(
-                f"it has format_version {version!r:.40}, written by {writer!s:.40}; this "
-                f"{_written_by()} reads up to {kind.VERSION}. Upgrade cifarnet"
-            )
-        if version < kind.VERSION:
-            document = {**kind.upgrade(document), "format_version": kind.VERSION}
-        # In JSON mode, so that strict validation takes a list for a tuple.
-        record = kind.model_validate_json(json.dumps(document))
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:100]
-        raise RunError(f"cannot read {path}: {where!r}: {first['msg']}") from error
-    except RecursionError as error:
-        raise RunError(f"cannot read {path}: it is nested too deeply") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
-    record._file = path
-    return record
-
-
-def write(path: Path, record: RecordT) -> RecordT:
-    """Write a record atomically and return it as written.
-
-    Raises:
-        RunError: it cannot be written; the old file stays.
-    """
-    update = {"format_version": record.VERSION, "written_by": _written_by()}
-    written = record.model_copy(update=update)
-    write_json(path, written.model_dump(mode="json", by_alias=True))
-    written._file = path
-    return written
-
-
-def _load(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"more than {_MAX_BYTES:,} bytes")
-    value = json.loads(content.decode("utf-8"), parse_constant=_refuse)
-    if not isinstance(value, dict):
-        raise ValueError("expected a JSON object")
-    json.dumps(value, ensure_ascii=False).encode("utf-8")  # refuses a lone surrogate
-    return value
-
-
-def _renamed(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    return {names.get(key, key): value for key, value in document.items()}
-
-
-def _written_by() -> str:
-    return f"cifarnet {importlib.metadata.version('cifarnet')}"
-
-
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
-        raise ValueError("expected the path of a file inside the run")
-    return name
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number of JSON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timezone
 
 from cifarnet import config as cfg
@@ -10,9 +11,11 @@ from cifarnet.backend import tf
 from cifarnet.runs.records import (
     DataRecord,
     DeterminismRecord,
+    MachineRecord,
     ModelRecord,
     ResumeRecord,
     RunRecord,
+    ThreadsRecord,
 )
 from cifarnet.training.step import Trainer
 
@@ -37,11 +40,11 @@ def describe(config: cfg.Config, dataset: data.Dataset, trainer: Trainer) -> Run
         ),
         epochs=config.train.epochs,
         steps=trainer.total_steps,
-        machine=system.describe(),
-        threads={
-            "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
-            "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
-        },
+        machine=MachineRecord(**asdict(system.describe())),
+        threads=ThreadsRecord(
+            intra_op=tf.config.threading.get_intra_op_parallelism_threads(),
+            inter_op=tf.config.threading.get_inter_op_parallelism_threads(),
+        ),
         versions=system.versions(),
         git_commit=system.git_commit(),
         determinism=_determinism(),
@@ -95,8 +98,9 @@ def _differences(before: RunRecord, now_: RunRecord) -> list[str]:
     """Return each property of the host or the versions that differs, as `name: old -> new`."""
     old, new = (
         {
-            **{key: one.machine.get(key) for key in ("processor", "cores", "onednn")},
-            **{f"{key} threads": value for key, value in one.threads.items()},
+            **{key: getattr(one.machine, key) for key in ("processor", "cores", "onednn")},
+            "intra_op threads": one.threads.intra_op,
+            "inter_op threads": one.threads.inter_op,
             **one.versions,
         }
         for one in (before, now_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import filelock
@@ -29,7 +30,7 @@ def choose() -> PrecisionRecord:
         best of some rounds.
     """
     gpus = [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
-    key = json.dumps([system.describe(), system.versions()["tensorflow"], gpus])
+    key = json.dumps([asdict(system.describe()), system.versions()["tensorflow"], gpus])
     candidates = ["float32", "bfloat16", *(["float16"] if gpus else [])]
     folder = data.cache_folder()
     path = folder / "precision.json"
