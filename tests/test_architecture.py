@@ -1,4 +1,4 @@
-"""The house: modules import downward only, and light ones stay light."""
+"""Imports go downward, light modules load nothing heavy, files and functions are short."""
 
 import ast
 import subprocess
@@ -6,127 +6,61 @@ import sys
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
 
-SOURCE = Path(__file__).parent.parent / "src" / "cifarnet"
-LEVELS = [
-    {"choices", "errors", "system", "__init__"},
-    {"config", "runs"},
-    {"callbacks", "data", "models", "reporting"},
-    {"training", "predictors"},
-    {"artifacts", "exporters"},
-    {"benchmarking", "evaluation"},
-    {"cli"},
-    {"__main__"},
+import cifarnet
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "cifarnet"
+FILES = sorted(SOURCE.rglob("*.py"))
+LIGHT = [
+    "artifacts",
+    "callbacks",
+    "choices",
+    "cli",
+    "config",
+    "data",
+    "errors",
+    "evaluation.metrics",
+    "evaluation.requirements",
+    "formatting",
+    "reporting",
+    "runs",
+    "system",
 ]
-LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-LIGHT = ["errors", "system", "config", "runs", "callbacks", "data", "reporting", "cli"]
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn"}
 
 
-def module_name(path: Path, source: Path) -> str:
-    """`training.loop` for `training/loop.py`, `training` for `training/__init__.py`."""
-    parts = path.relative_to(source).with_suffix("").parts
-    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
-
-
-def read(source: Path) -> dict[str, set[str]]:
-    """Each module's imports of the package, anywhere in its text; all without `cifarnet.`."""
-    files = {module_name(path, source): path for path in source.rglob("*.py")}
-    return {name: imports(path.read_text(), set(files)) for name, path in files.items()}
-
-
-def imports(text: str, modules: set[str]) -> set[str]:
-    """The modules a text imports: at the top, in functions and under TYPE_CHECKING."""
-    found = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: a relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call):
-            called = ast.unparse(node.func).rpartition(".")[2]
-            assert called not in ("import_module", "__import__"), f"line {node.lineno}: {called}"
-    names = {name.partition(".")[2] for name in found if name.split(".")[0] == "cifarnet"}
-    # `from cifarnet.training import x` and `from cifarnet import training` both import it.
-    return {name if name in modules else name.rpartition(".")[0] or "__init__" for name in names}
-
-
-def faults(graph: dict[str, set[str]]) -> list[str]:
-    """What the levels forbid: unknown modules, imports that do not go down, circles."""
-    found = []
-    for name, needs in graph.items():
-        own = name.split(".")[0]
-        if own not in LEVEL:
-            found.append(f"{own} has no level: add it to the table")
-            continue
-        others = {other.split(".")[0] for other in needs} - {own}
-        found += [
-            f"{name} (level {LEVEL[own]}) imports {other}"
-            for other in sorted(others)
-            if LEVEL.get(other, len(LEVELS)) >= LEVEL[own]
-        ]
-    rest = {
-        name: {other for other in needs if other.split(".")[0] == name.split(".")[0]} - {name}
-        for name, needs in graph.items()
-    }
-    while free := [name for name, needs in rest.items() if not needs & set(rest)]:
-        for name in free:
-            del rest[name]
-    return found + ([f"a circle in or above {sorted(rest)}"] if rest else [])
-
-
-def test_every_module_has_a_level_and_imports_go_down():
-    graph = read(SOURCE)
-    assert {"errors", "config.loader", "data.cifar10", "cli"} <= set(graph)
-    assert "config.schema" in graph["config.loader"]
-    assert faults(graph) == []
+def test_imports_follow_the_contracts_of_pyproject():
+    contracts = str(ROOT / "pyproject.toml")
+    assert lint_imports(config_filename=contracts, cache_dir=None) == 0
 
 
 @pytest.mark.parametrize(
-    ("module", "text", "fault"),
+    ("module", "text"),
     [
-        ("config/b.py", "from cifarnet import errors", None),
-        ("config/b.py", "from cifarnet import __version__", None),
-        ("errors.py", "from cifarnet import config", "errors (level 0) imports config"),
-        ("errors.py", "import cifarnet.config", "errors (level 0) imports config"),
-        ("errors.py", "import cifarnet.config as c, sys", "errors (level 0) imports config"),
-        (
-            "errors.py",
-            "def f():\n  from cifarnet.config import load",
-            "errors (level 0) imports con",
-        ),
-        (
-            "errors.py",
-            "if TYPE_CHECKING:\n  import cifarnet.config",
-            "errors (level 0) imports con",
-        ),
-        ("runs.py", "from cifarnet.data import x", "runs (level 1) imports data"),
-        ("config/sub.py", "import cifarnet.runs", "config.sub (level 1) imports runs"),
-        ("config/a.py", "from cifarnet.config import b", None),
-        ("config/a.py", "from cifarnet.config import load", "a circle in or above"),
-        ("mine.py", "", "mine has no level: add it to the table"),
+        ("errors.py", "from cifarnet import config"),
+        ("errors.py", "def f():\n    from cifarnet.config import load"),
+        ("runs/find.py", "import cifarnet.data"),
+        ("config/text.py", "from cifarnet.config import loader"),  # a circle
+        ("data/images.py", "import tensorflow"),
     ],
 )
-def test_the_check_itself(module, text, fault, tmp_path):
-    """On a small house of one wrong (or right) import."""
-    files = dict.fromkeys(["config/b.py", "errors.py", "runs.py", "data/__init__.py"], "")
-    files |= {"__init__.py": "", "config/__init__.py": "from cifarnet.config import a"}
-    for name, content in {**files, "config/a.py": "", module: text}.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content)
-    found = "\n".join(faults(read(tmp_path)))
-    assert (fault is None and found == "") or (fault is not None and fault in found)
-
-
-@pytest.mark.parametrize("text", ["from . import config", "importlib.import_module('cifarnet.x')"])
-def test_imports_that_cannot_be_checked_are_refused(text):
-    with pytest.raises(AssertionError, match="line 1"):
-        imports(text, set())
+def test_the_contracts_see_a_wrong_import(module, text, tmp_path):
+    package = tmp_path / "cifarnet"
+    for path in FILES:
+        copy = package / path.relative_to(SOURCE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
+    (package / module).write_text((package / module).read_text() + f"\n{text}\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from importlinter import cli; "
+    code += f"sys.exit(cli.lint_imports({str(ROOT / 'pyproject.toml')!r}, cache_dir=None))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 1, done.stdout
 
 
 def loaded(code: str) -> set[str]:
-    """The top-level modules that a new Python has after running the code."""
+    """Return the top-level modules that a new Python has after running the code."""
     show = "import sys; print('loaded', *{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=True
@@ -146,3 +80,66 @@ def test_light_modules_load_nothing_heavy(module):
 def test_help_loads_nothing_heavy():
     code = "from cifarnet.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert loaded(code) & (HEAVY | {"pydantic", "numpy", "rich"}) == set()
+
+
+def test_importing_the_library_loads_nothing_and_leaves_the_environment():
+    code = "import os; before = dict(os.environ); import cifarnet; assert os.environ == before"
+    assert loaded(code) & (HEAVY | {"pydantic", "numpy", "rich", "click"}) == set()
+
+
+@pytest.mark.parametrize("name", cifarnet.__all__)
+def test_every_public_name_is_there_and_hidden_by_no_module(name):
+    thing = getattr(cifarnet, name)
+    assert thing.__doc__
+    assert name.islower() <= callable(thing)
+    assert not (SOURCE / f"{name}.py").exists() and not (SOURCE / name).exists()
+    if name.islower():
+        assert "Example:" in thing.__doc__
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = cifarnet.trian
+
+
+def test_another_backend_of_keras_is_a_stated_error():
+    code = "import cifarnet\ntry: cifarnet.load_predictor\nexcept cifarnet.CifarnetError: raise\n"
+    code += "cifarnet.train"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "KERAS_BACKEND": "jax"},
+    )
+    assert done.returncode == 1
+    assert "received KERAS_BACKEND=jax. Unset it" in done.stderr
+
+
+# --- size and types -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_files_and_functions_are_short_and_public_ones_typed(path):
+    text = path.read_text()
+    limit = 150 if path.parent.name == "cli" else 300
+    assert text.count("\n") <= limit or path == SOURCE / "config" / "schema.py"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 50, node.name
+            if not node.name.startswith("_") and node.name != "get_config":  # Keras' own
+                arguments = [a.annotation for a in [*node.args.args, *node.args.kwonlyargs]]
+                for annotation in [node.returns, *arguments]:
+                    assert annotation is None or "dict[str, Any]" not in ast.unparse(annotation), (
+                        node.name
+                    )
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_commands_hold_no_use_case(path):
+    """Commands parse, make one call and render: no arrays, no dataset, no network."""
+    text = path.read_text()
+    imported = "\n".join(line for line in text.splitlines() if "import" in line)
+    for word in ("numpy", "keras", "tensorflow"):
+        assert word not in imported.replace("load_tensorflow", ""), word
+    for call in ("data.load(", "load_source(", "predictors.load(", "models.build("):
+        assert call not in text, call

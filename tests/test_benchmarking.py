@@ -13,8 +13,8 @@ from cifarnet import benchmarking, config, exporters, models, predictors, traini
 from cifarnet.callbacks import Callback
 from cifarnet.cli.benchmark import benchmark
 from cifarnet.errors import ArtifactError
-from cifarnet.runs import Benchmark, records
-from cifarnet.runs.records import BenchmarkedArtifact, Speed
+from cifarnet.runs import Benchmark, documents
+from cifarnet.runs.results import BenchmarkedArtifact, Speed
 
 
 def network(seed: int) -> keras.Model:
@@ -124,7 +124,7 @@ def test_the_table_keeps_long_names_and_numbers_whole(tmp_path, monkeypatch):
     record = Benchmark(
         machine={}, versions={}, images=9, split="train", data="x", artifacts=artifacts
     )
-    record = records.write(tmp_path / "benchmark.json", record)
+    record = documents.write(tmp_path / "benchmark.json", record)
     monkeypatch.setattr(benchmarking, "benchmark", lambda *_, **__: record)
     done = CliRunner().invoke(benchmark, ["x"])
     assert done.exit_code == 0, done.output

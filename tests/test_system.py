@@ -29,9 +29,9 @@ def test_a_machine_is_described_by_what_decides_numbers(monkeypatch):
     assert found.memory_bytes > 100_000_000
     assert found.python == platform.python_version()
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert system.describe()["onednn"] is False
+    assert system.describe().onednn is False
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
-    assert system.describe()["onednn"] is True
+    assert system.describe().onednn is True
 
 
 def test_versions_are_the_installed_ones(monkeypatch):

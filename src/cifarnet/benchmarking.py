@@ -16,8 +16,9 @@ from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
 from cifarnet.predictors import Preprocessing
 from cifarnet.reporting import plots
-from cifarnet.runs import Benchmark, Run, records
-from cifarnet.runs.records import BenchmarkedArtifact, MachineRecord, Speed
+from cifarnet.runs import Benchmark, Run, documents
+from cifarnet.runs.records import MachineRecord
+from cifarnet.runs.results import BenchmarkedArtifact, Speed
 
 # Calls are timed until both are reached; 30 are enough for a 90th percentile.
 _MIN_CALLS, _MIN_SECONDS = 30, 1.0
@@ -67,7 +68,7 @@ def benchmark(
         )
         path = _file(found[0])
         with found[0].writing(path):
-            record = records.write(path, record)
+            record = documents.write(path, record)
             plots.benchmark(record, picture(record))
         return record
 

@@ -9,8 +9,8 @@ import pytest
 
 from cifarnet import evaluation
 from cifarnet.errors import ArtifactError, ConfigError, GateError
-from cifarnet.runs import Evaluation, records
-from cifarnet.runs.records import EvaluationSource
+from cifarnet.runs import Evaluation, documents
+from cifarnet.runs.results import EvaluationSource
 
 CLASSES = ("ant", "bee", "cow")
 # True class per row, and the predictions.
@@ -166,7 +166,7 @@ def test_written_files_hold_the_metrics_and_what_pictures_need(tmp_path):
     stored = json.loads((tmp_path / "test.json").read_text())
     assert stored == written.to_json()
     assert written.path == tmp_path / "test.json"
-    assert records.read(written.path, Evaluation) == written
+    assert documents.read(written.path, Evaluation) == written
     stamps = {"format_version": written.format_version, "written_by": written.written_by}
     assert stored == {**found.to_json(), **stamps}
     assert all(picture.is_file() for picture in evaluation.pictures(written))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cifarnet.reporting import plots
 from cifarnet.runs import Benchmark, Evaluation
-from cifarnet.runs.records import BenchmarkedArtifact, Speed
+from cifarnet.runs.results import BenchmarkedArtifact, Speed
 from cifarnet.training.history import COLUMNS
 
 HEADER = ",".join(COLUMNS)
@@ -108,7 +108,7 @@ def test_drawing_needs_no_tensorflow(tmp_path):
     (tmp_path / "test.json").write_text(json.dumps(metrics(3).to_json()))
     code = (
         "import sys, pathlib; from cifarnet.reporting import plots; from cifarnet import runs\n"
-        "found = runs.records.read(pathlib.Path('test.json'), runs.Evaluation)\n"
+        "found = runs.documents.read(pathlib.Path('test.json'), runs.Evaluation)\n"
         "plots.confusion(found, pathlib.Path('c.png'))\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )

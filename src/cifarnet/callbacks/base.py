@@ -6,8 +6,8 @@ callback in the order given, in its own thread. Its last call is `on_end` or `on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -170,28 +170,3 @@ class Callbacks(Callback):
         """Return the first reason that any of them gives."""
         reasons = (callback.stop_reason() for callback in self._callbacks)
         return next((reason for reason in reasons if reason is not None), None)
-
-
-@contextmanager
-def job(callbacks: Iterable[Callback] | None, own: Iterable[Callback] = ()) -> Iterator[Callbacks]:
-    """Report the end or the error of a job to callbacks.
-
-    Args:
-        callbacks: of the caller; None: a `ProgressDisplay` on a terminal or in a notebook.
-        own: of the job itself, called first.
-
-    Yields:
-        All of them as one.
-    """
-    if callbacks is None:
-        from cifarnet.callbacks.display import ProgressDisplay
-
-        shown = ProgressDisplay()
-        callbacks = [shown] if shown.is_live else []
-    together = Callbacks([*own, *callbacks])
-    try:
-        yield together
-        together.on_end()
-    except BaseException as error:
-        together.on_error(error)
-        raise

@@ -55,7 +55,7 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: 
     """
     from cifarnet import benchmarking
 
-    foreign = options.preprocessing(stated)
+    foreign = options.preprocessing(**stated)
     with display() as shown:
         found = benchmarking.benchmark(
             *targets, batch_sizes=batch_sizes, preprocessing=foreign, callbacks=[shown]

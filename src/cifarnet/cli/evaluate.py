@@ -64,7 +64,7 @@ def evaluate(
 
     for requirement in requirements:
         evaluations.parse_requirement(requirement)
-    foreign = options.preprocessing(stated)
+    foreign = options.preprocessing(**stated)
     with display() as shown:
         found = evaluations.evaluate(target, split, tta, foreign, callbacks=[shown])
     _print(found)

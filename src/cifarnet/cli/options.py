@@ -77,7 +77,7 @@ def foreign(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def preprocessing(stated: dict[str, Any]) -> Preprocessing:
+def preprocessing(**stated: Any) -> Preprocessing:
     """Make a `Preprocessing` of the values of the options of `foreign`."""
     from cifarnet.predictors import Preprocessing
 

@@ -35,7 +35,7 @@ def predict(target: str, images: tuple[Path, ...], top: int, **stated: Any) -> A
     load_tensorflow()
     from cifarnet import evaluation
 
-    found = evaluation.predict(target, images, top, options.preprocessing(stated))
+    found = evaluation.predict(target, images, top, options.preprocessing(**stated))
     screen = console()
     document = []
     for one in found.images:

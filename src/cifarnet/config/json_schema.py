@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cifarnet.config.schema import Config
+from cifarnet.config.yaml_file import Document
 
 
-def generate_json_schema() -> dict[str, Any]:
+def generate_json_schema() -> Document:
     """Return the JSON Schema (2020-12) of config files.
 
     It accepts what `load` accepts, except the former names of renamed keys. A file without a

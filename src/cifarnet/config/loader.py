@@ -15,6 +15,7 @@ from cifarnet.config.renamed_keys import current_path, upgrade
 from cifarnet.config.schema import Config
 from cifarnet.config.shipped import advice, shipped_path
 from cifarnet.config.text import describe
+from cifarnet.config.yaml_file import Document
 from cifarnet.errors import ConfigError
 
 _MAX_BASES = 20
@@ -64,7 +65,7 @@ def data_only(overrides: Iterable[str] = ()) -> Config:
     Raises:
         ConfigError: an override is wrong.
     """
-    document: dict[str, Any] = {
+    document: Document = {
         "model": {"layers": ["Flatten"]},
         "train": {"epochs": 1, "learning_rate": 1},
     }
@@ -100,7 +101,7 @@ def _leaves(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         yield ".".join(at), value
 
 
-def _read(path: Path, places: Places, chain: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, places: Places, chain: tuple[Path, ...]) -> Document:
     """Read one file and merge it over its base.
 
     Args:
@@ -117,7 +118,7 @@ def _read(path: Path, places: Places, chain: tuple[Path, ...]) -> dict[str, Any]
             f"{path}: more than {_MAX_BASES} bases in a row. Merge some of the files."
         )
     base = document.pop("base", None)
-    merged: dict[str, Any] = {}
+    merged: Document = {}
     if base is not None:
         if not isinstance(base, str) or not base.strip():
             place = own_places["base",]
@@ -154,7 +155,7 @@ def _is_name(path: Path, requested_by: Path | None) -> bool:
     return path.parent == folder and not path.suffix
 
 
-def _resolve_data_path(document: dict[str, Any], folder: Path) -> None:
+def _resolve_data_path(document: Document, folder: Path) -> None:
     """Make a relative `data.path` relative to the folder of the file that states it."""
     data = document.get("data")
     stated = data.get("path") if isinstance(data, dict) else None
@@ -178,7 +179,7 @@ def _missing(path: Path, requested_by: Path | None) -> str:
     return f"{message}. Give a YAML file or the name of a shipped config. {advice(path.stem)}"
 
 
-def _validate(document: dict[str, Any], where: str, places: Places) -> Config:
+def _validate(document: Document, where: str, places: Places) -> Config:
     try:
         try:
             return Config.model_validate(document)

@@ -8,7 +8,7 @@ from typing import Any
 from cifarnet.config import yaml_file
 from cifarnet.config.renamed_keys import current_path, upgrade
 from cifarnet.config.text import brief, shown
-from cifarnet.config.yaml_file import MAX_LEVELS, KeyPath
+from cifarnet.config.yaml_file import MAX_LEVELS, Document, KeyPath
 from cifarnet.errors import ConfigError
 
 Places = dict[KeyPath, str]
@@ -16,7 +16,7 @@ Places = dict[KeyPath, str]
 
 def merge(
     base: Mapping[str, Any], over: Mapping[str, Any], places: Places, at: KeyPath = ()
-) -> dict[str, Any]:
+) -> Document:
     """Merge mappings key by key; replace any other value, lists included.
 
     A mapping with another `kind` replaces the one of the base, whose keys belong to the old kind.
@@ -37,7 +37,7 @@ def merge(
     return merged
 
 
-def apply_override(document: dict[str, Any], text: str, places: Places) -> None:
+def apply_override(document: Document, text: str, places: Places) -> None:
     """Set one `dotted.key=value` in the document, in place; a mapping is merged as in `merge`.
 
     Raises:

@@ -16,6 +16,7 @@ import yaml
 from cifarnet.config.text import brief, describe
 from cifarnet.errors import ConfigError
 
+Document = dict[str, Any]  # a mapping of plain values
 KeyPath = tuple[str | int, ...]  # from the document down to a key
 
 _MAX_BYTES = 200_000

@@ -9,7 +9,7 @@ import numpy as np
 
 from cifarnet.errors import ArtifactError
 from cifarnet.runs import Evaluation
-from cifarnet.runs.records import CalibrationBin, ClassMetrics, Mistake
+from cifarnet.runs.results import CalibrationBin, ClassMetrics, Mistake
 
 _BINS = 15  # as in Guo et al. 2017, arXiv 1706.04599
 _MAX_MISTAKES = 40

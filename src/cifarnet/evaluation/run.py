@@ -17,8 +17,8 @@ from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.tta import with_tta
 from cifarnet.predictors import Predict, Predictor, Preprocessing
 from cifarnet.reporting import plots
-from cifarnet.runs import Evaluation, Run, records
-from cifarnet.runs.records import EvaluationSource
+from cifarnet.runs import Evaluation, Run, documents
+from cifarnet.runs.results import EvaluationSource
 
 
 def evaluate(
@@ -53,11 +53,7 @@ def evaluate(
     """
     with job(callbacks) as callback:
         artifact = artifacts.resolve(target)
-        if artifact.run is None and split == "validation":
-            raise DataError(
-                "only a run knows its validation images; a model file outside any run is evaluated "
-                "on the test set"
-            )
+        _check_split(artifact, split)
         config = artifact.config
         kind = tta or config.evaluate.tta
         callback.on_stage(f"loading {artifact.path}")
@@ -72,6 +68,14 @@ def evaluate(
         folder = _folder(artifact)
         with artifact.writing(folder):
             return write(evaluation, arrays, folder, stem)
+
+
+def _check_split(artifact: Artifact, split: str) -> None:
+    if artifact.run is None and split == "validation":
+        raise DataError(
+            "only a run knows its validation images; a model file outside any run is evaluated "
+            "on the test set"
+        )
 
 
 def _source(
@@ -130,7 +134,7 @@ def write(
         RunError: they cannot be written.
     """
     runs.write_arrays(folder / f"{stem}-predictions.npz", arrays)
-    evaluation = records.write(folder / f"{stem}.json", evaluation)
+    evaluation = documents.write(folder / f"{stem}.json", evaluation)
     confusion, reliability, mistakes = pictures(evaluation)
     plots.confusion(evaluation, confusion)
     plots.reliability(evaluation, reliability)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cifarnet.errors import GateError
 from cifarnet.predictors import Predict, Predictor
-from cifarnet.runs.records import Parity
+from cifarnet.runs.results import Parity
 
 
 def measure(

@@ -21,8 +21,8 @@ from cifarnet.errors import ConfigError, GateError, RunError
 from cifarnet.exporters import formats, network, parity, pruning, qat
 from cifarnet.exporters.targets import Target, targets
 from cifarnet.predictors import Metadata, keras_file, load
-from cifarnet.runs import Export, Run, records
-from cifarnet.runs.records import CalibrationRecord, Parity, PruneRecord, QatRecord
+from cifarnet.runs import Export, Run, documents
+from cifarnet.runs.results import CalibrationRecord, Parity, PruneRecord, QatRecord
 
 # Loss of accuracy in int8 above which the network is trained for it.
 _QAT_ABOVE = 0.005
@@ -123,10 +123,10 @@ class _Exporter:
                     "qat": qat_note,
                 }
             )
-            records.write(folder / "export.json", record)
+            documents.write(folder / "export.json", record)
             quantized = target.quantization != "none"
             parity.check(measured, quantized, options.max_difference, options.max_accuracy_loss)
-        return records.read(final / "export.json", Export)
+        return documents.read(final / "export.json", Export)
 
     def _write(self, target: Target, model: keras.Model, folder: Path) -> tuple[Path, Parity]:
         """Write an artifact and measure its parity."""

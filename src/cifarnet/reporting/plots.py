@@ -11,7 +11,7 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.runs import Benchmark, Evaluation
-from cifarnet.runs.records import Speed
+from cifarnet.runs.results import Speed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

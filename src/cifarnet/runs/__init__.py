@@ -9,7 +9,8 @@ from cifarnet.runs.arrays import read_arrays, write_arrays
 from cifarnet.runs.checksums import changing, check, forget, verify
 from cifarnet.runs.directory import RUNS, Run, create, is_locked, lock, remove, status
 from cifarnet.runs.find import RunSummary, all_runs, exports, open_run, summary
-from cifarnet.runs.records import Benchmark, Evaluation, Export, RunRecord
+from cifarnet.runs.records import RunRecord
+from cifarnet.runs.results import Benchmark, Evaluation, Export
 from cifarnet.runs.atomic import beside, remove_leftovers, replace_folder, write_atomic, write_json, write_text
 
 __all__ = [

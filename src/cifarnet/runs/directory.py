@@ -16,7 +16,7 @@ from typing import Any
 import filelock
 
 from cifarnet.errors import CifarnetError, RunError
-from cifarnet.runs import records
+from cifarnet.runs import documents
 from cifarnet.runs.atomic import remove_leftovers, replace_folder, unwritable
 from cifarnet.runs.records import FileRecord, ProcessRecord, RunRecord
 
@@ -84,12 +84,12 @@ class Run:
         Raises:
             RunError: it is missing, damaged, or of a newer format.
         """
-        return records.read(self.record_file, RunRecord)
+        return documents.read(self.record_file, RunRecord)
 
     def update_record(self, **values: Any) -> RunRecord:
         """Write `run.json` with `values` replaced. Only for the holder of the lock."""
         old = self.read_record() if self.record_file.exists() else RunRecord()
-        return records.write(self.record_file, old.replace(**values))
+        return documents.write(self.record_file, old.replace(**values))
 
 
 # --- creating, locking ----------------------------------------------------------------
@@ -132,7 +132,7 @@ def _fill(path: Path, files: Mapping[str, str], record: RunRecord) -> None:
             (new / name).write_bytes(content)
             digest = hashlib.sha256(content).hexdigest()
             sums[name] = FileRecord(bytes=len(content), sha256=digest)
-        records.write(new / "run.json", record.model_copy(update={"files": sums}))
+        documents.write(new / "run.json", record.model_copy(update={"files": sums}))
 
 
 @contextmanager

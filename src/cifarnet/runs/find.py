@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.errors import CifarnetError, RunError
-from cifarnet.runs import records
-from cifarnet.runs.records import Evaluation, Export, RunRecord
+from cifarnet.runs import documents
+from cifarnet.runs.records import RunRecord
+from cifarnet.runs.results import Evaluation, Export
 from cifarnet.runs.directory import RUNS, Run, status
 
 
@@ -17,6 +18,10 @@ def open_run(run: Run | str | Path, root: Path = RUNS) -> Run:
 
     Raises:
         RunError: there is no such run; lists the newest ones.
+
+    Example:
+        record = cifarnet.open_run("latest").read_record()
+        print(record.status, record.validation_accuracy)
     """
     if isinstance(run, Run):
         return run
@@ -92,12 +97,12 @@ def exports(run: Run) -> list[Export]:
         RunError: an `export.json` that is damaged.
     """
     files = sorted(run.exports_folder.glob("[!.]*/export.json"))
-    return [records.read(file, Export) for file in files if file.parent.suffix != ".failed"]
+    return [documents.read(file, Export) for file in files if file.parent.suffix != ".failed"]
 
 
 def _test_accuracy(run: Run) -> float | None:
     folder = run.evaluation_folder
     for path in [folder / "test.json", *sorted(folder.glob("test-*.json"))]:
         with suppress(RunError):
-            return records.read(path, Evaluation).accuracy
+            return documents.read(path, Evaluation).accuracy
     return None

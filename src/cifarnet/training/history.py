@@ -6,12 +6,12 @@ import csv
 import io
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
 
 import numpy as np
 
 from cifarnet import config as cfg
 from cifarnet.callbacks import EpochResult
+from cifarnet.runs.documents import JsonObject
 
 COLUMNS = tuple(field.name for field in fields(EpochResult))
 
@@ -107,12 +107,12 @@ class History:
         writer.writerows(asdict(row) for row in self.rows)
         return text.getvalue()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return JSON-able values; `from_json` takes them back."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> History:
+    def from_json(cls, value: JsonObject) -> History:
         """Restore a history.
 
         Raises:

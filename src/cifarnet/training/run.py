@@ -10,7 +10,7 @@ from cifarnet import config as cfg
 from cifarnet import data, runs
 from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.errors import ConfigError, RunError
-from cifarnet.runs import Run, records
+from cifarnet.runs import Run, documents
 from cifarnet.runs.records import PrecisionRecord
 from cifarnet.training import checkpoint, precision
 from cifarnet.training.checkpoint import Checkpoint
@@ -131,7 +131,7 @@ def _resume(run: Run, overrides: Iterable[str], report: Callbacks) -> Run:
         runs.write_text(run.config_file, cfg.dump(config))
     runs.forget(run, run.history_file, run.model_file)
     now = reopen(run.read_record(), describe(config, dataset, trainer), notes)
-    records.write(run.record_file, now)
+    documents.write(run.record_file, now)
     return _train(run, config, trainer, saved, report)
 
 

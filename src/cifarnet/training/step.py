@@ -1,9 +1,6 @@
-"""The training path: images in memory, and steps gathered, augmented and taken in one graph.
+"""The training step: steps are gathered, augmented and taken in one graph execution.
 
-`model.fit` feeds every batch from the host; running many steps in one graph execution was
-1.1 to 1.4 times as fast as the best `fit` (`scripts/compare_training.py` measures it). TensorFlow's
-own thread settings are kept: running operations one after another (one thread between them) made
-a step of configs/airbench94.yaml 1 to 4 % slower on 2 cores of an AMD EPYC (Zen 4).
+`model.fit` feeds every batch from the host; `scripts/compare_training.py` measures the difference.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from cifarnet.backend import keras, tf
 from cifarnet.config import Config, TrainConfig
 from cifarnet.data import Dataset, augment
 from cifarnet.errors import ConfigError
-from cifarnet.training import optimizers, schedules
+from cifarnet.training import losses, optimizers, schedules
 from cifarnet.training.averages import Lookahead, MovingAverage
 
 # images float32 [B, S, S, 3] -> logits [B, K], in training mode
@@ -76,46 +73,46 @@ class Trainer:
             ConfigError: a batch larger than the training set.
             ModelError: a layer list that does not build.
         """
-        count, batch = len(dataset.train.labels), config.train.batch_size
-        if batch > count:
-            raise ConfigError(
-                f"train.batch_size: {batch} is more than the {count} training images; "
-                f"give at most {count}"
-            )
-        keras.utils.set_random_seed(config.seed)
         self._config = config
         self._dataset = dataset
-        stock = self._build(config.train.precision, dataset.train.pixels[:_WHITENING_IMAGES])
-        if weights is not None:
-            stock.set_weights(weights)
-        self.model = models.fast.rewrite(stock)
-        self.eval_model = self.model if config.train.ema is None else models.fast.rewrite(stock)
-        self._optimizer = (optimizer or optimizers.build)(config.train, self.model)
-        self._optimizer.build(self.model.trainable_variables)
-        self.steps_per_epoch = count // batch
+        self.steps_per_epoch = _steps_per_epoch(config, dataset)
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
         self.step = 0
-        self._loss = loss or _cross_entropy
+        self.model, self.eval_model = self._models(weights)
+        self._optimizer = (optimizer or optimizers.build)(config.train, self.model)
+        self._optimizer.build(self.model.trainable_variables)
+        self._loss = loss or losses.cross_entropy
         self._forward = (forward or _training_pass)(self.model)
         self._transforms = tuple(transforms)
-        self._average = self._lookahead = None
-        if config.train.ema is not None:
-            self._average = MovingAverage(self.eval_model, self.model, config.train.ema)
-        if config.train.lookahead is not None:
-            self._lookahead = Lookahead(self.model, config.train.lookahead, self.total_steps)
+        self._average, self._lookahead = self._averages()
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
         self._augment = augment.build(config.data.augment, dataset.mean)
         self._epoch_data: tuple[int, np.ndarray, tf.Tensor] | None = None
         self._train_set = _tensors(dataset.train)
         self._validation_set = _tensors(dataset.validation)
-        # Row c: the distribution the network should give for class c.
-        classes, smoothing = len(dataset.classes), config.train.label_smoothing
-        self._targets = tf.constant(
-            np.eye(classes) * (1 - smoothing) + smoothing / classes, tf.float32
-        )
+        self._targets = losses.targets_by_class(len(dataset.classes), config.train.label_smoothing)
         self._freezes = _freezes(config, self.model)
         self._run = self._graph()
         self._measure = tf.function(self._measure_in_graph, reduce_retracing=True)
+
+    def _models(self, weights: list[np.ndarray] | None) -> tuple[keras.Model, keras.Model]:
+        """Build the network to train and the one to validate."""
+        keras.utils.set_random_seed(self._config.seed)
+        images = self._dataset.train.pixels[:_WHITENING_IMAGES]
+        stock = self._build(self._config.train.precision, images)
+        if weights is not None:
+            stock.set_weights(weights)
+        model = models.fast.rewrite(stock)
+        return model, model if self._config.train.ema is None else models.fast.rewrite(stock)
+
+    def _averages(self) -> tuple[MovingAverage | None, Lookahead | None]:
+        train = self._config.train
+        average = lookahead = None
+        if train.ema is not None:
+            average = MovingAverage(self.eval_model, self.model, train.ema)
+        if train.lookahead is not None:
+            lookahead = Lookahead(self.model, train.lookahead, self.total_steps)
+        return average, lookahead
 
     def steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Take `count` steps, all within one epoch.
@@ -128,7 +125,7 @@ class Trainer:
         order, draws = self._epoch(epoch)
         steps = np.arange(self.step, self.step + count)
         decays = np.ones(count) if self._lookahead is None else self._lookahead.decays(steps + 1)
-        losses, accuracies = self._run(
+        batch_losses, accuracies = self._run(
             tf.constant(order[offset : offset + count]),
             draws,
             tf.constant(self._rates(steps), tf.float32),
@@ -137,7 +134,7 @@ class Trainer:
         self.step += count
         if self._lookahead is not None and self.step == self.total_steps:
             self._lookahead.finish()
-        return losses.numpy(), accuracies.numpy()
+        return batch_losses.numpy(), accuracies.numpy()
 
     def learning_rate(self) -> float:
         """Return the learning rate of the latest step."""
@@ -224,7 +221,7 @@ class Trainer:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, labels = self._train_set
         count = tf.shape(order)[0]
-        losses = tf.TensorArray(tf.float32, count)
+        batch_losses = tf.TensorArray(tf.float32, count)
         accuracies = tf.TensorArray(tf.float32, count)
         for i in tf.range(count):
             batch = order[i]
@@ -236,11 +233,11 @@ class Trainer:
                 self._lookahead.update(decays[i])
             if self._average is not None:
                 self._average.update(tf.cast(self._optimizer.iterations.value, tf.float32))
-            losses = losses.write(i, loss)
+            batch_losses = batch_losses.write(i, loss)
             accuracies = accuracies.write(i, accuracy)
-        return losses.stack(), accuracies.stack()
+        return batch_losses.stack(), accuracies.stack()
 
-    # Only the loop over steps needs autograph, and translating the rest takes half a second.
+    # Only the loop over steps needs autograph; translating the rest would delay the first step.
     @tf.autograph.experimental.do_not_convert
     def _step(
         self, pixels: tf.Tensor, labels: tf.Tensor, draws: tf.Tensor
@@ -259,23 +256,29 @@ class Trainer:
             loss += sum(tf.cast(penalty, tf.float32) for penalty in self.model.losses)
             scaled = self._optimizer.scale_loss(loss)
         self._optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
-        return loss, _accuracy(logits, labels)
+        return loss, losses.accuracy(logits, labels)
 
     def _measure_in_graph(
         self, pixels: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         logits = tf.cast(self.eval_model(tf.cast(pixels, tf.float32), training=False), tf.float32)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        right = _accuracy(logits, labels) * tf.cast(tf.size(labels), tf.float32)
+        losses = tf.nn.sparse_softmaxlosses.cross_entropy_with_logits(labels, logits)
+        right = losses.accuracy(logits, labels) * tf.cast(tf.size(labels), tf.float32)
         return tf.reduce_sum(losses), right
+
+
+def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
+    count, batch = len(dataset.train.labels), config.train.batch_size
+    if batch > count:
+        raise ConfigError(
+            f"train.batch_size: {batch} is more than the {count} training images; "
+            f"give at most {count}"
+        )
+    return count // batch
 
 
 def _training_pass(model: keras.Model) -> Forward:
     return functools.partial(model, training=True)
-
-
-def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
 def _freezes(config: Config, model: keras.Model) -> list[tuple[keras.Layer, int]]:
@@ -292,8 +295,3 @@ def _freezes(config: Config, model: keras.Model) -> list[tuple[keras.Layer, int]
 def _tensors(images: Any) -> tuple[tf.Tensor, tf.Tensor]:
     """Pixels uint8 [N, S, S, 3] and labels int32 [N] in TensorFlow's memory."""
     return tf.constant(images.pixels), tf.constant(images.labels.astype(np.int32))
-
-
-def _accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
-    return tf.reduce_mean(tf.cast(right, tf.float32))
