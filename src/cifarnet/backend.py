@@ -32,8 +32,6 @@ with system.quiet():
     try:
         import keras
         import tensorflow as tf
-
-        tf.config.list_logical_devices()
     finally:
         for _name in _hidden:
             del sys.modules[_name]
@@ -44,4 +42,13 @@ if keras.config.backend() != "tensorflow":
         "before cifarnet. Set KERAS_BACKEND=tensorflow before Python starts."
     )
 
-__all__ = ["keras", "tf"]
+__all__ = ["initialize_devices", "keras", "tf"]
+
+
+def initialize_devices() -> None:
+    """Initialize TensorFlow's devices now, without their notices.
+
+    Not done on import: a process that forks afterwards would inherit a runtime without its threads.
+    """
+    with system.quiet():
+        tf.config.list_logical_devices()

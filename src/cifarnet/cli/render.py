@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import io
 import json
 import sys
@@ -118,7 +117,9 @@ def display() -> Iterator[ProgressDisplay]:
 def load_tensorflow() -> None:
     """Import TensorFlow while a status line says so."""
     with console().status("loading TensorFlow"):
-        importlib.import_module("cifarnet.backend")
+        from cifarnet import backend
+
+        backend.initialize_devices()
 
 
 def parity_table(exports: list[Export]) -> Table:

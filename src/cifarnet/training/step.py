@@ -262,9 +262,9 @@ class Trainer:
         self, pixels: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         logits = tf.cast(self.eval_model(tf.cast(pixels, tf.float32), training=False), tf.float32)
-        losses = tf.nn.sparse_softmaxlosses.cross_entropy_with_logits(labels, logits)
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         right = losses.accuracy(logits, labels) * tf.cast(tf.size(labels), tf.float32)
-        return tf.reduce_sum(losses), right
+        return tf.reduce_sum(each), right
 
 
 def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
