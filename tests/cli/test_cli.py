@@ -101,10 +101,10 @@ def test_train_leaves_a_whole_run_directory(place):
     }
     assert len([name for name in files if name.startswith("checkpoint/step-")]) in (1, 2)
     assert not [name for name in files if ".tmp." in name or ".old." in name]
-    manifest = json.loads((run / "run.json").read_text())
-    assert manifest["status"] == "finished"
-    assert manifest["config_file"] == str(SMOKE)
-    assert "train --config" in manifest["command"]
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["config_file"] == str(SMOKE)
+    assert "train --config" in record["command"]
 
 
 def test_train_prints_a_line_an_epoch_and_logs_it(tmp_path):
@@ -142,17 +142,17 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
     assert process.returncode == 130, errors
     assert "cifarnet train --resume" in errors
     run = only_run(tmp_path)
-    manifest = json.loads((run / "run.json").read_text())
-    assert manifest["status"] == "interrupted"
-    done = manifest["epochs_done"]
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "interrupted"
+    done = record["epochs_done"]
     # The run's own config decides how far it goes; shorten it so that the test ends.
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("epochs: 200.0", f"epochs: {int(done) + 3}"))
     shown = cifarnet("train", "--resume", "latest", cwd=tmp_path).stdout
-    assert "Going on with" in shown
-    manifest = json.loads((run / "run.json").read_text())
-    assert manifest["status"] == "finished"
-    assert manifest["epochs_done"] == int(done) + 3
+    assert "Resuming" in shown
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["epochs_done"] == int(done) + 3
     history = (run / "history.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in history[1:]] == [
         str(n + 1) for n in range(int(done) + 3)
@@ -184,9 +184,9 @@ def test_a_killed_run_is_seen_and_goes_on_to_the_same_bits(tmp_path):
 
 
 def test_train_wants_a_config_or_a_run(tmp_path):
-    assert "--config FILE or --resume RUN" in cifarnet("train", cwd=tmp_path, code=2).stderr
+    assert "--config CONFIG or --resume RUN" in cifarnet("train", cwd=tmp_path, code=2).stderr
     both = ["--config", SMOKE, "--resume", "latest"]
-    assert "either --config FILE" in cifarnet("train", *both, cwd=tmp_path, code=2).stderr
+    assert "either --config CONFIG" in cifarnet("train", *both, cwd=tmp_path, code=2).stderr
 
 
 # --- errors ---------------------------------------------------------------------------
@@ -256,9 +256,9 @@ def test_evaluate_measures_what_the_model_does(place, evaluated):
 def test_the_validation_images_are_those_training_saw(place):
     shown = cifarnet("evaluate", "latest", "--split", "validation", "--json", cwd=place).stdout
     document = json.loads(shown)
-    manifest = json.loads((only_run(place) / "run.json").read_text())
-    assert document["accuracy"] == pytest.approx(manifest["validation_accuracy"])
-    assert document["about"]["digest"] == manifest["data"]["digests"]["validation"]
+    record = json.loads((only_run(place) / "run.json").read_text())
+    assert document["accuracy"] == pytest.approx(record["validation_accuracy"])
+    assert document["about"]["digest"] == record["data"]["digests"]["validation"]
 
 
 def test_a_lone_model_file_is_measured_on_the_test_set_only(place, tmp_path):

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from cifarnet import config
 from cifarnet.cli import main
-from cifarnet.runs import records
+from cifarnet.runs import documents, records, results
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -133,9 +133,9 @@ def test_defaults_are_as_documented():
     ("heading", "record"),
     [
         ("run.json", records.RunRecord),
-        ("evaluation/split.json", records.Evaluation),
-        ("exports/name/export.json", records.Export),
-        ("benchmark.json", records.Benchmark),
+        ("evaluation/split.json", results.Evaluation),
+        ("exports/name/export.json", results.Export),
+        ("benchmark.json", results.Benchmark),
     ],
 )
 def test_every_key_of_a_record_appears_and_no_other(heading, record):
@@ -145,7 +145,7 @@ def test_every_key_of_a_record_appears_and_no_other(heading, record):
     assert found == set(record.model_fields) - {"format_version", "written_by"}
     for field in record.model_fields.values():
         for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(part, type) and issubclass(part, records.Part):
+            if isinstance(part, type) and issubclass(part, documents.Part):
                 for name, inner in part.model_fields.items():
                     assert f"`{inner.alias or name}`" in section, f"{part.__name__}.{name}"
 

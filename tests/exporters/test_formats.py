@@ -19,6 +19,9 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+# Without these instructions ONNX Runtime adds products of 8 bits in 16 bits, which saturates:
+# https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+VNNI = "vnni" in Path("/proc/cpuinfo").read_text()
 EVERY = [(name, q) for name, one in FORMATS.items() for q in one.quantizations]
 
 
@@ -68,7 +71,8 @@ def test_every_layer_in_int8(body, kind, network, exported):
     artifact = predictors.load(exported(body, kind, "int8"))
     expected = probabilities(network(body), pixels(50))
     # On the images it was calibrated on; of 10 classes, a wrong conversion differs by far more.
-    assert np.abs(artifact(pixels(50)) - expected).mean() < 0.02
+    limit = 0.02 if kind == "litert" or VNNI else 0.04
+    assert np.abs(artifact(pixels(50)) - expected).mean() < limit
 
 
 @pytest.mark.parametrize(("kind", "quantization"), EVERY)

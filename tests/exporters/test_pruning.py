@@ -20,17 +20,17 @@ def test_a_pruned_network_has_its_zeros_and_its_accuracy(run, with_options):
     other = with_options("export.max_accuracy_loss=0.2")
     assert [t.name for t in exporters.targets(["keras"], ["none"], pruned=True)] == ["keras-pruned"]
     (record,) = exporters.export(other, ["keras"], ["none"], prune=0.5, callbacks=[])
-    assert (record.prune["sparsity"], record.prune["epochs"]) == (0.5, 2)
+    assert (record.prune.sparsity, record.prune.epochs) == (0.5, 2)
     model = keras.models.load_model(other.exports_folder / "keras-pruned" / "model.keras")
     kernels = [w.numpy() for w in model.weights if len(w.shape) > 1]
     for kernel in kernels:
         assert np.count_nonzero(kernel) == kernel.size - kernel.size // 2
     zeros = sum(kernel.size // 2 for kernel in kernels) / sum(kernel.size for kernel in kernels)
-    assert record.prune["sparsity_reached"] == pytest.approx(zeros)
+    assert record.prune.sparsity_reached == pytest.approx(zeros)
     # Parity is measured with the pruned network on the same images.
-    assert record.prune["accuracy"] == record.parity.reference_accuracy
+    assert record.prune.accuracy == record.parity.reference_accuracy
     (whole,) = exporters.export(run, ["keras"], ["none"], callbacks=[])
-    assert record.prune["accuracy_before"] == whole.parity.accuracy
+    assert record.prune.accuracy_before == whole.parity.accuracy
     assert record.compressed_bytes < 0.75 * whole.compressed_bytes
     assert whole.prune is None
 

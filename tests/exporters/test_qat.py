@@ -67,7 +67,7 @@ def test_what_int8_loses_is_trained_back(run, with_options):
         models.save(wide, other.model_file)
     (record,) = exporters.export(other, ["litert"], ["int8"], callbacks=[])
     parity = record.parity
-    before = record.qat["accuracy_before"]
+    before = record.qat.accuracy_before
     assert parity.reference_accuracy - before > 0.005
     assert parity.accuracy > before
-    assert settings.seed == record.calibration["seed"]
+    assert settings.seed == record.calibration.seed

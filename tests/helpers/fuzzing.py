@@ -255,6 +255,19 @@ _RECORD = {
     "resumed": [{"at": "x", "notes": []}],
     "files": {"config.yaml": {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()}},
 }
+_EVALUATION = {
+    "count": 4,
+    "loss": 0.7,
+    "accuracy": 0.5,
+    "accuracy_interval": [0.2, 0.8],
+    "top5_accuracy": 1.0,
+    "expected_calibration_error": 0.1,
+    "calibration": [],
+    "per_class": [],
+    "classes": ["a", "b"],
+    "confusion_matrix": [[1, 1], [1, 1]],
+    "mistakes": [],
+}
 _EXPORT = {
     "artifact": "model.onnx",
     "format": "onnx",
@@ -302,7 +315,7 @@ def _run_with(file: str) -> Callable[[bytes, Path], bool]:
         path.write_bytes(content)
         readable = _commands(folder)
         if file.startswith("evaluation"):  # a damaged one is as good as none
-            return runs.summary(run)["test_accuracy"] is not None
+            return runs.summary(run).test_accuracy is not None
         return readable
 
     return check
@@ -337,6 +350,6 @@ TARGETS = {
     "image": Target(_image, _pictures),
     "record": Target(_run_with("run.json"), _json_files(_RECORD)),
     "export": Target(_run_with("exports/onnx/export.json"), _json_files(_EXPORT)),
-    "evaluation": Target(_run_with("evaluation/test.json"), _json_files({"accuracy": 0.5})),
+    "evaluation": Target(_run_with("evaluation/test.json"), _json_files(_EVALUATION)),
     "checkpoint": Target(_checkpoint, _checkpoints),
 }

@@ -229,5 +229,6 @@ def _are_probabilities(outputs: np.ndarray) -> bool:
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # a damaged network may give inf; the result is NaN then
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -1,0 +1,216 @@
+"""The records of an evaluation, an export and a benchmark, and their parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from cifarnet.runs.documents import Count, InsidePath, JsonObject, Number, Part, Record, renamed
+from cifarnet.runs.records import MachineRecord
+
+# --- evaluation/<split>.json ----------------------------------------------------------
+
+
+class CalibrationBin(Part):
+    """The images whose confidence is in (from, to]: count, mean confidence, accuracy."""
+
+    low: Number = Field(alias="from")
+    high: Number = Field(alias="to")
+    count: Count
+    confidence: Number
+    accuracy: Number
+
+
+class ClassMetrics(Part):
+    """Precision, recall and F1 (0 where undefined) of one class, and its number of images."""
+
+    name: str = Field(alias="class")
+    precision: Number
+    recall: Number
+    f1: Number
+    support: Count
+
+
+class Mistake(Part):
+    """A misclassified image: row in the split, true and predicted class, confidence."""
+
+    index: Count
+    true: str
+    predicted: str
+    confidence: Number
+
+
+class EvaluationSource(Part):
+    """What was evaluated: the artifact, its runtime, the images, and how long it took."""
+
+    artifact: str = ""
+    runtime: str = ""
+    assumed: list[str] = []
+    data: str = ""
+    split: str = ""
+    tta: str = "none"
+    digest: str = ""
+    seconds: Number = 0.0
+    images_per_second: Number = 0.0
+
+
+class Evaluation(Record):
+    """`evaluation/<split>.json`: metrics of a network on a split.
+
+    Attributes:
+        loss: mean negative log-likelihood, nats.
+        accuracy, top5_accuracy, expected_calibration_error: 0 to 1.
+        accuracy_interval: 95 % interval of the accuracy (Wilson).
+        confusion_matrix: counts; rows are true classes, columns predicted ones.
+        mistakes: the most confident ones first.
+    """
+
+    count: Count
+    loss: Number
+    accuracy: Number
+    accuracy_interval: list[Number]
+    top5_accuracy: Number
+    expected_calibration_error: Number
+    calibration: list[CalibrationBin]
+    per_class: list[ClassMetrics]
+    classes: list[str]
+    confusion_matrix: list[list[Count]]
+    mistakes: list[Mistake]
+    about: EvaluationSource = EvaluationSource()
+
+
+# --- exports/<name>/export.json -------------------------------------------------------
+
+
+class Parity(Part):
+    """How an artifact's predictions compare with the Keras model's, in the artifact's runtime.
+
+    Attributes:
+        max_difference: of a probability; None if one is not finite.
+        agreement: share of images with the same top-1 class.
+        reference_accuracy: of the Keras model on the same images.
+    """
+
+    runtime: str
+    split: str
+    images: Count
+    max_difference: Number | None
+    agreement: Number
+    accuracy: Number
+    reference_accuracy: Number
+    seconds: Number = 0.0
+
+
+class CalibrationRecord(Part):
+    """The images that int8 ranges were computed on."""
+
+    images: Count
+    of: str
+    seed: Count
+    digest: str
+    training_digest: str
+
+
+class PruneRecord(Part):
+    """How a network was pruned, and its validation accuracy before and after."""
+
+    sparsity: Number
+    epochs: Number
+    learning_rate: Number | None
+    sparsity_reached: Number
+    accuracy_before: Number
+    accuracy: Number
+
+
+class QatRecord(Part):
+    """Validation accuracy before quantization-aware training."""
+
+    accuracy_before: Number
+
+
+class Export(Record):
+    """`exports/<name>/export.json`: an artifact and the parity that was measured.
+
+    Attributes:
+        artifact: path of the artifact in the folder of `export.json`.
+        compressed_bytes: size when each file is compressed with zlib at level 9.
+    """
+
+    artifact: InsidePath
+    format: str
+    quantization: str
+    bytes: Count
+    compressed_bytes: Count
+    parity: Parity
+    calibration: CalibrationRecord | None = None
+    prune: PruneRecord | None = None
+    qat: QatRecord | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the artifact's folder, such as `litert-int8`."""
+        return self._file.parent.name
+
+    @property
+    def path(self) -> Path:
+        """The artifact's file or folder."""
+        return self._file.parent / self.artifact
+
+    def to_json(self) -> JsonObject:
+        """Return the record with the artifact's `name` and `path`."""
+        return {"name": self.name, "path": str(self.path), **super().to_json()}
+
+    @classmethod
+    def upgrade(cls, document: JsonObject) -> JsonObject:
+        """Return a version 0 document in the current format."""
+        document = renamed(document, {"proof": "parity", "trained_for_int8": "qat"})
+        if isinstance(document.get("parity"), dict):
+            parity = renamed(document["parity"], {"largest_difference": "max_difference"})
+            document["parity"] = parity
+        return document
+
+
+# --- benchmark.json -------------------------------------------------------------------
+
+
+class Speed(Part):
+    """Latency of calls with `batch_size` images each, milliseconds, and throughput at the median."""
+
+    batch_size: Count
+    calls: Count
+    median_milliseconds: Number
+    p90_milliseconds: Number
+    images_per_second: Number
+
+
+class BenchmarkedArtifact(Part):
+    """What one artifact gives and costs.
+
+    Attributes:
+        agreement: share of images with the same top-1 class as the first artifact's.
+        threads: that it may use.
+        peak_memory_bytes: of a process that only runs this artifact.
+    """
+
+    name: str
+    path: str
+    bytes: Count
+    accuracy: Number
+    agreement: Number
+    runtime: str
+    assumed: list[str]
+    threads: Count
+    peak_memory_bytes: Count
+    speed: list[Speed]
+
+
+class Benchmark(Record):
+    """`benchmark.json`: artifacts side by side, on images of one split."""
+
+    machine: MachineRecord
+    versions: dict[str, str]
+    images: Count
+    split: str
+    data: str
+    artifacts: list[BenchmarkedArtifact]
