@@ -86,7 +86,9 @@ def test_find_takes_a_path_a_name_and_latest(tmp_path):
     names = ["20260101-000000-b", "20260101-000000-a", "20260101-000000-a-2", "20260102-000000-a"]
     for name in names:
         make(tmp_path, name)
-    found = [runs.open_run(text, tmp_path).path.name for text in (str(tmp_path / names[0]), names[1])]
+    found = [
+        runs.open_run(text, tmp_path).path.name for text in (str(tmp_path / names[0]), names[1])
+    ]
     assert found == names[:2]
     assert runs.open_run("latest", tmp_path).path.name == "20260102-000000-a"
 
@@ -269,7 +271,10 @@ def test_who_holds_a_run_with_a_damaged_record_is_not_known(tmp_path):
 def checked(tmp_path) -> Run:
     """A finished run with an evaluation, all of it in the record."""
     run = runs.create("a", tmp_path, {"config.yaml": "x"}, RunRecord(status="finished"))
-    with runs.lock(run), runs.changing(run, run.history_file, run.model_file, run.evaluation_folder):
+    with (
+        runs.lock(run),
+        runs.changing(run, run.history_file, run.model_file, run.evaluation_folder),
+    ):
         runs.write_text(run.history_file, "epoch")
         runs.write_text(run.model_file, "weights")
         runs.write_text(run.evaluation_folder / "test.json", "{}")
@@ -358,9 +363,7 @@ def test_a_name_that_only_begins_alike_is_another_file(checked):
     with runs.changing(checked, large):
         pass
     expected = hashlib.sha256(bytes(3_000_000)).hexdigest()
-    assert checked.read_record().files["large"] == FileRecord(
-        bytes=3_000_000, sha256=expected
-    )
+    assert checked.read_record().files["large"] == FileRecord(bytes=3_000_000, sha256=expected)
 
 
 # --- documents from outside -----------------------------------------------------------

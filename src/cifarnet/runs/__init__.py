@@ -11,7 +11,14 @@ from cifarnet.runs.directory import RUNS, Run, create, is_locked, lock, remove, 
 from cifarnet.runs.find import RunSummary, all_runs, exports, open_run, summary
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Benchmark, Evaluation, Export
-from cifarnet.runs.atomic import beside, remove_leftovers, replace_folder, write_atomic, write_json, write_text
+from cifarnet.runs.atomic import (
+    beside,
+    remove_leftovers,
+    replace_folder,
+    write_atomic,
+    write_json,
+    write_text,
+)
 
 __all__ = [
     "RUNS",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from cifarnet.runs.documents import Count, InsidePath, JsonObject, Number, Part, Record, renamed
 
 
-
 class DataRecord(Part):
     """The dataset of a training: description, classes, images per split, digests per split."""
 
