@@ -1,7 +1,6 @@
 """Run directories: made new, written whole, locked, found."""
 
 import hashlib
-import json
 import os
 import socket
 import subprocess
@@ -24,7 +23,7 @@ def evaluation(accuracy) -> dict:
     numbers = dict.fromkeys(["count", "loss", "top5_accuracy", "expected_calibration_error"], 1)
     lists = ["calibration", "per_class", "classes", "confusion_matrix", "mistakes"]
     interval = {"accuracy_interval": [0.4, 0.6]}
-    return {**numbers, **dict.fromkeys(lists, []), **interval, "accuracy": accuracy}
+    return {**numbers, **{key: [] for key in lists}, **interval, "accuracy": accuracy}
 
 
 def make(root: Path, name: str, **values) -> Run:

@@ -6,11 +6,6 @@ run got, and the SHA-256 of its files; its status is written last.
 """
 
 from cifarnet.runs.arrays import read_arrays, write_arrays
-from cifarnet.runs.checksums import changing, check, forget, verify
-from cifarnet.runs.directory import RUNS, Run, create, is_locked, lock, remove, status
-from cifarnet.runs.find import RunSummary, all_runs, exports, open_run, summary
-from cifarnet.runs.records import RunRecord
-from cifarnet.runs.results import Benchmark, Evaluation, Export
 from cifarnet.runs.atomic import (
     beside,
     remove_leftovers,
@@ -19,6 +14,11 @@ from cifarnet.runs.atomic import (
     write_json,
     write_text,
 )
+from cifarnet.runs.checksums import changing, check, forget, verify
+from cifarnet.runs.directory import RUNS, Run, create, is_locked, lock, remove, status
+from cifarnet.runs.find import RunSummary, all_runs, exports, open_run, summary
+from cifarnet.runs.records import RunRecord
+from cifarnet.runs.results import Benchmark, Evaluation, Export
 
 __all__ = [
     "RUNS",

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from cifarnet.errors import ArtifactError, CifarnetError
 from cifarnet.runs.arrays import read_arrays
-from cifarnet.runs.records import FileRecord
 from cifarnet.runs.directory import Run, status
+from cifarnet.runs.records import FileRecord
 
 # Not results: what a person may look at, and what the next command clears away.
 _UNRECORDED = ("log.txt", ".lock", "run.json", "plots/", "tensorboard/", "checkpoint/")

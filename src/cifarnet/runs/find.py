@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cifarnet.errors import CifarnetError, RunError
 from cifarnet.runs import documents
+from cifarnet.runs.directory import RUNS, Run, status
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Evaluation, Export
-from cifarnet.runs.directory import RUNS, Run, status
 
 
 def open_run(run: Run | str | Path, root: Path = RUNS) -> Run:

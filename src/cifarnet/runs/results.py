@@ -175,7 +175,7 @@ class Export(Record):
 
 
 class Speed(Part):
-    """Latency of calls with `batch_size` images each, milliseconds, and throughput at the median."""
+    """Latency (ms) of calls with `batch_size` images each, and throughput at the median."""
 
     batch_size: Count
     calls: Count
