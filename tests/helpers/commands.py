@@ -1,12 +1,91 @@
-"""The installed command, in a process of its own."""
+"""The command, in a process of its own.
 
+The process is forked from one that has imported TensorFlow and Keras, which takes it as long as
+many a command takes; `tests/cli` also starts some commands with a new interpreter.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import resource
 import subprocess
 import sys
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["cifarnet.cli", "cifarnet.benchmarking", "cifarnet.evaluation", "cifarnet.exporters"]
+)
+_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 
 
-def cifarnet(*arguments, cwd, code: int = 0, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "cifarnet", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
+def execute(
+    *arguments: object, cwd: Path, input: str = "", file_limit: int | None = None
+) -> subprocess.CompletedProcess:
+    """Run `cifarnet ARGUMENTS` in the folder `cwd`, as a user whom permissions bind.
+
+    Args:
+        input: what it reads from standard input.
+        file_limit: of each file it writes, bytes; a larger one fails, as on a full disk.
+    """
+    words = ["cifarnet", *map(str, arguments)]
+    ends = [PROCESSES.Pipe(duplex=False) for _ in range(3)]
+    (stdin, typed), (shown, stdout), (told, stderr) = ends
+    process = PROCESSES.Process(
+        target=_command, args=(words, str(cwd), dict(os.environ), file_limit, stdin, stdout, stderr)
+    )
+    process.start()
+    for end in (stdin, stdout, stderr):
+        end.close()
+    texts: dict[str, str] = {}
+
+    def read(name: str, end: Connection) -> None:
+        with os.fdopen(os.dup(end.fileno()), encoding="utf-8", errors="surrogateescape") as file:
+            texts[name] = file.read()
+
+    readers = [threading.Thread(target=read, args=x) for x in (("out", shown), ("err", told))]
+    for reader in readers:
+        reader.start()
+    os.write(typed.fileno(), input.encode())
+    typed.close()
+    for waited in (*readers, process):
+        waited.join()
+    return subprocess.CompletedProcess(words, process.exitcode or 0, texts["out"], texts["err"])
+
+
+def cifarnet(*arguments: object, cwd: Path, code: int = 0, input: str = "") -> Any:
+    """Run a command that must end with `code`, without a traceback."""
+    done = execute(*arguments, cwd=cwd, input=input)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def _command(
+    words: list[str],
+    cwd: str,
+    environment: dict[str, str],
+    file_limit: int | None,
+    *streams: Connection,
+) -> None:
+    from cifarnet.cli import main
+
+    for number, stream in enumerate(streams):
+        os.dup2(stream.fileno(), number)
+        stream.close()
+    # Those of the forking process are for other files.
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    if os.geteuid() == 0:
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+        assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0  # none of any kind
+    if file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    sys.argv = words
+    main(prog_name="cifarnet")

@@ -6,7 +6,6 @@ costs three seconds and not eight.
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -20,6 +19,7 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.runs import Run
+from helpers.commands import PROCESSES
 
 # Everything that has a state of its own: dropout, augmentation, both averages, the best epoch.
 CONFIG: dict[str, Any] = {
@@ -53,8 +53,6 @@ CONFIG: dict[str, Any] = {
         "checkpoint": {"every_steps": 3},
     },
 }
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["cifarnet.training", "cifarnet.exporters"])
 
 
 # --- what the processes do ------------------------------------------------------------

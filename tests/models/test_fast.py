@@ -24,6 +24,7 @@ ODD = {"Conv2D": {"filters": 6, "kernel_size": 2}}  # 31 x 31
 
 
 def build(items: list, **options) -> keras.Model:
+    keras.utils.set_random_seed(0)
     network = config.ModelConfig(layers=items, normalize="standard")
     return models.build(network, 32, 10, *GRAY, **options)
 
@@ -64,7 +65,7 @@ def assert_equal(rewritten: keras.Model, stock: keras.Model) -> None:
     np.testing.assert_allclose(rewritten(images()), stock(images()), atol=1e-5)
     for ours, expected in zip(trained_once(rewritten), trained_once(stock), strict=True):
         scale = max(1.0, float(np.abs(expected.astype(np.float64)).max()))
-        np.testing.assert_allclose(ours, expected, atol=2e-5 * scale)
+        np.testing.assert_allclose(ours, expected, atol=5e-5 * scale)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

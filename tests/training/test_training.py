@@ -1,6 +1,8 @@
 """Training on real Keras: numbers by hand, bits across stops, files on disk."""
 
 import csv
+import functools
+import json
 import os
 import shutil
 import signal
@@ -60,6 +62,17 @@ def small(**options) -> config.Config:
 
 def trainer(settings: config.Config) -> Trainer:
     return Trainer(settings, data.load(settings.data, settings.seed))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A function of options of `small`: the run that nothing stopped, trained once."""
+
+    @functools.cache
+    def trained(options: str) -> runs.Run:
+        return training.train(small(**json.loads(options)), tmp_path_factory.mktemp("unbroken"))
+
+    return lambda **options: trained(json.dumps(options))
 
 
 class StopAfter(Callback):
@@ -285,8 +298,8 @@ def test_a_batch_larger_than_the_set_is_refused():
 # --- bits -----------------------------------------------------------------------------
 
 
-def test_the_same_config_gives_the_same_bits_and_so_does_the_saved_one(tmp_path):
-    one = training.train(small(), tmp_path)
+def test_the_same_config_gives_the_same_bits_and_so_does_the_saved_one(tmp_path, unbroken):
+    one = unbroken()
     two = training.train(small(), tmp_path)
     again = training.train(config.load(one.config_file), tmp_path)
     assert_equal_bits(one, two)
@@ -332,8 +345,7 @@ def test_groups_of_steps_change_nothing():
     ids=["plain", "average", "lookahead-freeze"],
 )
 @pytest.mark.parametrize("stop", [(1, 1), (2, 3), (3, 4)], ids=str)
-def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_path):
-    whole = training.train(small(**options), tmp_path)
+def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_path, unbroken):
     with pytest.raises(Interrupted, match="cifarnet train --resume"):
         training.train(small(**options), tmp_path, callbacks=[StopAfter(*stop)])
     run = runs.open_run("latest", tmp_path)
@@ -341,7 +353,7 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one(options, stop, tmp_pat
     assert run.read_record().steps_done < 16
     training.resume(run)
     assert run.read_record().status == "finished"
-    assert_equal_bits(whole, run)
+    assert_equal_bits(unbroken(**options), run)
 
 
 def interrupted(tmp_path, at=(1, 1), **options) -> runs.Run:
@@ -400,8 +412,7 @@ def test_a_changed_config_is_refused_with_what_changed(tmp_path):
     assert run.read_record().status == "finished"
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
-    whole = training.train(small(), tmp_path)
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path, unbroken):
     run = interrupted(tmp_path)
     shutil.rmtree(run.path / "checkpoint")
     before = run.config_file.read_text()
@@ -410,17 +421,16 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
         training.resume(run)
     run.config_file.write_text(before)
     training.resume(run)
-    assert_equal_bits(whole, run)
+    assert_equal_bits(unbroken(), run)
 
 
-def test_a_damaged_checkpoint_is_noted_and_the_one_before_it_taken(tmp_path):
-    whole = training.train(small(), tmp_path)
+def test_a_damaged_checkpoint_is_noted_and_the_one_before_it_taken(tmp_path, unbroken):
     run = interrupted(tmp_path, at=(3, 1))
     newest = run.checkpoints()[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     training.resume(run)
     assert newest.name in run.read_record().resumed[0].notes[0]
-    assert_equal_bits(whole, run)
+    assert_equal_bits(unbroken(), run)
 
 
 def test_checkpoints_as_often_as_asked(tmp_path):
