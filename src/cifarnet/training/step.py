@@ -23,8 +23,8 @@ from cifarnet.training.averages import Lookahead, MovingAverage
 Forward = Callable[[tf.Tensor], tf.Tensor]
 # targets float32 [B, K] and logits float32 [B, K] -> mean loss of the batch, float32 scalar
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-# images float32 [B, S, S, 3], targets float32 [B, K] and a seed int32 [2] of this step -> the
-# images and targets to train on
+# images float32 [B, S, S, 3], targets float32 [B, K], a seed int32 [2] of this step and transform
+# -> the images and targets to train on
 BatchTransform = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], "tuple[tf.Tensor, tf.Tensor]"]
 # Keeps the stream of data orders apart from those of the augmentations.
 _ORDER = 1
@@ -158,7 +158,7 @@ class Trainer:
         return model
 
     def state(self) -> dict[str, np.ndarray]:
-        """Every number that later steps depend on, by name; `load_state` takes it back."""
+        """Return every number that later steps depend on, by name; `load_state` restores it."""
         values = {
             f"{group}/{i}": np.asarray(variable)
             for group, variables in self._variables().items()
@@ -167,7 +167,7 @@ class Trainer:
         return {**values, "step": np.asarray(self.step)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`.
+        """Continue from a `state`.
 
         Raises:
             KeyError, ValueError: it is not a state of this network and optimizer.
@@ -246,9 +246,9 @@ class Trainer:
         targets = tf.gather(self._targets, labels)
         if self._transforms:
             done = tf.cast(self._optimizer.iterations.value, tf.int32)
+            of_step = tf.stack([self._config.seed, done])
             for i, transform in enumerate(self._transforms):
-                seed = tf.stack([self._config.seed + i, done])
-                images, targets = transform(images, targets, seed)
+                images, targets = transform(images, targets, tf.random.fold_in(of_step, i))
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             logits = tf.cast(self._forward(images), tf.float32)

@@ -1,0 +1,183 @@
+"""What callbacks receive from real jobs, and how they end a training."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+import cifarnet
+from cifarnet import config, runs
+from cifarnet.callbacks import Callback, Callbacks, job
+from cifarnet.callbacks.display import ProgressDisplay
+from cifarnet.errors import CifarnetError, RunError
+
+SETTINGS = config.parse(
+    {
+        "data": {"source": "synthetic", "limit": 200, "validation_fraction": 0.2},
+        "model": {"layers": ["Flatten", {"Dropout": {"rate": 0.2}}, {"Dense": {"units": 10}}]},
+        "train": {
+            "epochs": 2,
+            "batch_size": 40,
+            "learning_rate": 0.01,
+            "momentum": 0.9,
+            "precision": "float32",
+            "checkpoint": {"every_steps": 3},  # between two callbacks are at most as many steps
+        },
+    }
+)
+
+
+class Recorder(Callback):
+    """Notes every call."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattribute__(self, name):
+        if not name.startswith("on_"):
+            return super().__getattribute__(name)
+        return lambda *given, **named: self.calls.append((name, [*given, *named.values()]))
+
+    def names(self):
+        return [name for name, _ in self.calls]
+
+    def given(self, name):
+        return [values for called, values in self.calls if called == name]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of two epochs, and the calls of its training."""
+    recorder = Recorder()
+    run = cifarnet.train(SETTINGS, tmp_path_factory.mktemp("runs"), callbacks=[recorder])
+    return run, recorder
+
+
+def test_a_training_reports_its_begin_steps_epochs_and_end_in_order(trained):
+    run, recorder = trained
+    names = recorder.names()
+    assert names[0] == "on_train_begin" and names[-2:] == ["on_train_end", "on_end"]
+    assert names.count("on_epoch_end") == 2
+    assert names.index("on_steps") < names.index("on_epoch_end")
+    assert set(names) == {"on_train_begin", "on_steps", "on_epoch_end", "on_train_end", "on_end"}
+    ((begun_run, begun),) = recorder.given("on_train_begin")
+    assert (begun_run, begun.status, begun.epochs_done) == (run, "running", None)
+    ((ended_run, ended),) = recorder.given("on_train_end")
+    assert (ended_run, ended.status, ended.epochs_done) == (run, "finished", 2)
+
+
+def test_steps_and_epochs_have_the_figures_of_the_run(trained):
+    run, recorder = trained
+    last = recorder.given("on_steps")[-1][0]
+    assert (last.epoch, last.epochs, last.step, last.steps) == (2, 2, 4, 4)
+    assert last.seconds_left == 0
+    results = [result for result, _ in recorder.given("on_epoch_end")]
+    assert last.loss == pytest.approx(results[-1].loss)
+    lines = run.history_file.read_text().splitlines()[1:]
+    assert [float(line.split(",")[1]) for line in lines] == [one.loss for one in results]
+    record = run.read_record()
+    accuracies = [one.validation_accuracy for one in results]
+    assert record.validation_accuracy == accuracies[record.selected_epoch - 1]
+    best = [flag for _, flag in recorder.given("on_epoch_end")]
+    assert best == [True, accuracies[1] > accuracies[0]]
+
+
+def test_a_callback_stops_a_training_and_resuming_gives_the_same_bits(trained, tmp_path):
+    class StopsInEpochTwo(Callback):
+        seen = 0
+
+        def on_steps(self, progress):
+            self.seen = progress.epoch
+
+        def stop_reason(self):
+            return "two is enough" if self.seen == 2 else None
+
+    ended = Recorder()
+    run = cifarnet.train(SETTINGS, tmp_path, callbacks=[StopsInEpochTwo(), ended])
+    record = run.read_record()
+    assert (record.status, record.stop_reason) == ("stopped", "two is enough")
+    assert 4 < record.steps_done < 8
+    assert ended.given("on_train_end")[0][1].status == "stopped"
+    assert ended.names()[-1] == "on_end"
+    cifarnet.resume(run, callbacks=[])
+    whole, _ = trained
+    assert run.read_record().status == "finished"
+    ours, expected = (runs.read_arrays(one.checkpoints()[-1]) for one in (run, whole))
+    for name in expected.keys() - {"about"}:
+        assert (ours[name] == expected[name]).all(), name
+
+
+def test_an_exception_of_a_callback_fails_the_run_which_can_be_resumed(tmp_path):
+    class Fails(Callback):
+        def on_epoch_end(self, result, best):
+            raise RuntimeError("no space on the dashboard")
+
+        def on_error(self, error):
+            raise ValueError("and no error page")
+
+    recorder = Recorder()
+    with pytest.raises(RuntimeError, match="no space on the dashboard"):
+        cifarnet.train(SETTINGS, tmp_path, callbacks=[Fails(), recorder])
+    ((error,),) = recorder.given("on_error")
+    assert str(error) == "no space on the dashboard"
+    assert "on_end" not in recorder.names()
+    run = runs.open_run("latest", tmp_path)
+    record = run.read_record()
+    assert (record.status, record.steps_done) == ("failed", 4)
+    assert record.stop_reason == "RuntimeError: no space on the dashboard"
+    assert "no space on the dashboard" in run.log_file.read_text()
+    cifarnet.resume(run, callbacks=[])
+    assert run.read_record().status == "finished"
+
+
+def test_a_job_that_cannot_start_reports_one_error(tmp_path):
+    recorder = Recorder()
+    with pytest.raises(CifarnetError, match="nowhere"):
+        cifarnet.evaluate(tmp_path / "nowhere", callbacks=[recorder])
+    assert recorder.names() == ["on_error"]
+    with pytest.raises(RunError):
+        cifarnet.resume(tmp_path / "nowhere", callbacks=[recorder])
+    assert recorder.names() == ["on_error", "on_error"]
+
+
+def test_evaluation_and_export_name_their_stages(trained, monkeypatch):
+    run, _ = trained
+    for call in (
+        lambda recorder: cifarnet.evaluate(run, split="validation", callbacks=[recorder]),
+        lambda recorder: cifarnet.export(run, ["keras"], ["none"], callbacks=[recorder]),
+    ):
+        recorder = Recorder()
+        call(recorder)
+        assert set(recorder.names()) == {"on_stage", "on_end"}
+        assert recorder.names()[-1] == "on_end"
+        assert all(text for (text,) in recorder.given("on_stage"))
+
+
+def test_the_first_reason_to_stop_is_taken():
+    class Says(Callback):
+        def __init__(self, reason):
+            self.stop_reason = lambda: reason
+
+    assert Callbacks([Says(None), Says("b"), Says("a")]).stop_reason() == "b"
+    assert Callbacks([Says(None)]).stop_reason() is None
+
+
+def test_nothing_is_shown_by_default_where_there_is_no_terminal(capsys):
+    with job(None) as report:
+        report.on_stage("evaluating")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_shows_a_live_line_and_keeps_only_the_table(trained):
+    run, recorder = trained
+    screen = io.StringIO()
+    display = ProgressDisplay(Console(file=screen, force_terminal=True, width=120, highlight=False))
+    assert display.is_live
+    for name, values in recorder.calls:
+        getattr(display, name)(*values)
+    text = screen.getvalue()
+    assert "epoch 2/2  step 4/4" in text
+    table = [line.split()[0] for line in text.splitlines() if "best" in line or "val acc" in line]
+    assert table[0] == "epoch"
+    assert "\x1b[2K" in text  # the live line is erased
+    assert str(run.path) in text

@@ -1,0 +1,153 @@
+"""The parts of the training step that a caller may replace: optimizer, loss, pass, transforms."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cifarnet import config, data
+from cifarnet.training import losses
+from cifarnet.training.step import Trainer
+
+SETTINGS = config.parse(
+    {
+        "seed": 5,
+        "data": {
+            "source": "synthetic",
+            "limit": 200,
+            "validation_fraction": 0.2,
+            "augment": [{"kind": "flip"}],
+        },
+        "model": {"layers": ["Flatten", {"Dense": {"units": 10, "kernel_regularizer": "l2"}}]},
+        "train": {
+            "epochs": 2,
+            "batch_size": 40,
+            "learning_rate": 0.01,
+            "momentum": 0.9,
+            "precision": "float32",
+        },
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return data.load(SETTINGS.data, SETTINGS.seed)
+
+
+@pytest.fixture
+def trainer(dataset):
+    """A function that makes a trainer with some parts replaced."""
+    return lambda **parts: Trainer(SETTINGS, dataset, **parts)
+
+
+def weights(trainer: Trainer) -> list[np.ndarray]:
+    return [w.numpy() for w in trainer.model.trainable_weights]
+
+
+def test_an_optimizer_takes_the_place_of_sgd(trainer):
+    built = []
+
+    def adam(settings, model):
+        built.append((settings, model))
+        return keras.optimizers.Adam(settings.learning_rate)
+
+    ours = trainer(optimizer=adam)
+    assert built == [(SETTINGS.train, ours.model)]
+    before = weights(ours)
+    ours.steps(1)
+    # The first step of Adam has the length of the learning rate in every coordinate (Kingma
+    # 2015, algorithm 1), but for gradients as small as its epsilon.
+    moved = np.concatenate([abs(a - b).ravel() for a, b in zip(before, weights(ours), strict=True)])
+    assert np.median(moved) == pytest.approx(0.01, rel=1e-3)
+    assert moved.max() <= 0.01 * (1 + 1e-3)
+    # Adam has two moments per weight, and they are part of the state.
+    names = [name for name in ours.state() if name.startswith("optimizer/")]
+    assert len(names) == 2 + 2 * len(before)
+
+
+def test_a_loss_takes_the_place_of_cross_entropy_and_keeps_the_regularizers(trainer):
+    def squared(targets, logits):
+        return tf.reduce_mean((logits - targets) ** 2)
+
+    ours = trainer(loss=squared)
+    penalty = float(sum(ours.model.losses))
+    assert penalty > 0
+    seen = trainer(loss=lambda targets, logits: squared(targets, logits) + 1.0)
+    (loss,), _ = ours.steps(1)
+    (shifted,), _ = seen.steps(1)
+    assert shifted == pytest.approx(loss + 1.0, rel=1e-5)
+    nothing = trainer(loss=lambda targets, logits: 0.0 * tf.reduce_sum(logits))
+    assert nothing.steps(1)[0][0] == pytest.approx(penalty, rel=1e-5)
+
+
+def test_a_forward_pass_takes_the_place_of_the_networks(trainer):
+    def halved(model):
+        return lambda images: model(images, training=True) / 2
+
+    ours, other = trainer(forward=halved), trainer(loss=lambda t, z: losses.cross_entropy(t, z / 2))
+    ours.steps(4), other.steps(4)
+    for a, b in zip(weights(ours), weights(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_given_weights_are_trained_from(trainer):
+    start = [w + 1 for w in trainer().model.get_weights()]
+    ours = trainer(weights=start)
+    for a, b in zip(ours.model.get_weights(), start, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def mixup(images, targets, seed):
+    """Mix each image and its target with those of another one (Zhang 2018, arXiv 1710.09412)."""
+    share = tf.random.stateless_uniform([], seed)
+    partner = tf.argsort(
+        tf.random.stateless_uniform([tf.shape(images)[0]], tf.random.fold_in(seed, 1))
+    )
+    mixed = [share * x + (1 - share) * tf.gather(x, partner) for x in (images, targets)]
+    return mixed[0], mixed[1]
+
+
+def looker(seen: list, factor: float = 1.0):
+    """A transform that notes its arguments and multiplies the images."""
+
+    def look(images, targets, seed):
+        given = [images, targets, seed]
+        tf.py_function(lambda *values: seen.append([v.numpy() for v in values]), given, [])
+        return images * factor, targets
+
+    return look
+
+
+def test_a_batch_transform_sees_augmented_images_and_their_targets(trainer):
+    seen = []
+    trainer(transforms=[looker(seen)]).steps(3)
+    assert [images.shape for images, _, _ in seen] == [(40, 32, 32, 3)] * 3
+    assert all(images.min() >= 0 and 200 < images.max() <= 255 for images, _, _ in seen)
+    for _, targets, _ in seen:
+        assert np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all()
+
+
+def test_transforms_run_in_order_and_each_step_of_each_has_its_own_seed(trainer):
+    first, second = [], []
+    trainer(transforms=[looker(first, factor=0.5), looker(second)]).steps(3)
+    for before, after in zip(first, second, strict=True):
+        np.testing.assert_array_equal(before[0] / 2, after[0])
+    seeds = {tuple(seed) for *_, seed in (*first, *second)}
+    assert len(seeds) == 6
+    again = []
+    trainer(transforms=[looker(again)]).steps(1)
+    np.testing.assert_array_equal(again[0][2], first[0][2])
+
+
+def test_a_transformed_training_resumes_to_the_same_bits(trainer):
+    whole = trainer(transforms=[mixup])
+    plain = trainer()
+    assert not np.array_equal(whole.steps(4)[0], plain.steps(4)[0])
+    whole.steps(4)
+    first, rest = trainer(transforms=[mixup]), trainer(transforms=[mixup])
+    first.steps(3)
+    rest.load_state(first.state())
+    rest.steps(1), rest.steps(2), rest.steps(2)
+    for a, b in zip(weights(whole), weights(rest), strict=True):
+        np.testing.assert_array_equal(a, b)
