@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import cifarnet
+from helpers.commands import cifarnet, execute
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -226,6 +226,39 @@ def test_debug_shows_where(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_debug_shows_the_chain_down_to_the_librarys_own_error(tmp_path):
+    """Of Keras, and of the converter."""
+    padding = "model.layers=[{Conv2D: {filters: 8, kernel_size: 3, padding: wrong}}]"
+    done = execute("train", "--config", SMOKE, "-o", padding, "--debug", cwd=tmp_path)
+    chained = "The above exception was the direct cause of the following exception"
+    assert done.returncode == 1
+    library, ours = done.stderr.split(chained)
+    assert "/keras/" in library and "ValueError: The `padding` argument must be" in library
+    assert "ModelError: model.layers[0] (Conv2D): The `padding` argument must be" in ours
+    # LiteRT has no operation for it.
+    scaled = (
+        "model.layers=[{UpSampling2D: {interpolation: lanczos3}}, Flatten, {Dense: {units: 10}}]"
+    )
+    cifarnet("train", "--config", SMOKE, *TINY, "-o", scaled, cwd=tmp_path)
+    done = execute("export", "latest", "--format", "litert", "--debug", cwd=tmp_path)
+    assert done.returncode == 1
+    library, ours = done.stderr.split(chained)
+    assert "ConverterError: Could not translate" in library
+    assert "'tf.ScaleAndTranslate' op is neither a custom op nor a flex op" in library
+    assert "ArtifactError: litert (none): Could not translate" in ours
+    assert "Error: litert (none)" in ours and "Leave this format out" in ours
+    assert not list(only_run(tmp_path).glob("exports/litert*"))
+
+
+def test_another_backend_of_keras_is_a_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    command = [sys.executable, "-m", "cifarnet", "train", "--config", str(SMOKE)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: cifarnet needs Keras on TensorFlow, received KERAS_BACK")
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- evaluate and predict -------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Run directories: made new, written whole, locked, found."""
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -522,3 +523,33 @@ def test_removing_what_cannot_be_removed_is_a_stated_error(tmp_path, monkeypatch
     with pytest.raises(RunError, match=r"cannot remove .*Permission denied"):
         runs.remove(run)
     assert run.path.exists()
+
+
+# --- formats --------------------------------------------------------------------------
+
+
+def test_a_record_of_a_newer_format_is_refused_with_its_writer(tmp_path):
+    run = runs.create("a", tmp_path, {"config.yaml": "x"}, RunRecord(status="finished"))
+    record = json.loads(run.record_file.read_text())
+    assert record["format_version"] == RunRecord.VERSION
+    assert record["written_by"].startswith("cifarnet ")
+    newer = {**record, "format_version": RunRecord.VERSION + 1, "written_by": "cifarnet 9.9"}
+    run.record_file.write_text(json.dumps(newer))
+    expected = (
+        r"format_version 2, written by cifarnet 9\.9; this cifarnet \S+ reads up to 1\. Upgrade"
+    )
+    with pytest.raises(RunError, match=expected):
+        run.read_record()
+    before = run.record_file.read_bytes()
+    with pytest.raises(RunError, match=expected):
+        run.update_record(status="failed")
+    assert run.record_file.read_bytes() == before
+
+
+def test_keys_that_are_not_known_are_kept(tmp_path):
+    run = runs.create("a", tmp_path, {"config.yaml": "x"}, RunRecord(status="running"))
+    record = json.loads(run.record_file.read_text())
+    run.record_file.write_text(json.dumps({**record, "laboratory": {"room": 3}}))
+    run.update_record(status="finished")
+    written = json.loads(run.record_file.read_text())
+    assert (written["status"], written["laboratory"]) == ("finished", {"room": 3})

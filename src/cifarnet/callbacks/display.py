@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from rich.console import Console
@@ -34,9 +35,16 @@ class ProgressDisplay(Callback):
         self._fetched = ""
 
     @property
-    def is_live(self) -> bool:
-        """Whether the output is a terminal or a notebook, where a line can be overwritten."""
+    def is_interactive(self) -> bool:
+        """Whether the output is a terminal or a notebook."""
         return self._console.is_terminal or self._console.is_jupyter
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a line can be overwritten; in a notebook, ipywidgets does that."""
+        if self._console.is_jupyter:
+            return importlib.util.find_spec("ipywidgets") is not None
+        return self._console.is_terminal
 
     def on_fetch(self, what: str, done: int, total: int | None) -> None:
         """Show a download bar, or one line where there is no terminal."""

@@ -23,7 +23,7 @@ def job(callbacks: Iterable[Callback] | None, own: Iterable[Callback] = ()) -> I
         from cifarnet.callbacks.display import ProgressDisplay
 
         shown = ProgressDisplay()
-        callbacks = [shown] if shown.is_live else []
+        callbacks = [shown] if shown.is_interactive else []
     together = Callbacks([*own, *callbacks])
     try:
         yield together

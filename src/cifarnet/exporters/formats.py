@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,8 +113,11 @@ def write(
             with system.quiet(), _temporary_files_in(folder):
                 return format_.write(model, quantization, calibration, metadata, folder)
         except Exception as error:  # each converter raises its own
-            reason = " ".join(str(error).split())
-            raise ArtifactError(f"{name} ({quantization}): {reason[:500]}") from error
+            reason = textwrap.shorten(str(error), 300, placeholder=" ...")
+            raise ArtifactError(
+                f"{name} ({quantization}): {reason}\nLeave this format out, or replace the layer; "
+                "--debug shows the converter's whole error."
+            ) from error
 
 
 @contextmanager
