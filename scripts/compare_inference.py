@@ -37,18 +37,18 @@ COUNTS = {1: 200, 32: 2_000, 500: 4_000}
 @click.option("--output", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
 def main(rounds: int, run: str | None, output: Path | None) -> None:
     """Compare, print, and perhaps write the figures."""
-    chosen, _ = precision.choose()
+    chosen = precision.choose().chosen or "float32"
     document: dict[str, Any] = {"machine": asdict(system.describe()), "versions": system.versions()}
     for config in ("article", "airbench94"):
         document[config] = compare(config, chosen, rounds)
     if run is not None:
-        document["bfloat16"] = halves(runs.find(run))
+        document["bfloat16"] = halves(runs.open_run(run))
     if output is not None:
         output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def compare(config: str, chosen: str, rounds: int) -> dict[str, Any]:
-    """Images a second of each contender, by batch size."""
+    """Images per second of each contender, by batch size."""
     arguments = [
         str(HERE.parent / "configs" / f"{config}.yaml"),
         f"train.precision={chosen}",
@@ -89,7 +89,7 @@ def halves(run: runs.Run) -> dict[str, Any]:
             config.data.image_size,
             len(dataset.classes),
             dataset.mean,
-            dataset.deviation,
+            dataset.std,
             precision=name,
         )
         model.set_weights(weights)

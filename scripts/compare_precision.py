@@ -37,7 +37,7 @@ def main(config: Path, seeds: int, output: Path | None) -> None:
         for seed in range(seeds):
             for name in PRECISIONS:
                 chosen = configs.load(config, [f"seed={seed}", f"train.precision={name}"])
-                run = training.run(chosen, Path(folder))
+                run = training.train(chosen, Path(folder), callbacks=[])
                 rows[name].append(history(run.history_file))
                 loss, accuracy = rows[name][-1][-1]
                 print(f"seed {seed}, {name}: loss {loss:.4f}, validation {100 * accuracy:.2f} %")

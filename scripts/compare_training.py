@@ -50,13 +50,14 @@ def main(work: tuple[str, ...], rounds: int, output: Path | None) -> None:
         )
     import torch
 
-    chosen, measured = precision.choose()
+    measured = precision.choose()
+    chosen = measured.chosen or "float32"
     results = {name: compare(name, chosen, rounds) for name in work}
     if output is not None:
         document = {
             "machine": asdict(system.describe()),
             "versions": {**system.versions(), "torch": torch.__version__},
-            "precision": measured,
+            "precision": measured.to_json(),
             "works": results,
         }
         output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@
 
 It trains one step at once and then obeys lines on standard input, each answered by one line of
 JSON: `train N` (N steps: seconds, last loss), `predict N B` (N images, B at once: seconds),
-`convolutions` (cifarnet only: seconds a step), `memory` (peak, bytes). All three train the
+`convolutions` (cifarnet only: seconds per step), `memory` (peak, bytes). All three train the
 config's network with its optimizer, batch size and schedule, from weights that each library draws.
 """
 
@@ -14,7 +14,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def keras_fit(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     keras.utils.set_random_seed(config.seed)
     train, classes = config.train, len(dataset.classes)
     network = config.model.model_copy(update={"normalize": "none"})
-    model = models.build(network, 32, classes, dataset.mean, dataset.deviation)
+    model = models.build(network, 32, classes, dataset.mean, dataset.std)
     model.compile(
         optimizer=keras.optimizers.SGD(
             float(schedules.build(train, 1, 1)(np.asarray(0))),  # it keeps the first rate
@@ -97,17 +97,18 @@ def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     pixels = torch.from_numpy(np.ascontiguousarray(dataset.train.pixels)).permute(0, 3, 1, 2)
     labels = torch.from_numpy(dataset.train.labels.astype(np.int64))
     mean = torch.tensor(dataset.mean).view(1, 3, 1, 1)
-    deviation = torch.tensor(dataset.deviation).view(1, 3, 1, 1)
+    std = torch.tensor(dataset.std).view(1, 3, 1, 1)
     model = torch.nn.Sequential(*_torch_layers(torch.nn, config.model.layers))
     model(torch.zeros(2, 3, 32, 32))  # gives the lazy layers their shapes
-    _torch_initialise(torch.nn, model, config.model.layers)
+    _torch_initialize(torch.nn, model, config.model.layers)
     model = model.to(memory_format=torch.channels_last)
     optimizer = _torch_optimizer(torch, model, train)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     steps_per_epoch = len(labels) // train.batch_size
     total = round(train.epochs * steps_per_epoch)
     rates = schedules.build(train, steps_per_epoch, total)
-    slow = [p.detach().clone() for p in model.state_dict().values()] if train.lookahead else []
+    lookahead = train.lookahead
+    slow = [p.detach().clone() for p in model.state_dict().values()] if lookahead else []
     loss_function = torch.nn.CrossEntropyLoss(label_smoothing=train.label_smoothing)
     half = train.precision == "bfloat16"
     precision = torch.autocast("cpu", torch.bfloat16) if half else contextlib.nullcontext()
@@ -122,7 +123,7 @@ def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
                 order = torch.randperm(len(labels))
             batch = order[at * train.batch_size : (at + 1) * train.batch_size]
             images = _torch_augment(torch, pixels[batch], config.data.augment)
-            images = (images.float() - mean) / deviation
+            images = (images.float() - mean) / std
             images = images.contiguous(memory_format=torch.channels_last)
             factor = float(rates(np.asarray(done % total))) / train.learning_rate
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
@@ -134,8 +135,8 @@ def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
             loss.backward()
             optimizer.step()
             done += 1
-            if slow and done % train.lookahead.every == 0:
-                keep = train.lookahead.decay * (done / total) ** train.lookahead.ramp
+            if lookahead is not None and done % lookahead.every == 0:
+                keep = lookahead.decay * (done / total) ** lookahead.ramp
                 for copy, value in zip(slow, model.state_dict().values(), strict=True):
                     if value.is_floating_point():
                         value.copy_(copy.lerp_(value, 1 - keep))
@@ -145,14 +146,14 @@ def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
         model.eval()
         with torch.inference_mode(), precision:
             for at in range(0, count, batch):
-                images = (pixels[at : at + batch].float() - mean) / deviation
+                images = (pixels[at : at + batch].float() - mean) / std
                 logits = model(images.contiguous(memory_format=torch.channels_last))
                 logits.float().softmax(dim=1)
 
     return {"train": run, "predict": predict}
 
 
-def _torch_layers(nn: Any, layers: list[configs.Layer]) -> list[Any]:
+def _torch_layers(nn: Any, layers: Iterable[configs.Layer]) -> list[Any]:
     """The layer list in PyTorch; only what the compared configs have."""
     made: list[Any] = []
     activations = {"relu": nn.ReLU, "gelu": nn.GELU}
@@ -188,7 +189,7 @@ def _scale(nn: Any, factor: float) -> Any:
     return Scale()
 
 
-def _torch_initialise(nn: Any, model: Any, layers: list[configs.Layer]) -> None:
+def _torch_initialize(nn: Any, model: Any, layers: Iterable[configs.Layer]) -> None:
     convolutions = [
         options for layer in layers for name, options in layer.items() if name == "Conv2D"
     ]
@@ -244,11 +245,6 @@ def _torch_augment(torch: Any, images: Any, augment: tuple[Any, ...]) -> Any:
 
 def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     """As `cifarnet train` runs it, in groups of steps."""
-    import rich.console
-
-    from cifarnet.cli import common
-
-    common.load_tensorflow(rich.console.Console(stderr=True))
     from cifarnet import predictors
     from cifarnet.predictors import keras_file
     from cifarnet.training.step import Trainer
@@ -259,7 +255,7 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     def run(steps: int) -> float:
         while steps:
             if trainer.step == trainer.total_steps:
-                trainer.step = 0  # the schedule anew: only the time matters from here
+                trainer.step = 0  # the schedule starts again: only the time matters from here
             in_epoch = trainer.step % trainer.steps_per_epoch
             left = min(trainer.steps_per_epoch - in_epoch, trainer.total_steps - trainer.step)
             count = min(steps, left, 100)
@@ -269,7 +265,7 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
 
     def predict(count: int, batch: int) -> None:
         if batch not in by_size:
-            model = trainer.float32_model(trainer.kept.get_weights())
+            model = trainer.float32_model(trainer.eval_model.get_weights())
             by_size[batch] = keras_file.from_model(model, batch)
         by_size[batch](dataset.train.pixels[:count])
 

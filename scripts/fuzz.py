@@ -68,7 +68,7 @@ def fuzz(name: str, count: int, seed: int) -> bool:
                     phases=[Phase.generate],
                     suppress_health_check=list(HealthCheck),
                 )
-                seeded(seed + done)(options(given(target.cases())(check)))()
+                seeded(seed + done)(options(given(target.cases())(check)))()  # type: ignore[no-untyped-call]
         except BaseException as error:  # whatever it is, it is what is looked for
             fault = error
     peak = system.peak_memory()

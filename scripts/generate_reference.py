@@ -247,12 +247,12 @@ def _table(headings: tuple[str, ...], rows: Any) -> str:
 def fill(text: str, blocks: dict[str, str]) -> str:
     """Replace the content of each named block of a page; each must be there once."""
     for name, content in blocks.items():
-        pattern = rf"(<!-- begin {name}: [^>]*-->\n).*?(<!-- end {name} -->)"
-        text, count = re.subn(
-            pattern, lambda match, new=content: f"{match[1]}\n{new}\n\n{match[2]}", text, flags=re.S
-        )
-        if count != 1:
-            raise SystemExit(f"expected one block {name!r} in a page, found {count}")
+        pattern = rf"(<!-- begin {name}: [^>]*-->\n)(.*?)(<!-- end {name} -->)"
+        found = list(re.finditer(pattern, text, flags=re.S))
+        if len(found) != 1:
+            raise SystemExit(f"expected one block {name!r} in a page, found {len(found)}")
+        start, end = found[0].span(2)
+        text = f"{text[:start]}\n{content}\n\n{text[end:]}"
     return text
 
 

@@ -1,9 +1,9 @@
-"""Images a second of the augmentations alone: gather, transform, nothing else.
+"""Images per second of the augmentations alone: gather, transform, nothing else.
 
     python scripts/measure_augmentation.py
 
 Each transform by itself, then the list of configs/baseline.yaml, in one graph as in training. Set
-beside the images a second of a training, this tells whether the pipeline could be the bottleneck.
+beside the images per second of a training, this tells whether the pipeline could be the bottleneck.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(images: int, batch_size: int, rounds: int) -> None:
 def measure(
     transforms: augment.Augment, pixels: tf.Tensor, batch_size: int, rounds: int
 ) -> list[float]:
-    """Images a second in each round, drawing the random numbers included."""
+    """Images per second in each round, drawing the random numbers included."""
     steps = len(pixels) // batch_size
 
     @tf.function

@@ -2,7 +2,7 @@
 
     python scripts/measure_reliability.py
 
-A checkpoint is written after every epoch: its time (with history and manifest, made durable) beside
+A checkpoint is written after every epoch: its time (with history and record, made durable) beside
 that of the steps. Equal bits come from data orders and augmentations that depend on seed and
 epoch alone; TensorFlow's own switch, which forbids operations whose sums may vary, is off. Its cost
 is measured in turns, each in a process of its own, with a digest of the weights: equal digests
@@ -26,7 +26,7 @@ import tensorflow as tf
 from cifarnet import config as configs
 from cifarnet import data, runs
 from cifarnet.training import checkpoint, precision
-from cifarnet.training.history import Progress
+from cifarnet.training.history import History
 from cifarnet.training.step import Trainer
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -59,12 +59,12 @@ def main(rounds: int, one_turn: str | None) -> None:
 
 def trainer(name: str) -> Trainer:
     """Of a shipped config, in the precision that is fastest here."""
-    chosen, _ = precision.choose()
+    chosen = precision.choose().chosen
     settings = configs.load(CONFIGS / f"{name}.yaml", [f"train.precision={chosen}"])
     return Trainer(settings, data.load(settings.data, settings.seed))
 
 
-def seconds_a_step(one: Trainer, steps: int) -> float:
+def seconds_per_step(one: Trainer, steps: int) -> float:
     """Mean over some steps after the first, which includes tracing."""
     one.steps(1)
     start = time.perf_counter()
@@ -75,16 +75,16 @@ def seconds_a_step(one: Trainer, steps: int) -> float:
 def cost_of_checkpoints(name: str, steps: int) -> None:
     """Print the share of an epoch's time that its checkpoint takes."""
     one = trainer(name)
-    epoch = seconds_a_step(one, steps) * one.steps_per_epoch
+    epoch = seconds_per_step(one, steps) * one.steps_per_epoch
     settings = configs.load(CONFIGS / f"{name}.yaml")
-    progress = Progress()
+    history = History()
     times = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         run = runs.create(name, Path(folder), {"config.yaml": configs.dump(settings)})
         for _ in range(11):
             start = time.perf_counter()
-            checkpoint.Checkpoint(settings, one.state(), progress, None).save(run)
-            runs.write_text(run.history_file, progress.history_csv())
+            checkpoint.Checkpoint(settings, one.state(), history, None).save(run)
+            runs.write_text(run.history_file, history.to_csv())
             run.update_record(status="running")
             times.append(time.perf_counter() - start)
         size = run.checkpoints()[-1].stat().st_size
@@ -96,11 +96,11 @@ def cost_of_checkpoints(name: str, steps: int) -> None:
 
 
 def turn(switched_on: bool) -> dict[str, float | str]:
-    """Seconds a step and the digest of the weights after 401 steps of the article's network."""
+    """Seconds per step and the digest of the weights after 401 steps of the article's network."""
     if switched_on:
         tf.config.experimental.enable_op_determinism()
     one = trainer("article")
-    seconds = seconds_a_step(one, 400)
+    seconds = seconds_per_step(one, 400)
     weights = b"".join(weight.tobytes() for weight in one.model.get_weights())
     return {"seconds": seconds, "digest": hashlib.sha256(weights).hexdigest()}
 

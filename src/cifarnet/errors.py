@@ -1,4 +1,4 @@
-"""What can go wrong, in kinds. The command line prints these without a traceback.
+"""The stated failures, by kind. The command line prints them without a traceback.
 
 A message says what was expected, what was received and what to do next.
 """
@@ -35,7 +35,7 @@ class ArtifactError(CifarnetError):
 
 
 class TrainingError(CifarnetError):
-    """Training that cannot go on, such as a loss that is no longer a number."""
+    """A training that cannot continue, such as one whose loss is not finite."""
 
 
 class GateError(CifarnetError):

@@ -75,15 +75,15 @@ class Group(click.Group):
     command_class = Command
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """The names, in the order of use."""
+        """Return the names, in the order of use."""
         return list(self.commands)
 
 
 def _fail(context: click.Context, message: str, kind: str, code: int) -> NoReturn:
     if context.meta.get(_DEBUG):
         traceback.print_exc()
-    label, colour = ("Stopped: ", "yellow") if code == Interrupted.exit_code else ("Error: ", "red")
-    click.secho(label, fg=colour, bold=True, err=True, nl=False)
+    label, color = ("Stopped: ", "yellow") if code == Interrupted.exit_code else ("Error: ", "red")
+    click.secho(label, fg=color, bold=True, err=True, nl=False)
     click.echo(message, err=True)
     if context.meta.get(_JSON):
         click.echo(json.dumps({"error": message, "kind": kind, "exit_code": code}, indent=2))
@@ -91,7 +91,7 @@ def _fail(context: click.Context, message: str, kind: str, code: int) -> NoRetur
 
 
 def console() -> Console:
-    """Where text for people goes: standard output, or standard error under `--json`."""
+    """Return the console for people: standard output, or standard error under `--json`."""
     from rich.console import Console
 
     context = click.get_current_context()

@@ -39,7 +39,7 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class _Loader(yaml.SafeLoader):
-    """Constructs plain values only: no dates, sets, bytes or Python objects."""
+    """Construct plain values only: no dates, sets, bytes or Python objects."""
 
     def _number(self, node: yaml.ScalarNode) -> int | float:
         text = str(self.construct_scalar(node))
@@ -57,7 +57,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every string that YAML 1.1 or 1.2 would read as another type."""
+    """Quote every string that YAML 1.1 or 1.2 would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

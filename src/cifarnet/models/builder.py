@@ -82,7 +82,7 @@ def _normalization(
 
 @dataclass(frozen=True)
 class _Builder:
-    """Applies layers of a list to symbolic tensors.
+    """Apply layers of a list to symbolic tensors.
 
     Attributes:
         inputs: of the model.

@@ -32,13 +32,13 @@ def forget(run: Run, *paths: Path) -> None:
     """Take files, and all in folders, out of the record: they are about to change."""
     gone = [_name(run, path) for path in paths]
     old = run.read_record().files
-    kept = {
+    remaining = {
         name: about
         for name, about in old.items()
         if not any(name == path or name.startswith(f"{path}/") for path in gone)
     }
-    if kept != old:
-        run.update_record(files=kept)
+    if remaining != old:
+        run.update_record(files=remaining)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ RecordT = TypeVar("RecordT", bound="Record")
 
 
 class Part(BaseModel):
-    """Known keys have a type; unknown keys are kept."""
+    """A JSON object of a record: known keys have a type, unknown keys stay."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, populate_by_name=True)
 

@@ -22,7 +22,7 @@ class MovingAverage:
         self._decay = decay
 
     def update(self, updates: tf.Tensor) -> None:
-        """Average <- decay x average + (1 - decay) x weights; `updates` were done so far."""
+        """Move the average to decay x average + (1 - decay) x weights, after `updates` updates."""
         decay = tf.minimum(self._decay, (1 + updates) / (10 + updates))
         for average, weight in self._pairs:
             average.assign(weight.value + decay * (average.value - weight.value))
@@ -50,7 +50,7 @@ class Lookahead:
         ]
 
     def decays(self, steps: np.ndarray) -> np.ndarray:
-        """What is left of the slow copy at the ends of these steps, counted from 1.
+        """Return the share of the slow copy that is left after each of these steps, counted from 1.
 
         Returns:
             float [steps]; 1 where a step leaves the weights alone.
@@ -59,13 +59,13 @@ class Lookahead:
         return np.where(steps % self._config.every == 0, decays, 1.0)
 
     def update(self, decay: tf.Tensor) -> None:
-        """Slow <- decay x slow + (1 - decay) x weights, and weights <- slow, if decay < 1."""
+        """Move slow to decay x slow + (1 - decay) x weights, and weights to slow, if decay < 1."""
         if decay < 1.0:
             for slow, weight in zip(self.variables, self._weights, strict=True):
                 slow.assign(weight.value + decay * (slow.value - weight.value))
                 weight.assign(slow.value)
 
     def finish(self) -> None:
-        """At the training's end: the weights are the slow copies."""
+        """Replace the weights by the slow copies, at the end of the training."""
         for slow, weight in zip(self.variables, self._weights, strict=True):
             weight.assign(slow.value)

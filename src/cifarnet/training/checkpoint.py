@@ -1,4 +1,4 @@
-"""Checkpoints: each one file with all that exact resume needs; two generations are kept."""
+"""Checkpoints: each one file with all that exact resume needs; the two newest stay."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Checkpoint:
 
 
 def load_newest(run: Run, note: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint, or None if there is none at all. Damaged newer ones are removed.
+    """Load the newest whole checkpoint, or None if there is none. Remove damaged newer ones.
 
     Args:
         run: a run whose lock is held.

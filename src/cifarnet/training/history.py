@@ -40,7 +40,7 @@ class History:
     waited: int = 0
 
     def add_steps(self, losses: np.ndarray, accuracies: np.ndarray, seconds: float) -> None:
-        """Note steps of the current epoch: float32 [n] each."""
+        """Add steps of the current epoch: float32 [n] each."""
         self.losses += [float(value) for value in losses]
         self.accuracies += [float(value) for value in accuracies]
         self.epoch_seconds += seconds
@@ -53,7 +53,7 @@ class History:
         images_per_second: float,
         min_delta: float,
     ) -> bool:
-        """Close the epoch: add its row, and judge it.
+        """Close the epoch: add its row, and compare it with the best.
 
         Args:
             validation: loss and accuracy, or None without a validation set.
@@ -89,7 +89,7 @@ class History:
         return True
 
     def stop_reason(self, train: cfg.TrainConfig) -> str | None:
-        """The reason to end before the last epoch, if there is one."""
+        """Return the reason to end before the last epoch, or None."""
         if not self.rows or self.losses:
             return None
         accuracy = self.rows[-1].validation_accuracy
@@ -100,7 +100,7 @@ class History:
         return None
 
     def to_csv(self) -> str:
-        """The rows as CSV with a header; an absent value is an empty field."""
+        """Return the rows as CSV with a header; an absent value is an empty field."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""Which arithmetic is fastest here, found by measuring."""
+"""The fastest precision on this machine, found by measuring."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORTHWHILE = 1.1
 
 
 def choose() -> PrecisionRecord:
-    """The precision for `precision: auto`.
+    """Choose the precision for `precision: auto`.
 
     Times a convolution and its gradients in each candidate: float32 and bfloat16, on a GPU
     float16 too. The answer is cached with the machine's identity, so a machine keeps it.
@@ -49,7 +49,7 @@ def choose() -> PrecisionRecord:
 
 
 def _cached(path: Path, key: str, candidates: list[str]) -> dict[str, float] | None:
-    """What was measured here before, or None: nothing, or a file that is damaged."""
+    """Return what was measured here before; None if nothing was, or its file is damaged."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         measured = json.loads(path.read_text(encoding="utf-8"))[key]
         return {name: float(measured[name]) for name in candidates}
@@ -57,7 +57,7 @@ def _cached(path: Path, key: str, candidates: list[str]) -> dict[str, float] | N
 
 
 def _milliseconds(dtype: str, rounds: int = 5) -> float:
-    """Best time of a 3x3 convolution of [64, 16, 16, 64], forward and backward."""
+    """Return the best time of a 3x3 convolution of [64, 16, 16, 64], forward and backward."""
     images = tf.cast(tf.random.stateless_normal([64, 16, 16, 64], [0, 0]), dtype)
     kernel = tf.cast(tf.random.stateless_normal([3, 3, 64, 64], [0, 1]), dtype)
 

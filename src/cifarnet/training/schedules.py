@@ -16,7 +16,7 @@ Rate = Callable[[np.ndarray], np.ndarray]
 
 
 def build(config: cfg.TrainConfig, steps_per_epoch: int, total: int) -> Rate:
-    """The schedule a config asks for.
+    """Build the schedule that a config asks for.
 
     Args:
         config: its `schedule` and `learning_rate`, the peak.
@@ -39,7 +39,7 @@ def build(config: cfg.TrainConfig, steps_per_epoch: int, total: int) -> Rate:
 
 
 def _shape(schedule: cfg.Schedule, steps_per_epoch: int, total: int) -> Rate:
-    """The rate as a share of the peak, before warm-up."""
+    """Return the rate as a share of the peak, before warm-up."""
     if isinstance(schedule, cfg.StepSchedule):
         bounds = np.asarray(schedule.at) * steps_per_epoch
         return lambda s: schedule.factor ** np.sum(np.asarray(s)[..., None] >= bounds, axis=-1)

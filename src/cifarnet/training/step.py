@@ -141,7 +141,7 @@ class Trainer:
         return float(self._rates(np.asarray(max(0, self.step - 1))))
 
     def validate(self) -> tuple[float, float]:
-        """Mean cross-entropy (nats) and accuracy of `eval_model` on the validation images."""
+        """Measure `eval_model` on the validation images: mean cross-entropy (nats) and accuracy."""
         pixels, labels = self._validation_set
         size = self._config.evaluate.batch_size
         sums = [
@@ -178,7 +178,7 @@ class Trainer:
         self.step = int(state["step"])
 
     def _variables(self) -> dict[str, list[Any]]:
-        """What changes while training. `model.variables` has the layers' random seeds too."""
+        """Return what training changes; `model.variables` includes the layers' random seeds."""
         groups = {"model": self.model.variables, "optimizer": self._optimizer.variables}
         if self._average is not None:
             groups["average"] = self.eval_model.variables
@@ -194,7 +194,7 @@ class Trainer:
         )
 
     def _graph(self) -> Any:
-        """Training in a graph, of the variables that are trainable when it first runs."""
+        """Return the training graph, of the variables that are trainable when it first runs."""
         return tf.function(self._steps_in_graph, reduce_retracing=True)
 
     def _freeze(self, epoch: int) -> None:
@@ -206,7 +206,7 @@ class Trainer:
             self._run = self._graph()
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, tf.Tensor]:
-        """Data order int32 [steps, batch] and random draws of an epoch, from seed and epoch."""
+        """Return data order int32 [steps, batch] and random draws, from seed and epoch."""
         if self._epoch_data is None or self._epoch_data[0] != epoch:
             seed, count = self._config.seed, len(self._train_set[1])
             order = np.random.default_rng([seed, epoch, _ORDER]).permutation(count)
@@ -293,5 +293,5 @@ def _freezes(config: Config, model: keras.Model) -> list[tuple[keras.Layer, int]
 
 
 def _tensors(images: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pixels uint8 [N, S, S, 3] and labels int32 [N] in TensorFlow's memory."""
+    """Copy pixels uint8 [N, S, S, 3] and labels int32 [N] into tensors."""
     return tf.constant(images.pixels), tf.constant(images.labels.astype(np.int32))
