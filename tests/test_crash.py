@@ -1,4 +1,4 @@
-"""Kills at any instant: what was done is kept, what is finished later has the same bits."""
+"""Kills at any instant: what was done stays, what is finished later has the same bits."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def unbroken(tmp_path_factory):
 
 
 def at_random(count: int, tmp_path: Path, unbroken) -> int:
-    """Kill trainings at random instants; how many were still going on."""
+    """Kill trainings at random instants; return how many were still running."""
     expected, seconds = unbroken
     _, random = crash.seeds()
     in_time = 0

@@ -66,7 +66,7 @@ def trained(place: Path) -> Run:
     return runs.open_run("latest", place / "runs")
 
 
-def assert_goes_on(place: Path, run: Run) -> None:
+def assert_resumes(place: Path, run: Run) -> None:
     done = cifarnet(place, *MORE)
     assert done.returncode == 0, done.stderr
     record = run.read_record()
@@ -78,7 +78,7 @@ def assert_goes_on(place: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("limit", "says"), [(0, "refused"), (20_000, "cannot write")], ids=["nothing", "small-files"]
 )
-def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_later(place, limit, says):
+def test_a_full_disk_keeps_the_last_checkpoint_and_training_resumes_later(place, limit, says):
     run = trained(place)
     kept = {path: path.read_bytes() for path in (*run.checkpoints(), run.model_file)}
     assert all(len(content) > 20_000 for content in kept.values())
@@ -86,7 +86,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_later(place,
     assert all(path.read_bytes() == content for path, content in kept.items())
     json.loads(run.record_file.read_text())
     assert runs.status(run) in ("finished", "failed", "killed")
-    assert_goes_on(place, run)
+    assert_resumes(place, run)
 
 
 def test_a_disk_full_from_the_start_leaves_no_run(place):
@@ -107,14 +107,14 @@ def test_a_folder_that_can_only_be_read_is_named(place):
     assert runs.all_runs(place / "runs") == [run]
 
 
-def test_a_run_that_lost_its_permission_goes_on_when_it_has_it_again(place):
+def test_a_run_that_lost_its_permission_resumes_with_it(place):
     run = trained(place)
     for mode in (0o555, 0o755):
         for folder in (run.path, run.path / "checkpoint"):
             folder.chmod(mode)
         if mode == 0o555:
             stated(cifarnet(place, *MORE), "cannot write", "Permission denied")
-    assert_goes_on(place, run)
+    assert_resumes(place, run)
 
 
 def test_images_that_vanished_are_named_and_may_come_back_elsewhere(place):
@@ -134,14 +134,14 @@ def test_other_images_in_their_place_are_refused(place):
     stated(cifarnet(place, *MORE), "was trained on other images")
 
 
-def test_a_second_resume_is_refused_and_told_by_whom(place):
+def test_a_second_resume_is_refused_with_its_holder(place):
     run = trained(place)
     with runs.lock(run):
         stated(cifarnet(place, *MORE), f"is being written by process {os.getpid()} on ")
-    assert_goes_on(place, run)
+    assert_resumes(place, run)
 
 
-def test_a_changed_byte_is_told_by_every_command_that_would_use_it(place):
+def test_a_changed_byte_is_reported_by_every_command_that_would_use_it(place):
     run = trained(place)
     whole = run.model_file.read_bytes()
     run.model_file.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])

@@ -159,7 +159,7 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
     ]
 
 
-def test_a_killed_run_is_seen_and_goes_on_to_the_same_bits(tmp_path):
+def test_a_killed_run_is_listed_and_resumes_to_the_same_bits(tmp_path):
     import keras
 
     options = ["train", "--config", SMOKE, *TINY, "-o", "train.epochs=4"]

@@ -159,7 +159,7 @@ def test_every_package_appears():
     names = {name for name in names if not name.startswith("__")}
     tree = README.split("src/cifarnet/\n")[1].split("configs/")[0]
     assert set(re.findall(r"^  (\w+)", tree, re.M)) == names
-    levels = re.findall(r"^\| \d \| `(\w+)` \|", PAGES["architecture.md"], re.M)
+    levels = re.findall(r"^\| \d+ \| `(\w+)` \|", PAGES["architecture.md"], re.M)
     assert set(levels) == names
 
 
@@ -199,6 +199,14 @@ def test_named_files_exist(page):
     text = (ROOT / page).read_text()
     for name in re.findall(r"`((?:src|tests|scripts|configs|docs)/[\w./-]+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_the_levels_are_those_that_are_checked():
+    contract = (ROOT / "pyproject.toml").read_text().split("\nlayers = [\n")[1].split("\n]")[0]
+    lines = [re.findall(r"\w+", line) for line in contract.splitlines()]
+    checked = {name: level for level, names in enumerate(reversed(lines)) for name in names}
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", PAGES["architecture.md"], re.M)
+    assert {name: int(level) for level, name in rows} == checked
 
 
 def test_every_dependency_has_its_reason():

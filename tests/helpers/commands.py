@@ -33,7 +33,7 @@ def execute(
     """
     words = ["cifarnet", *map(str, arguments)]
     ends = [PROCESSES.Pipe(duplex=False) for _ in range(3)]
-    (stdin, typed), (shown, stdout), (told, stderr) = ends
+    (stdin, typed), (shown, stdout), (noted, stderr) = ends
     process = PROCESSES.Process(
         target=_command, args=(words, str(cwd), dict(os.environ), file_limit, stdin, stdout, stderr)
     )
@@ -46,7 +46,7 @@ def execute(
         with os.fdopen(os.dup(end.fileno()), encoding="utf-8", errors="surrogateescape") as file:
             texts[name] = file.read()
 
-    readers = [threading.Thread(target=read, args=x) for x in (("out", shown), ("err", told))]
+    readers = [threading.Thread(target=read, args=x) for x in (("out", shown), ("err", noted))]
     for reader in readers:
         reader.start()
     os.write(typed.fileno(), input.encode())

@@ -59,7 +59,7 @@ CONFIG: dict[str, Any] = {
 
 
 def train_or_resume(root: Path, document: dict[str, Any]) -> None:
-    """Train in a new run of `root`, or go on with the one that is there."""
+    """Train in a new run of `root`, or resume the one that is there."""
     from cifarnet import config, training
 
     found = runs.all_runs(root)
@@ -124,7 +124,7 @@ def whole(work: Callable[..., None], *arguments: Any) -> float:
 
 
 def killed_after(seconds: float, work: Callable[..., None], *arguments: Any) -> bool:
-    """Kill some work after a while; whether it was still going on."""
+    """Kill some work after a while; return whether it was still running."""
     process = PROCESSES.Process(target=work, args=arguments)
     process.start()
     process.join(timeout=seconds)
@@ -146,7 +146,7 @@ def killed_at(moment: int, notes: Path, work: Callable[..., None], *arguments: A
 
 
 def assert_readable(root: Path) -> None:
-    """Every directory under `root` is a run whose manifest, config and checkpoints are whole."""
+    """Every directory under `root` is a run whose record, config and checkpoints are whole."""
     from cifarnet import config
 
     for path in root.glob("[!.]*"):

@@ -107,7 +107,7 @@ def test_find_says_what_there_is(tmp_path):
         runs.open_run("latest", tmp_path / "empty")
 
 
-def test_a_second_process_is_refused_and_told_by_whom(tmp_path):
+def test_a_second_process_is_refused_with_the_holder(tmp_path):
     run = make(tmp_path, "r", status="running")
     code = (
         "import sys; from pathlib import Path; from cifarnet.runs import *\n"
@@ -300,7 +300,7 @@ def test_a_run_is_what_its_record_says(checked):
     assert verdicts(checked) == right
 
 
-def test_what_changed_went_or_came_is_told(checked):
+def test_changed_missing_and_new_files_are_reported(checked):
     checked.model_file.write_text("weightS")
     checked.history_file.unlink()
     runs.write_text(checked.path / "exports" / "onnx" / "model.onnx", "")

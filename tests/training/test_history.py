@@ -84,8 +84,8 @@ def saved(run: Run, step: int, history=None, selected=None, **state) -> Checkpoi
 
 
 def load(run: Run) -> tuple[Checkpoint | None, list[str]]:
-    told: list[str] = []
-    return checkpoint.load_newest(run, told.append), told
+    notes: list[str] = []
+    return checkpoint.load_newest(run, notes.append), notes
 
 
 def test_a_checkpoint_comes_back_to_the_bit(tmp_path):
@@ -94,8 +94,8 @@ def test_a_checkpoint_comes_back_to_the_bit(tmp_path):
     selected = [np.float32([i]) for i in range(12)]
     state = {"model/0": np.float32([1 / 3]), "model/1": np.arange(3)}
     whole = saved(Run(tmp_path), 7, history, selected, **state)
-    loaded, told = load(Run(tmp_path))
-    assert told == []
+    loaded, notes = load(Run(tmp_path))
+    assert notes == []
     assert loaded.config == CONFIG
     assert loaded.history == history
     assert loaded.state.keys() == whole.state.keys()
@@ -122,16 +122,16 @@ def test_two_generations_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["empty", "cut", "pickle", "flipped", "other"])
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(harm, tmp_path):
+def test_a_damaged_checkpoint_is_noted_and_the_one_before_it_is_loaded(harm, tmp_path):
     run = Run(tmp_path)
     saved(run, 1, weights=np.arange(1000))
     saved(run, 2, weights=np.arange(1000) + 1)
     path = run.checkpoint(2)
     path.write_bytes(harmed(path.read_bytes())[harm])
-    loaded, told = load(run)
+    loaded, notes = load(run)
     assert int(loaded.state["step"]) == 1
-    assert len(told) == 1
-    assert ("step-00000002.npz" in told[0]) and ("damaged" in told[0])
+    assert len(notes) == 1
+    assert ("step-00000002.npz" in notes[0]) and ("damaged" in notes[0])
     assert run.checkpoints() == [run.checkpoint(1)]
 
 
@@ -188,7 +188,7 @@ def test_a_whole_zip_file_of_other_content_is_refused(change, tmp_path):
         runs.read_arrays(path)
 
 
-def test_if_all_are_damaged_nothing_is_begun_anew_in_silence(tmp_path):
+def test_if_all_are_damaged_nothing_starts_again_silently(tmp_path):
     run = Run(tmp_path)
     for step in (1, 2):
         saved(run, step)

@@ -256,7 +256,7 @@ def test_norm_bias_factor_multiplies_the_rate_of_those_biases_alone():
         np.testing.assert_allclose(thrice, (3 if path == "beta" else 1) * once, atol=1e-6)
 
 
-def test_regularisers_of_layers_count():
+def test_regularizers_of_layers_count():
     document = config.parse(SMALL).model_dump(mode="json")
     losses = []
     for factor in (0.0, 1.0):
@@ -362,7 +362,7 @@ def interrupted(tmp_path, at=(1, 1), **options) -> runs.Run:
     return runs.open_run("latest", tmp_path)
 
 
-def test_a_finished_run_goes_further_only_when_asked(tmp_path):
+def test_a_finished_run_is_trained_further_only_on_request(tmp_path):
     run = training.train(small(epochs=1), tmp_path)
     with pytest.raises(RunError, match=r"has finished: all epochs done.*-o train\.epochs=N"):
         training.resume(run)
@@ -377,7 +377,7 @@ def test_a_finished_run_goes_further_only_when_asked(tmp_path):
     assert config.load(short.config_file).train.epochs == 3
 
 
-def test_a_finished_run_that_goes_further_stays_what_its_record_says(tmp_path):
+def test_a_finished_run_that_is_trained_further_stays_what_its_record_says(tmp_path):
     class Fails(Callback):
         def on_steps(self, progress):
             if progress.epoch == 4:
