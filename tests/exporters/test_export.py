@@ -51,7 +51,7 @@ def test_a_run_is_exported_with_its_parity(run):
         assert about["classes"] == list(run.read_record().data.classes)
         assert (record.calibration is None) == (target.quantization == "none")
         one = record.parity
-        assert (one.split, one.images) == ("validation", 120)
+        assert (one.split, one.images) == ("validation", 300)
         if target.quantization == "none":
             assert one.max_difference < 1e-5
             assert one.agreement == 1.0
