@@ -25,7 +25,7 @@ SMALL = {
         ],
     },
     "train": {"epochs": 5, "batch_size": 50, "learning_rate": 0.03, "momentum": 0.9},
-    "export": {"calibration_images": 100},
+    "export": {"calibration_images": 100, "max_accuracy_loss": 0.05},
 }
 
 

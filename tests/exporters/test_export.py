@@ -1,6 +1,7 @@
 """Exports of a run: which artifacts, their parity and records, and the command."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -12,6 +13,7 @@ from cifarnet import config, data, evaluation, exporters, predictors
 from cifarnet.errors import ConfigError, GateError
 from cifarnet.exporters import formats, parity
 from cifarnet.exporters.run import _calibration
+from cifarnet.runs.results import Parity
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
@@ -129,3 +131,19 @@ def test_evaluate_takes_any_artifact(run, tmp_path):
     found = json.loads(cifarnet(*arguments, cwd=tmp_path).stdout)
     assert found["accuracy"] == record.parity.accuracy
     assert Path(found["folder"]).name == "model.tflite.evaluation"
+
+
+@pytest.mark.parametrize(("right", "allowed"), [(195, True), (194, False)])
+def test_the_allowed_loss_is_counted_in_images(right, allowed):
+    """Of 198 of 300, 0.01 allows three; in floats, 0.66 - 0.65 > 0.01."""
+    measured = Parity(
+        runtime="x",
+        split="validation",
+        images=300,
+        max_difference=0.5,
+        agreement=0.9,
+        accuracy=right / 300,
+        reference_accuracy=198 / 300,
+    )
+    with nullcontext() if allowed else pytest.raises(GateError, match=r"loses 1\.33 points"):
+        parity.check(measured, quantized=True, max_difference=1e-4, max_accuracy_loss=0.01)

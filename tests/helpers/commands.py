@@ -1,25 +1,35 @@
 """The command, in a process of its own.
 
-The process is forked from one that has imported TensorFlow and Keras, which takes it as long as
-many a command takes; `tests/cli` also starts some commands with a new interpreter.
+The process is forked from one that has imported TensorFlow and Keras, which takes longer than many
+a command; `tests/cli` also starts some commands with a new interpreter.
 """
 
 import ctypes
+import functools
 import multiprocessing
 import os
 import resource
 import subprocess
 import sys
 import threading
+import unittest.mock
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["cifarnet.cli", "cifarnet.benchmarking", "cifarnet.evaluation", "cifarnet.exporters"]
-)
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+
+
+@functools.cache
+def forking() -> Any:
+    """Return the context of processes that are forked from one with `helpers.preloaded`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["helpers.preloaded"])
+    # Python 3.11 does not hand `sys.path` to it.
+    with unittest.mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1])):
+        forkserver.ensure_running()
+    return context
 
 
 def execute(
@@ -32,9 +42,9 @@ def execute(
         file_limit: of each file it writes, bytes; a larger one fails, as on a full disk.
     """
     words = ["cifarnet", *map(str, arguments)]
-    ends = [PROCESSES.Pipe(duplex=False) for _ in range(3)]
+    ends = [forking().Pipe(duplex=False) for _ in range(3)]
     (stdin, typed), (shown, stdout), (noted, stderr) = ends
-    process = PROCESSES.Process(
+    process = forking().Process(
         target=_command, args=(words, str(cwd), dict(os.environ), file_limit, stdin, stdout, stderr)
     )
     process.start()

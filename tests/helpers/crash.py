@@ -19,7 +19,7 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.runs import Run
-from helpers.commands import PROCESSES
+from helpers.commands import forking
 
 # Everything that has a state of its own: dropout, augmentation, both averages, the best epoch.
 CONFIG: dict[str, Any] = {
@@ -116,7 +116,7 @@ def dying(moment: int, file: Path, work: Callable[..., None], *arguments: Any) -
 def whole(work: Callable[..., None], *arguments: Any) -> float:
     """Let some work end; how long it took, seconds."""
     start = time.perf_counter()
-    process = PROCESSES.Process(target=work, args=arguments)
+    process = forking().Process(target=work, args=arguments)
     process.start()
     process.join()
     assert process.exitcode == 0, f"{work.__name__} ended with {process.exitcode}"
@@ -125,7 +125,7 @@ def whole(work: Callable[..., None], *arguments: Any) -> float:
 
 def killed_after(seconds: float, work: Callable[..., None], *arguments: Any) -> bool:
     """Kill some work after a while; return whether it was still running."""
-    process = PROCESSES.Process(target=work, args=arguments)
+    process = forking().Process(target=work, args=arguments)
     process.start()
     process.join(timeout=seconds)
     process.kill()
@@ -135,7 +135,7 @@ def killed_after(seconds: float, work: Callable[..., None], *arguments: Any) -> 
 
 def killed_at(moment: int, notes: Path, work: Callable[..., None], *arguments: Any) -> bool:
     """Kill some work at one of its moments (see `dying`); whether it had that many."""
-    process = PROCESSES.Process(target=dying, args=(moment, notes, work, *arguments))
+    process = forking().Process(target=dying, args=(moment, notes, work, *arguments))
     process.start()
     process.join()
     assert process.exitcode in (0, -signal.SIGKILL)
