@@ -83,12 +83,10 @@ def verify(run: str) -> Any:
     for one in verdicts:
         word = {True: "right", False: "WRONG", None: "unknown"}[one.right]
         screen.print(f"{word:<8} {one.name}: {one.found}", markup=False)
-    can = "can" if determinism.bit_deterministic else "cannot be promised to"
+    gives = "gives" if determinism.bit_deterministic else "may not give"
     if determinism.needs:
-        screen.print(
-            f"\nTraining it again {can} give the same bits; it takes {determinism.needs}",
-            markup=False,
-        )
+        text = f"\nTraining again {gives} the same bits. Needed: {determinism.needs}"
+        screen.print(text, markup=False)
     wrong = [one.name for one in verdicts if one.right is False]
     if wrong:
         raise RunError(

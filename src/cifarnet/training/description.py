@@ -80,17 +80,17 @@ def reopen(before: RunRecord, now_: RunRecord, notes: list[str]) -> RunRecord:
 
 
 def _determinism() -> DeterminismRecord:
-    """Whether training again gives the same bits, and what that requires.
+    """Return whether training again gives the same bits, and what that requires.
 
-    On processors every pair of runs compared was equal, in every precision and with XLA; another
-    number of threads changes the order of sums and so the bits. GPUs were not compared.
+    On CPUs every pair of runs compared was equal, in every precision and with XLA. Another number
+    of threads changes the order of sums, and so the bits. GPUs were not compared.
     """
     if tf.config.list_physical_devices("GPU"):
         return DeterminismRecord(
-            needs="training on the processor: set CUDA_VISIBLE_DEVICES to nothing"
+            needs="training on the CPU: set CUDA_VISIBLE_DEVICES to an empty string"
         )
     return DeterminismRecord(
-        bit_deterministic=True, needs="the machine, threads and versions stated here"
+        bit_deterministic=True, needs="the machine, threads and versions of run.json"
     )
 
 
