@@ -12,7 +12,7 @@ from PIL import Image
 from cifarnet import benchmarking, config, exporters, models, predictors, training
 from cifarnet.callbacks import Callback
 from cifarnet.cli.benchmark import benchmark
-from cifarnet.errors import ArtifactError
+from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.runs import Benchmark, documents
 from cifarnet.runs.results import BenchmarkedArtifact, Speed
 
@@ -161,3 +161,11 @@ def test_a_wrong_batch_size_is_refused():
     wrong = CliRunner().invoke(benchmark, ["latest", "--batch-size", "0"])
     assert wrong.exit_code == 2
     assert "expected numbers from 1 to 5000 such as 1,64" in " ".join(wrong.output.split())
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1, 5001]])
+def test_batch_sizes_out_of_range_are_refused(sizes):
+    with pytest.raises(ConfigError, match="batch_sizes: expected numbers from 1 to 5000"):
+        benchmarking.benchmark("latest", batch_sizes=sizes, callbacks=[])
+    with pytest.raises(ConfigError, match="nothing to benchmark"):
+        benchmarking.benchmark(callbacks=[])

@@ -1,7 +1,8 @@
 """Train, evaluate and export CIFAR-10 image classifiers from YAML configs.
 
-Everything the command line does is a function here. Names are imported when first used, so
-`import cifarnet` loads neither TensorFlow nor Keras and does not change the environment.
+Training, resuming, evaluating, predicting, exporting and benchmarking are one function each. Names
+are imported when first used, so `import cifarnet` loads neither TensorFlow nor Keras and does not
+change the environment.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
     from cifarnet.callbacks.display import ProgressDisplay
     from cifarnet.config import Config
     from cifarnet.config import load as load_config
-    from cifarnet.errors import CifarnetError
+    from cifarnet.errors import (
+        ArtifactError,
+        BackendError,
+        CifarnetError,
+        ConfigError,
+        DataError,
+        GateError,
+        Interrupted,
+        ModelError,
+        RunError,
+        TrainingError,
+    )
     from cifarnet.evaluation import evaluate, predict
     from cifarnet.exporters import export
     from cifarnet.predictors import Predictor, Preprocessing
@@ -24,15 +36,24 @@ if TYPE_CHECKING:
     from cifarnet.training import resume, train
 
 _HOMES = {
+    "ArtifactError": "errors",
+    "BackendError": "errors",
     "Callback": "callbacks",
     "CifarnetError": "errors",
     "Config": "config",
+    "ConfigError": "errors",
+    "DataError": "errors",
     "EpochResult": "callbacks",
+    "GateError": "errors",
+    "Interrupted": "errors",
+    "ModelError": "errors",
     "Predictor": "predictors",
     "Preprocessing": "predictors",
     "ProgressDisplay": "callbacks.display",
     "Run": "runs",
+    "RunError": "errors",
     "StepProgress": "callbacks",
+    "TrainingError": "errors",
     "benchmark": "benchmarking",
     "evaluate": "evaluation",
     "export": "exporters",
@@ -45,15 +66,24 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArtifactError",
+    "BackendError",
     "Callback",
     "CifarnetError",
     "Config",
+    "ConfigError",
+    "DataError",
     "EpochResult",
+    "GateError",
+    "Interrupted",
+    "ModelError",
     "Predictor",
     "Preprocessing",
     "ProgressDisplay",
     "Run",
+    "RunError",
     "StepProgress",
+    "TrainingError",
     "benchmark",
     "evaluate",
     "export",
@@ -76,4 +106,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cifarnet import artifacts, data, predictors, runs, system
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
+from cifarnet.choices import MAX_BATCH
+from cifarnet.errors import ConfigError
 from cifarnet.predictors import Preprocessing
 from cifarnet.reporting import plots
 from cifarnet.runs import Benchmark, Run, documents
@@ -34,8 +39,9 @@ def benchmark(
 ) -> Benchmark:
     """Measure artifacts one after another, each in its own process.
 
-    Accuracy and agreement (with the first) are on validation images, never on the test set. The
-    record is written to the first target's run, or else beside the first file, with a picture.
+    Accuracy and agreement (with the first) are on validation images, or without any on training
+    images, never on the test set. The record is written to the first target's run, or else beside
+    the first file, with a picture.
 
     Args:
         targets: runs and model files; a run stands for its model and all its exports.
@@ -44,6 +50,7 @@ def benchmark(
         callbacks: notified of each artifact; None: show progress on a terminal or in a notebook.
 
     Raises:
+        ConfigError: no target, or no batch sizes of 1 to 5,000.
         RunError, ArtifactError: a target cannot be found, loaded or run, or has changed.
         DataError: the images cannot be read.
 
@@ -53,6 +60,7 @@ def benchmark(
             print(artifact.name, artifact.accuracy, artifact.speed[0].median_milliseconds)
     """
     with job(callbacks) as callback:
+        _check(targets, batch_sizes)
         found = [artifacts.resolve(target) for target in targets]
         files = [one for target in found for one in _files(target, preprocessing)]
         config = found[0].config
@@ -71,6 +79,15 @@ def benchmark(
             record = documents.write(path, record)
             plots.benchmark(record, picture(record))
         return record
+
+
+def _check(targets: Sequence[object], batch_sizes: Sequence[int]) -> None:
+    if not targets:
+        raise ConfigError("nothing to benchmark: give a run or a model file")
+    if not batch_sizes or not all(1 <= size <= MAX_BATCH for size in batch_sizes):
+        raise ConfigError(
+            f"batch_sizes: expected numbers from 1 to {MAX_BATCH}, received {list(batch_sizes)}"
+        )
 
 
 def picture(record: Benchmark) -> Path:
@@ -103,13 +120,29 @@ def compare(
     for name, path, preprocessing in files:
         callback.on_stage(f"measuring {name}")
         # A new process, so that its peak memory is this artifact's alone.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with (
+            ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+            _without_main_module(),
+        ):
             arguments = (name, path, preprocessing, pixels, labels, tuple(batch_sizes))
             measured, top = pool.submit(_measure, *arguments).result()
         reference = top if reference is None else reference
         agreement = float((top == reference).mean())
         found.append(measured.model_copy(update={"agreement": agreement}))
     return found
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Keep a new process from importing, and so running, the script that calls the library."""
+    main = sys.modules["__main__"].__dict__
+    hidden: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 def _files(

@@ -11,5 +11,11 @@ ExportFormat = Literal["keras", "savedmodel", "onnx", "litert", "c"]
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 # What pixel values 0 and 255 become before a network takes them.
 InputRange = Literal["0-255", "0-1", "-1-1"]
+# Views of an image whose predictions are averaged.
+Tta = Literal["none", "mirror", "mirror_translate"]
+# Images that an evaluation is on.
+Split = Literal["test", "validation"]
+# Images per call in a benchmark.
+MAX_BATCH = 5_000
 # Order of an image batch's dimensions: [N, S, S, 3] or [N, 3, S, S].
 Layout = Literal["nhwc", "nchw"]

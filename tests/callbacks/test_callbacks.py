@@ -181,3 +181,14 @@ def test_a_terminal_shows_a_live_line_and_keeps_only_the_table(trained):
     assert table[0] == "epoch"
     assert "\x1b[2K" in text  # the live line is erased
     assert str(run.path) in text
+
+
+def test_a_reason_that_is_no_text_fails_the_run_with_its_type(tmp_path):
+    class SaysTrue(Callback):
+        def stop_reason(self):
+            return True
+
+    with pytest.raises(TypeError, match="stop_reason: expected a text or None, received True"):
+        cifarnet.train(SETTINGS, tmp_path, callbacks=[SaysTrue()])
+    record = runs.open_run("latest", str(tmp_path)).read_record()
+    assert (record.status, record.steps_done) == ("failed", 0)

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from cifarnet import evaluation
-from cifarnet.errors import ArtifactError, ConfigError, GateError
+from cifarnet import config, evaluation, training
+from cifarnet.errors import ArtifactError, ConfigError, DataError, GateError
 from cifarnet.runs import Evaluation, documents
 from cifarnet.runs.results import EvaluationSource
 
@@ -201,3 +201,48 @@ def test_requirements_of_another_form(text):
 def test_requirements_of_unknown_metrics():
     with pytest.raises(ConfigError, match="expected one of accuracy, top5_accuracy, loss"):
         evaluation.parse_requirement("acuracy>=0.5")
+
+
+# --- arguments ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    settings = {
+        "data": {"source": "synthetic", "limit": 100, "validation_fraction": 0.2},
+        "model": {"layers": ["Flatten", {"Dense": {"units": 10}}]},
+        "train": {"epochs": 1, "batch_size": 20, "learning_rate": 0.01, "precision": "float32"},
+    }
+    return training.train(config.parse(settings), tmp_path_factory.mktemp("runs"), callbacks=[])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"tta": "miror"}, "tta: expected one of none, mirror, mirror_translate; received 'miror'"),
+        ({"tta": "x/../../y"}, "tta: expected one of"),
+        ({"tta": ""}, "tta: expected one of"),
+        ({"split": "train"}, "split: expected one of test, validation; received 'train'"),
+    ],
+    ids=str,
+)
+def test_unknown_views_and_splits_are_refused_and_nothing_is_written(arguments, says, run):
+    with pytest.raises(ConfigError, match=says):
+        evaluation.evaluate(run, callbacks=[], **arguments)
+    assert not run.evaluation_folder.exists()
+    assert not list(run.path.parent.glob("**/y*"))
+
+
+def test_predict_states_what_is_wrong_with_its_arguments(run, tmp_path):
+    with pytest.raises(ConfigError, match="top: expected at least 1, received 0"):
+        evaluation.predict(run, ["a.png"], top=0)
+    with pytest.raises(DataError, match=r"expected a list of paths, received the text 'a\.png'"):
+        evaluation.predict(run, "a.png")
+    with pytest.raises(DataError, match="at least one image"):
+        evaluation.predict(run, [])
+
+
+def test_a_requirement_needs_a_finite_number():
+    for text in ("accuracy>=nan", "loss<=inf"):
+        with pytest.raises(ConfigError, match="expected a metric, a comparison and a number"):
+            evaluation.parse_requirement(text)

@@ -2,11 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from helpers.networks import BODIES, CONV, METADATA, pixels, trained
 
 from cifarnet import config, data, exporters, models, predictors, runs
-from cifarnet.exporters import finetune, formats, qat
+from cifarnet.exporters import finetune, formats, pruning, qat
 
 
 def test_kernels_are_quantized_to_127_steps_of_each_output():
@@ -87,3 +88,32 @@ def test_what_int8_loses_is_trained_back(run, with_options, tmp_path):
     file = formats.write("litert", "int8", tuned, dataset.train.pixels[:100], METADATA, tmp_path)
     found = predictors.load(file)(dataset.validation.pixels).argmax(axis=1)
     assert np.mean(found == dataset.validation.labels) < parity.accuracy
+
+
+def test_a_pruned_network_keeps_its_zeros(run, with_options):
+    settings = config.load(run.config_file)
+    dataset = data.load(settings.data, settings.seed)
+    options = config.PruneConfig(sparsity=0.5, epochs=0.1)
+    pruned = pruning.prune(keras.models.load_model(run.model_file), settings, options, dataset)
+    before = pruning.sparsity(pruned)
+    assert before == pytest.approx(0.5, abs=0.01)
+    tuned = qat.fine_tune_for_int8(pruned, settings, dataset, optimizer=pruning.keep_zeros)
+    assert pruning.sparsity(tuned) == before
+    assert not np.array_equal(tuned.weights[-2], pruned.weights[-2])
+
+
+def test_a_worse_network_is_not_taken_nor_recorded(run, with_options, monkeypatch):
+    """The training for int8 gives a network of zeros."""
+
+    def zeros(trained, *_, **__):
+        other = keras.models.clone_model(trained)
+        other.set_weights([np.zeros(w.shape) for w in trained.weights])
+        return other
+
+    monkeypatch.setattr(qat, "fine_tune_for_int8", zeros)
+    other = with_options("export.max_accuracy_loss=0.5")
+    with runs.changing(other, other.model_file):
+        models.save(damaged(run), other.model_file)
+    (record,) = exporters.export(other, ["litert"], ["int8"], callbacks=[])
+    assert record.qat is None
+    assert record.parity.accuracy > 0.2

@@ -1,6 +1,8 @@
 """Model files become one function from pixels to probabilities."""
 
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import tensorflow as tf
 from helpers.networks import small
 
 from cifarnet import models, predictors
-from cifarnet.errors import ArtifactError
+from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.predictors import keras_file
 
 
@@ -277,3 +279,31 @@ def test_a_missing_extra_is_named_with_its_command(tmp_path):
         patch.setattr(predictors.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(ArtifactError, match=r"pip install 'cifarnet\[onnx\]'"):
             predictors.load(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"input_range": "0..1"}, "input_range: expected one of 0-255, 0-1, -1-1; received '0..1'"),
+        ({"layout": "hwc"}, "layout: expected one of nhwc, nchw; received 'hwc'"),
+        ({"std": (0, 1, 1)}, "std: expected three numbers that are not 0, received"),
+        ({"mean": (1, 2)}, "mean: expected three numbers, received"),
+        ({"mean": (1, 2, float("nan"))}, "mean: expected three numbers, received"),
+    ],
+    ids=str,
+)
+def test_preprocessing_is_checked(values, says):
+    with pytest.raises(ConfigError, match=says):
+        predictors.Preprocessing(**values)
+
+
+def test_preprocessing_takes_an_array():
+    stated = predictors.Preprocessing(mean=np.array([1, 2, 3]), std=[0.5, 0.5, 0.5])
+    assert (stated.mean, stated.std) == ((1.0, 2.0, 3.0), (0.5, 0.5, 0.5))
+
+
+def test_a_saved_model_as_the_first_thing_starts_tensorflow_as_the_rest_does(tmp_path):
+    small().export(tmp_path / "saved", verbose=False)
+    code = f"import cifarnet; cifarnet.load_predictor({str(tmp_path / 'saved')!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -167,6 +167,13 @@ class Callbacks(Callback):
                 callback.on_error(error)
 
     def stop_reason(self) -> str | None:
-        """Return the first reason that any of them gives."""
+        """Return the first reason that any of them gives.
+
+        Raises:
+            TypeError: it is not a text.
+        """
         reasons = (callback.stop_reason() for callback in self._callbacks)
-        return next((reason for reason in reasons if reason is not None), None)
+        reason = next((reason for reason in reasons if reason is not None), None)
+        if not isinstance(reason, str | None):
+            raise TypeError(f"stop_reason: expected a text or None, received {reason!r}")
+        return reason

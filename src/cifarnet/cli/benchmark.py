@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cifarnet.choices import MAX_BATCH
 from cifarnet.cli import options
 from cifarnet.cli.render import Command, console, display
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from cifarnet.runs import Benchmark
 
-_MAX_BATCH = 5_000
 _MAX_WIDTH = 500  # characters
 
 
@@ -23,9 +23,9 @@ def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
         sizes = tuple(dict.fromkeys(int(part) for part in value.split(",")))
     except ValueError:
         sizes = ()
-    if not sizes or not all(1 <= size <= _MAX_BATCH for size in sizes):
+    if not sizes or not all(1 <= size <= MAX_BATCH for size in sizes):
         raise click.BadParameter(
-            f"expected numbers from 1 to {_MAX_BATCH} such as 1,64, received {value}"
+            f"expected numbers from 1 to {MAX_BATCH} such as 1,64, received {value}"
         )
     return sizes
 
@@ -46,7 +46,8 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: 
     """Compare artifacts: accuracy, size, latency, images/s, memory.
 
     A RUN stands for its model and all its exports. Each artifact is measured in its own process;
-    accuracy and agreement (with the first) are on validation images, never on the test set.
+    accuracy and agreement (with the first) are on validation images, or without any on training
+    images, never on the test set.
 
     \b
     Example:

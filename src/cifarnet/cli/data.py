@@ -122,7 +122,7 @@ def info(config_file: Path | None, overrides: tuple[str, ...]) -> Any:
     metavar="PNG",
     help="File to write.",
 )
-@click.option("--epoch", default=0, show_default=True, help="Epoch whose augmentation is drawn.")
+@click.option("--epoch", type=click.IntRange(0), default=0, help="Epoch of the views, from 0.")
 def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, epoch: int) -> Any:
     """Draw training images before and after augmentation.
 

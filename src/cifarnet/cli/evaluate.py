@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from cifarnet.choices import Split, Tta
 from cifarnet.cli import options
 from cifarnet.cli.render import Command, console, display, load_tensorflow
 from cifarnet.formatting import align, duration, percent
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="RUN|ARTIFACT")
 @click.option(
     "--split",
-    type=click.Choice(["test", "validation"]),
+    type=click.Choice(get_args(Split)),
     default="test",
     show_default=True,
     help="Images to evaluate on.",
 )
 @click.option(
     "--tta",
-    type=click.Choice(["none", "mirror", "mirror_translate"]),
+    type=click.Choice(get_args(Tta)),
     help="Test-time augmentation; default: as the config says.",
 )
 @click.option(

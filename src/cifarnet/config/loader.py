@@ -43,6 +43,13 @@ def load(name_or_path: Path | str, overrides: Iterable[str] = ()) -> Config:
         >>> config.train.epochs
         3.0
     """
+    if not isinstance(name_or_path, str | Path):
+        raise ConfigError(
+            "expected the name of a shipped config or a path, received "
+            f"{type(name_or_path).__name__}"
+        )
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides: expected a list of texts, received the text {overrides!r}")
     places: Places = {}
     document = _read(Path(name_or_path), places, ())
     for text in overrides:

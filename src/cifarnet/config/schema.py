@@ -13,7 +13,7 @@ import pydantic
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
-from cifarnet.choices import ExportFormat, Quantization
+from cifarnet.choices import ExportFormat, Quantization, Tta
 from cifarnet.config.layer_list import Layer, normalize_layers
 from cifarnet.config.text import brief, is_text
 
@@ -182,7 +182,8 @@ class DataConfig(Section):
     path: Path | None = Field(
         None,
         description="cifar10: an archive or folder to read instead of fetching; "
-        "directory (required): a folder with a folder per class, or with train/ and test/ of such. "
+        "directory (required): a folder with a folder per class, or with train/ and test/ of "
+        "class folders. "
         "In a config file it is relative to that file, in an override to the current "
         "directory; a leading ~ is your home. The resolved config holds it absolute",
     )
@@ -399,7 +400,7 @@ class EvaluateConfig(Section):
     batch_size: StrictInt = Field(
         500, ge=1, lt=_COUNT_LIMIT, description="images per call of the network"
     )
-    tta: Literal["none", "mirror", "mirror_translate"] = Field(
+    tta: Tta = Field(
         "none",
         description="test-time augmentation. mirror: mean of the image and its mirror image; "
         "mirror_translate: those two, and both shifted by one pixel up-left and down-right",

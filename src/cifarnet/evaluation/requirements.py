@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from cifarnet.errors import ConfigError, GateError
@@ -26,6 +27,8 @@ def parse_requirement(text: str) -> tuple[str, str, float]:
     try:
         metric, operator, value = match.groups() if match else ("", "", "")
         bound = float(value)
+        if not math.isfinite(bound):
+            raise ValueError(f"{value} is not finite")
     except ValueError as error:
         raise ConfigError(
             f"requirement {text!r}: expected a metric, a comparison and a number, such as "

@@ -6,13 +6,15 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from cifarnet import artifacts, data, runs
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
-from cifarnet.errors import DataError
+from cifarnet.choices import Split, Tta
+from cifarnet.errors import ConfigError, DataError
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.tta import with_tta
 from cifarnet.predictors import Predict, Predictor, Preprocessing
@@ -44,6 +46,7 @@ def evaluate(
         The metrics; `path` is the file they are written to.
 
     Raises:
+        ConfigError: an unknown `split` or `tta`.
         RunError, ArtifactError: the target cannot be found or loaded, or has changed.
         DataError: the images cannot be read, or there is no such split.
 
@@ -53,9 +56,9 @@ def evaluate(
     """
     with job(callbacks) as callback:
         artifact = artifacts.resolve(target)
-        _check_split(artifact, split)
         config = artifact.config
-        kind = tta or config.evaluate.tta
+        kind = config.evaluate.tta if tta is None else tta
+        _check(artifact, split, kind)
         callback.on_stage(f"loading {artifact.path}")
         predictor = artifact.load(preprocessing)
         dataset = data.load(config.data, config.seed, callback.on_fetch)
@@ -70,7 +73,10 @@ def evaluate(
             return write(evaluation, arrays, folder, stem)
 
 
-def _check_split(artifact: Artifact, split: str) -> None:
+def _check(artifact: Artifact, split: str, tta: str) -> None:
+    for name, value, choices in (("split", split, get_args(Split)), ("tta", tta, get_args(Tta))):
+        if value not in choices:
+            raise ConfigError(f"{name}: expected one of {', '.join(choices)}; received {value!r}")
     if artifact.run is None and split == "validation":
         raise DataError(
             "only a run knows its validation images; a model file outside any run is evaluated "
@@ -193,16 +199,23 @@ def predict(
         preprocessing: input and output of a model file that cifarnet did not write.
 
     Raises:
+        ConfigError: `top` is not positive.
         RunError, ArtifactError: the target cannot be found or loaded, or has changed.
-        DataError: a file is missing or not an image.
+        DataError: a file is missing or not an image, or there is none.
 
     Example:
         for prediction in cifarnet.predict("latest", ["cat.png", "photos/"]).images:
             name, probability = prediction.classes[0]
             print(prediction.image, name, probability)
     """
+    if top < 1:
+        raise ConfigError(f"top: expected at least 1, received {top}")
+    if isinstance(images, str):
+        raise DataError(f"images: expected a list of paths, received the text {images!r}")
     artifact = artifacts.resolve(target)
     files = data.image_files(Path(image) for image in images)
+    if not files:
+        raise DataError("images: expected at least one image file or folder, received none")
     predictor = artifact.load(preprocessing)
     pixels = np.stack([data.read_image(file, predictor.size) for file in files])
     names = artifact.classes(predictor)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cifarnet import config as cfg
 from cifarnet.backend import keras
 from cifarnet.data import Dataset
-from cifarnet.training.step import Forward, Trainer
+from cifarnet.training.step import BuildOptimizer, Forward, Trainer
 
 
 def fine_tune(
@@ -17,7 +17,7 @@ def fine_tune(
     epochs: float,
     learning_rate: float | None = None,
     *,
-    optimizer: Callable[[cfg.TrainConfig, keras.Model], keras.optimizers.Optimizer] | None = None,
+    optimizer: BuildOptimizer | None = None,
     forward: Callable[[keras.Model], Forward] | None = None,
 ) -> keras.Model:
     """Fine-tune a copy of a run's network at a lower learning rate.

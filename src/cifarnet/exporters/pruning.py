@@ -24,23 +24,32 @@ def prune(
     """
 
     def optimizer(train: cfg.TrainConfig, model: keras.Model) -> keras.optimizers.Optimizer:
-        for kernel in model.trainable_weights:
-            if len(kernel.shape) > 1:
-                mask = _mask(kernel.numpy(), options.sparsity)
-                kernel.assign(kernel.numpy() * mask)
-                # Keras' optimizers apply a variable's constraint after each update of it.
-                kernel.constraint = _Masked(mask, kernel.constraint)
-        return optimizers.build(train, model)
+        for kernel in _trained_kernels(model):
+            kernel.assign(kernel.numpy() * _mask(kernel.numpy(), options.sparsity))
+        return keep_zeros(train, model)
 
     return fine_tune(
         trained, config, dataset, options.epochs, options.learning_rate, optimizer=optimizer
     )
 
 
+def keep_zeros(train: cfg.TrainConfig, model: keras.Model) -> keras.optimizers.Optimizer:
+    """Build the optimizer of a training in which the kernels' zeros stay zero."""
+    for kernel in _trained_kernels(model):
+        mask = (kernel.numpy() != 0).astype(np.float32)
+        # Keras' optimizers apply a variable's constraint after each update of it.
+        kernel.constraint = _Masked(mask, kernel.constraint)
+    return optimizers.build(train, model)
+
+
 def sparsity(model: keras.Model) -> float:
     """Return the share of zeros among all weights of the kernels."""
     kernels = [w.numpy() for w in model.weights if len(w.shape) > 1]
     return 1 - sum(map(np.count_nonzero, kernels)) / sum(kernel.size for kernel in kernels)
+
+
+def _trained_kernels(model: keras.Model) -> list[keras.Variable]:
+    return [variable for variable in model.trainable_weights if len(variable.shape) > 1]
 
 
 class _Masked(keras.constraints.Constraint):

@@ -12,17 +12,25 @@ from cifarnet import config as cfg
 from cifarnet.backend import keras, tf
 from cifarnet.data import Dataset
 from cifarnet.exporters.finetune import fine_tune
-from cifarnet.training.step import Forward
+from cifarnet.training.step import BuildOptimizer, Forward
 
 _EPOCHS = 2.0
 
 
-def fine_tune_for_int8(trained: keras.Model, config: cfg.Config, dataset: Dataset) -> keras.Model:
+def fine_tune_for_int8(
+    trained: keras.Model,
+    config: cfg.Config,
+    dataset: Dataset,
+    *,
+    optimizer: BuildOptimizer | None = None,
+) -> keras.Model:
     """Fine-tune a copy of a run's network so that it loses less accuracy in int8.
 
     Args and errors are those of `fine_tune`.
     """
-    return fine_tune(trained, config, dataset, _EPOCHS, forward=quantized_forward)
+    return fine_tune(
+        trained, config, dataset, _EPOCHS, optimizer=optimizer, forward=quantized_forward
+    )
 
 
 def quantized_forward(model: keras.Model) -> Forward:

@@ -108,14 +108,15 @@ class _Exporter:
             loss = measured.reference_accuracy - measured.accuracy
             qat_note = None
             if target.quantization == "int8" and loss > _QAT_ABOVE:
-                qat_note = QatRecord(accuracy_before=measured.accuracy)
                 self._callback.on_stage(
                     f"{target.name} loses {100 * loss:.2f} points; quantization-aware training"
                 )
                 artifact, again = self._write(target, self._network_for_int8, folder)
                 if again.accuracy < measured.accuracy:
-                    artifact, again = self._write(target, self._network, folder)
-                measured = again
+                    artifact, measured = self._write(target, self._network, folder)
+                else:
+                    qat_note = QatRecord(accuracy_before=measured.accuracy)
+                    measured = again
             record = _record(target, artifact, folder, self._metadata, measured).model_copy(
                 update={
                     "calibration": self._calibration_note(target),
@@ -138,7 +139,10 @@ class _Exporter:
 
     @functools.cached_property
     def _network_for_int8(self) -> keras.Model:
-        return qat.fine_tune_for_int8(self._network, self._config, self._dataset)
+        optimizer = None if self._pruned is None else pruning.keep_zeros
+        return qat.fine_tune_for_int8(
+            self._network, self._config, self._dataset, optimizer=optimizer
+        )
 
     def _prune(self, options: cfg.PruneConfig) -> PruneRecord:
         """Prune the network; return what its artifacts' records say of it."""

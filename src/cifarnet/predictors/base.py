@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from cifarnet.choices import InputRange, Layout
-from cifarnet.errors import ArtifactError
+from cifarnet.errors import ArtifactError, ConfigError
 
 # uint8 [N, S, S, 3], RGB, 0-255 -> float32 [N, classes], probabilities
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -27,6 +27,15 @@ _RANGES: dict[InputRange, tuple[float, float]] = {
 MAX_BYTES = 1_000_000_000
 
 
+def _channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    zero = name == "std" and 0.0 in numbers
+    if len(numbers) != 3 or zero or not np.isfinite(numbers).all():
+        what = "three numbers that are not 0" if name == "std" else "three numbers"
+        raise ConfigError(f"{name}: expected {what}, received {list(numbers)}")
+    return numbers
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How raw pixels become a network's input, and what its output is.
@@ -40,6 +49,9 @@ class Preprocessing:
         layout: of the input, `nhwc` or `nchw`.
         logits: whether the network returns logits, not probabilities.
 
+    Raises:
+        ConfigError: a value that is none of these.
+
     Example:
         cifarnet.Preprocessing("0-1", mean=(0.49, 0.48, 0.45), std=(0.25, 0.24, 0.26))
     """
@@ -49,6 +61,18 @@ class Preprocessing:
     std: tuple[float, float, float] | None = None
     layout: Layout | None = None
     logits: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values; take any sequence of three numbers."""
+        for name, choices in (("input_range", get_args(InputRange)), ("layout", get_args(Layout))):
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                expected = ", ".join(choices)
+                raise ConfigError(f"{name}: expected one of {expected}; received {value!r}")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, _channels(name, values))
 
 
 # Of `model.keras` of a run.

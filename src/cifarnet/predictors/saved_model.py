@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tensorflow.core.protobuf import saved_model_pb2
-
 from cifarnet.backend import tf
 from cifarnet.errors import ArtifactError
 from cifarnet.predictors.base import Metadata, RuntimeModel, read_metadata
@@ -61,6 +59,9 @@ def _refuse(operations: set[str]) -> None:
 
 def _operations(path: Path) -> set[str]:
     """Return the names of all operations in the file's graphs and functions."""
+    # After cifarnet.backend, which decides how TensorFlow starts.
+    from tensorflow.core.protobuf import saved_model_pb2
+
     content = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     return _operation_names([meta.graph_def for meta in content.meta_graphs])
 

@@ -29,6 +29,10 @@ class Run:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        """Take a text as a path."""
+        object.__setattr__(self, "path", Path(self.path))
+
     @property
     def config_file(self) -> Path:
         """The whole resolved config, YAML."""
@@ -41,7 +45,7 @@ class Run:
 
     @property
     def history_file(self) -> Path:
-        """One row an epoch, CSV."""
+        """One row per epoch, CSV."""
         return self.path / "history.csv"
 
     @property
@@ -97,7 +101,7 @@ class Run:
 
 def create(
     name: str,
-    root: Path = RUNS,
+    root: str | Path = RUNS,
     files: Mapping[str, str] | None = None,
     record: RunRecord | None = None,
 ) -> Run:
@@ -109,6 +113,7 @@ def create(
     Raises:
         RunError: the directory cannot be made.
     """
+    root = Path(root)
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -139,11 +144,11 @@ def _fill(path: Path, files: Mapping[str, str], record: RunRecord) -> None:
 def lock(run: Run, wait: float = 0.0) -> Iterator[None]:
     """Hold the right to write a run. The operating system frees it when the process ends.
 
-    What a process that died has left half-written is cleared away.
+    Remove what a dead process left half-written.
 
     Args:
         run: of an existing directory.
-        wait: seconds in which another process may still give it free.
+        wait: seconds to wait for another process to release it.
 
     Raises:
         RunError: another process holds it; says which.

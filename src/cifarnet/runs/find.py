@@ -13,7 +13,7 @@ from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Evaluation, Export
 
 
-def open_run(run: Run | str | Path, root: Path = RUNS) -> Run:
+def open_run(run: Run | str | Path, root: str | Path = RUNS) -> Run:
     """Find a run by its path, its name under `root`, or `latest`.
 
     Raises:
@@ -25,7 +25,7 @@ def open_run(run: Run | str | Path, root: Path = RUNS) -> Run:
     """
     if isinstance(run, Run):
         return run
-    text = str(run)
+    root, text = Path(root), str(run)
     runs = all_runs(root)
     if text == "latest" and runs:
         return runs[-1]
@@ -40,8 +40,9 @@ def open_run(run: Run | str | Path, root: Path = RUNS) -> Run:
     )
 
 
-def all_runs(root: Path = RUNS) -> list[Run]:
+def all_runs(root: str | Path = RUNS) -> list[Run]:
     """Every directory under `root` that has a record, oldest first."""
+    root = Path(root)
     if not root.is_dir():
         return []
     found = (path for path in root.iterdir() if not path.name.startswith("."))

@@ -204,11 +204,13 @@ class Loop:
 
     def _advice(self, losses: np.ndarray) -> str:
         step = self._trainer.step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
-        rate = self._config.train.learning_rate
+        rate, schedule = self._config.train.learning_rate, self._config.train.schedule.kind
+        checkpoints = self._run.checkpoints()
+        saved = f"the checkpoint {checkpoints[-1].name}" if checkpoints else "no checkpoint yet"
         return (
             f"the loss is not finite at step {step} (epoch "
             f"{len(self._history.rows) + 1}). Most often the learning rate is too high: try "
-            f"-o train.learning_rate={rate / 10:g}, a warm-up "
-            "(-o train.schedule.warmup_epochs=1) or -o train.clip_norm=1. "
-            f"{self._run.path} keeps the checkpoint of the last whole epoch, if there was one."
+            f"-o train.learning_rate={rate / 10:g}, a warm-up (-o 'train.schedule={{kind: "
+            f"{schedule}, warmup_epochs: 1}}') or -o train.clip_norm=1. {self._run.path} has "
+            f"{saved}."
         )

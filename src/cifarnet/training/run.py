@@ -26,7 +26,7 @@ MAY_CHANGE = ("train.epochs", "train.checkpoint", "train.tensorboard", "data.pat
 
 def train(
     config: cfg.Config | str | Path,
-    root: Path = runs.RUNS,
+    root: str | Path = runs.RUNS,
     config_file: str | None = None,
     command: str | None = None,
     callbacks: Iterable[Callback] | None = None,
@@ -187,7 +187,7 @@ def _restore(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
     if trainer.step > trainer.total_steps:
         done = trainer.step / trainer.steps_per_epoch
         raise ConfigError(
-            f"train.epochs: expected at least the {done:g} that {run.path} has behind it, "
+            f"train.epochs: expected at least the {done:g} that {run.path} has already trained, "
             f"received {trainer.total_steps / trainer.steps_per_epoch:g}"
         )
 

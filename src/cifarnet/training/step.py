@@ -21,6 +21,7 @@ from cifarnet.training.averages import Lookahead, MovingAverage
 
 # images float32 [B, S, S, 3] -> logits [B, K], in training mode
 Forward = Callable[[tf.Tensor], tf.Tensor]
+BuildOptimizer = Callable[[TrainConfig, keras.Model], keras.optimizers.Optimizer]
 # targets float32 [B, K] and logits float32 [B, K] -> mean loss of the batch, float32 scalar
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # images float32 [B, S, S, 3], targets float32 [B, K], a seed int32 [2] of this step and transform
@@ -52,7 +53,7 @@ class Trainer:
         dataset: Dataset,
         *,
         weights: list[np.ndarray] | None = None,
-        optimizer: Callable[[TrainConfig, keras.Model], keras.optimizers.Optimizer] | None = None,
+        optimizer: BuildOptimizer | None = None,
         loss: Loss | None = None,
         forward: Callable[[keras.Model], Forward] | None = None,
         transforms: Sequence[BatchTransform] = (),
