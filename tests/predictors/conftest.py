@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import pytest
 import tensorflow as tf
 from helpers.networks import small
@@ -17,6 +18,7 @@ def saved(tmp_path_factory) -> Callable[[str], Path]:
     @functools.cache
     def write(suffix: str) -> Path:
         path = folder / f"model{suffix}"
+        keras.utils.set_random_seed(0)  # the same file in every run, and so the same damages
         model = small()
         if suffix in (".keras", ".h5"):
             model.save(path)

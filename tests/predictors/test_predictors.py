@@ -306,4 +306,5 @@ def test_a_saved_model_as_the_first_thing_starts_tensorflow_as_the_rest_does(tmp
     small().export(tmp_path / "saved", verbose=False)
     code = f"import cifarnet; cifarnet.load_predictor({str(tmp_path / 'saved')!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    # Notices that TensorFlow prints on import, unless `cifarnet.backend` imports it.
+    assert "cpu_feature_guard" not in done.stderr and "oneDNN" not in done.stderr
