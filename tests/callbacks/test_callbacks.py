@@ -140,7 +140,7 @@ def test_a_job_that_cannot_start_reports_one_error(tmp_path):
     assert recorder.names() == ["on_error", "on_error"]
 
 
-def test_evaluation_and_export_name_their_stages(trained, monkeypatch):
+def test_evaluation_and_export_name_their_stages(trained):
     run, _ = trained
     for call in (
         lambda recorder: cifarnet.evaluate(run, split="validation", callbacks=[recorder]),

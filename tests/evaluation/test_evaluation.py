@@ -233,7 +233,7 @@ def test_unknown_views_and_splits_are_refused_and_nothing_is_written(arguments, 
     assert not list(run.path.parent.glob("**/y*"))
 
 
-def test_predict_states_what_is_wrong_with_its_arguments(run, tmp_path):
+def test_predict_states_what_is_wrong_with_its_arguments(run):
     with pytest.raises(ConfigError, match="top: expected at least 1, received 0"):
         evaluation.predict(run, ["a.png"], top=0)
     with pytest.raises(DataError, match=r"expected a list of paths, received the text 'a\.png'"):

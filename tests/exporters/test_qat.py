@@ -90,7 +90,7 @@ def test_what_int8_loses_is_trained_back(run, with_options, tmp_path):
     assert np.mean(found == dataset.validation.labels) < parity.accuracy
 
 
-def test_a_pruned_network_keeps_its_zeros(run, with_options):
+def test_a_pruned_network_keeps_its_zeros(run):
     settings = config.load(run.config_file)
     dataset = data.load(settings.data, settings.seed)
     options = config.PruneConfig(sparsity=0.5, epochs=0.1)
