@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cifarnet.config import DataConfig
-from cifarnet.data.images import Images, Source
+from cifarnet.data.images import ImageFile, Images, Source
 from cifarnet.data.sampling import stratified
 from cifarnet.errors import DataError
 
@@ -142,6 +143,7 @@ def _images_in(folder: Path) -> list[Path]:
 def _read_classes(root: Path, classes: tuple[str, ...], size: int, skipped: list[str]) -> Images:
     pixels: list[np.ndarray] = []
     labels: list[int] = []
+    files: list[ImageFile] = []
     for label, name in enumerate(classes):
         folder = root / name
         before = len(pixels)
@@ -149,13 +151,15 @@ def _read_classes(root: Path, classes: tuple[str, ...], size: int, skipped: list
             try:
                 pixels.append(read_image(file, size))
                 labels.append(label)
+                digest = hashlib.sha256(file.read_bytes()).hexdigest()
+                files.append(ImageFile(f"{name}/{file.name}", digest))
             except DataError as error:
                 skipped.append(str(error))
         if len(pixels) == before:
             raise DataError(
                 f"the class folder {folder} has no readable image; add some or remove it"
             )
-    return Images(np.stack(pixels), np.asarray(labels, np.uint8))
+    return Images(np.stack(pixels), np.asarray(labels, np.uint8), tuple(files))
 
 
 def _hold_out(images: Images, classes: tuple[str, ...], fraction: float) -> tuple[Images, Images]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 # `Callback.on_fetch`: what is fetched, bytes done, bytes in total (None: unknown).
 OnFetch = Callable[[str, int, int | None], None]
+
+
+class ImageFile(NamedTuple):
+    """An image file: path inside the dataset's folder, with `/`, and SHA-256 of its bytes."""
+
+    name: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -18,14 +26,17 @@ class Images:
     Attributes:
         pixels: uint8 [N, S, S, 3], RGB, 0-255; may be a read-only memory map.
         labels: uint8 [N], indices of classes.
+        files: of a folder's images, the file of each, in order; empty for other sources.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
+    files: tuple[ImageFile, ...] = ()
 
     def take(self, rows: np.ndarray) -> Images:
         """Copy the images at `rows`, int [n]."""
-        return Images(self.pixels[rows], self.labels[rows])
+        files = tuple(self.files[row] for row in rows) if self.files else ()
+        return Images(self.pixels[rows], self.labels[rows], files)
 
 
 @dataclass(frozen=True)
