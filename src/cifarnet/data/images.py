@@ -49,6 +49,9 @@ class Source:
         classes: class names, by label.
         train, test: the images.
         notes: what the user should know, such as files that were skipped.
+        validation: the source's own validation split; None: it is split off from `train`.
+        unused: names of a folder's image files that `data.limit` left out, unread; needed to tell
+            them from files that are added to the folder later.
     """
 
     name: str
@@ -57,3 +60,5 @@ class Source:
     train: Images
     test: Images
     notes: tuple[str, ...] = ()
+    validation: Images | None = None
+    unused: tuple[str, ...] = ()
