@@ -1,6 +1,7 @@
 """Artifacts side by side, each in its own process."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -9,12 +10,16 @@ from click.testing import CliRunner
 from helpers.commands import cifarnet
 from PIL import Image
 
-from cifarnet import benchmarking, config, exporters, models, predictors, training
+from cifarnet import benchmarking, config, evaluation, exporters, models, predictors, training
+from cifarnet.benchmarking import ModelFile
 from cifarnet.callbacks import Callback
 from cifarnet.cli.benchmark import benchmark
+from cifarnet.data import Images
 from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.runs import Benchmark, documents
 from cifarnet.runs.results import BenchmarkedArtifact, Speed
+
+LOGITS = predictors.RUN_PREPROCESSING
 
 
 def network(seed: int) -> keras.Model:
@@ -46,14 +51,14 @@ def test_figures_are_those_of_the_artifacts(files):
     (first, top), (_, other) = files
     labels = top.copy()
     labels[:10] = (top[:10] + 1) % 10  # the first artifact is wrong on a quarter
-    given = [(path.stem, path, predictors.RUN_PREPROCESSING) for path, _ in files]
+    given = [ModelFile(path.stem, path, predictors.RUN_PREPROCESSING) for path, _ in files]
     stages: list[str] = []
 
     class Stages(Callback):
         def on_stage(self, what):
             stages.append(what)
 
-    one, two = benchmarking.compare(given, pixels(), labels, [1, 8], Stages())
+    one, two = benchmarking.compare(given, Images(pixels(), labels), 10, [1, 8], Stages())
     assert stages == ["measuring 1", "measuring 2"]
     assert (one.accuracy, one.agreement) == (0.75, 1.0)
     assert two.accuracy == np.mean(other == labels)
@@ -93,7 +98,11 @@ def test_a_file_that_is_no_model_is_refused_by_its_process(tmp_path):
     (tmp_path / "bad.keras").write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match=r"bad\.keras cannot be loaded"):
         benchmarking.compare(
-            [("bad", tmp_path / "bad.keras", None)], pixels(), np.zeros(40), [1], Callback()
+            [ModelFile("bad", tmp_path / "bad.keras")],
+            Images(pixels(), np.zeros(40)),
+            10,
+            [1],
+            Callback(),
         )
 
 
@@ -125,7 +134,13 @@ def test_the_table_keeps_long_names_and_numbers_whole(tmp_path, monkeypatch):
         machine={}, versions={}, images=9, split="train", data="x", artifacts=artifacts
     )
     record = documents.write(tmp_path / "benchmark.json", record)
-    monkeypatch.setattr(benchmarking, "benchmark", lambda *_, **__: record)
+
+    def measured(*_, callbacks, **__):
+        for callback in callbacks:
+            callback.on_result(record)
+        return record
+
+    monkeypatch.setattr(benchmarking, "benchmark", measured)
     done = CliRunner().invoke(benchmark, ["x"])
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.output.splitlines()]
@@ -169,3 +184,58 @@ def test_batch_sizes_out_of_range_are_refused(sizes):
         benchmarking.benchmark("latest", batch_sizes=sizes, callbacks=[])
     with pytest.raises(ConfigError, match="nothing to benchmark"):
         benchmarking.benchmark(callbacks=[])
+
+
+@pytest.fixture(scope="module")
+def two_seeds(tmp_path_factory):
+    """Runs of one small config with the seeds 0 and 1, each on its own validation split."""
+    place = tmp_path_factory.mktemp("seeds")
+    settings = {
+        "data": {"source": "synthetic", "limit": 300, "validation_fraction": 0.2},
+        "model": {"layers": ["Flatten", {"Dense": {"units": 10}}]},
+        "train": {"epochs": 1, "batch_size": 50, "learning_rate": 0.01, "precision": "float32"},
+    }
+    return [
+        training.train(config.parse({**settings, "seed": seed}), place / "runs", callbacks=[])
+        for seed in (0, 1)
+    ]
+
+
+def test_files_that_may_know_the_images_have_no_accuracy(two_seeds, tmp_path):
+    first, second = two_seeds
+    lone = tmp_path / "lone.keras"
+    shutil.copy(first.model_file, lone)
+    found = benchmarking.benchmark(
+        first, second, lone, batch_sizes=[1], preprocessing=LOGITS, callbacks=[]
+    )
+    assert found.split == "validation"
+    own, other, foreign = found.artifacts
+    assert own.accuracy is not None
+    assert other.accuracy is None and foreign.accuracy is None
+    assert foreign.agreement == 1.0
+    assert benchmarking.picture(found).is_file()
+
+
+def test_without_a_run_files_are_measured_on_test_images(two_seeds, tmp_path):
+    lone = tmp_path / "lone.keras"
+    shutil.copy(two_seeds[0].model_file, lone)
+    found = benchmarking.benchmark(
+        lone,
+        batch_sizes=[1],
+        preprocessing=LOGITS,
+        callbacks=[],
+        overrides=["data.source=synthetic"],
+    )
+    assert found.split == "test"
+    expected = evaluation.evaluate(two_seeds[0], callbacks=[])
+    assert found.artifacts[0].accuracy == pytest.approx(expected.accuracy, abs=0.002)
+
+
+def test_another_number_of_classes_gives_no_accuracy(tmp_path):
+    layers = [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(7)]
+    path = tmp_path / "seven.keras"
+    keras.Sequential(layers).save(path)
+    labels = np.zeros(40, np.uint8)
+    files = [ModelFile("seven", path, LOGITS)]
+    (found,) = benchmarking.compare(files, Images(pixels(), labels), 10, [1], Callback())
+    assert found.accuracy is None

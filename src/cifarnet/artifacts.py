@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cifarnet import config as cfg
 from cifarnet import data, predictors, runs
-from cifarnet.errors import RunError
+from cifarnet.errors import ConfigError, RunError
 from cifarnet.predictors import Predictor, Preprocessing
 from cifarnet.runs import Run
 
@@ -60,18 +60,41 @@ class Artifact:
         # Exports take raw pixels and return probabilities, which are the defaults.
         return predictors.RUN_PREPROCESSING if self.is_run_model else Preprocessing()
 
-    @contextmanager
-    def writing(self, path: Path) -> Iterator[None]:
-        """Hold the run's lock, if there is a run, while `path` in it is written.
+    def for_size(self, size: int) -> Artifact:
+        """Return the artifact with images of `size` pixels, if they come from a given folder."""
+        data_config = self.config.data
+        if self.run is not None or data_config.source != "directory":
+            return self
+        resized = data_config.model_copy(update={"image_size": size})
+        return replace(self, config=self.config.model_copy(update={"data": resized}))
+
+    def dataset(
+        self, on_fetch: data.OnFetch | None = None, allow_changed: bool = False
+    ) -> data.Dataset:
+        """Load the images of the run in its recorded splits; outside any run, those of `config`.
 
         Raises:
-            RunError: another process still holds it after 30 s.
+            DataError: as for `data.load_recorded`.
         """
         if self.run is None:
-            yield
-            return
-        with runs.lock(self.run, wait=_LOCK_TIMEOUT), runs.changing(self.run, path):
-            yield
+            return data.load(self.config.data, self.config.seed, on_fetch)
+        return data.load_recorded(self.run, self.config, on_fetch, allow_changed)
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """Write a result to `path`; if that is in the run, hold the run's lock.
+
+        Raises:
+            RunError: it cannot be written, or another process still writes the run after 30 s.
+        """
+        try:
+            if self.run is None or not path.resolve().is_relative_to(self.run.path.resolve()):
+                yield
+                return
+            with runs.lock(self.run, wait=_LOCK_TIMEOUT), runs.changing(self.run, path):
+                yield
+        except RunError as error:
+            raise RunError(f"{error} To write elsewhere, give --output FOLDER.") from error
 
     def classes(self, predictor: Predictor) -> list[str]:
         """Return the class names: of the file, of the run, CIFAR-10's if ten, else numbers."""
@@ -84,21 +107,53 @@ class Artifact:
         return [f"class {i}" for i in range(predictor.classes)]
 
 
-def resolve(target: Run | str | Path) -> Artifact:
+def resolve(target: Run | str | Path, overrides: Iterable[str] = ()) -> Artifact:
     """Find the artifact that a run, a path, a run's name or `latest` stands for.
+
+    Args:
+        target: what to find.
+        overrides: `key=value` texts: `data.path` of a run whose images have moved; outside any
+            run, `data` keys that say which images to use instead of CIFAR-10.
 
     Raises:
         RunError: no such run or file, or a run without a model.
+        ConfigError: an override of another key, or the run's config is damaged.
     """
     path = target.path if isinstance(target, Run) else Path(target)
     if (path.is_file() and path.suffix) or (path / "saved_model.pb").is_file():
         homes = [parent for parent in path.resolve().parents if (parent / "run.json").is_file()]
         if not homes:
-            return Artifact(path, None, cfg.data_only())
+            return Artifact(path, None, _data_config(overrides))
         run = Run(homes[0])
-        return Artifact(path, run, cfg.load(run.config_file))
+        return Artifact(path, run, run_config(run, overrides))
     run = trained_run(target)
-    return Artifact(run.model_file, run, cfg.load(run.config_file))
+    return Artifact(run.model_file, run, run_config(run, overrides))
+
+
+def run_config(run: Run, overrides: Iterable[str] = ()) -> cfg.Config:
+    """Read the config of a run, whose `data.path` may be overridden.
+
+    Raises:
+        ConfigError: an override of another key, or the config is damaged.
+    """
+    stored, config = cfg.load(run.config_file), cfg.load(run.config_file, overrides)
+    if refused := [key for key in cfg.changes(stored, config) if key != "data.path"]:
+        raise ConfigError(
+            f"{', '.join(refused)}: only data.path of {run.path} may be overridden, where its "
+            "images have moved; everything else is what it was trained with"
+        )
+    return config
+
+
+def _data_config(overrides: Iterable[str]) -> cfg.Config:
+    config = cfg.data_only(overrides)
+    refused = [key for key in cfg.changes(cfg.data_only(), config) if not key.startswith("data.")]
+    if refused:
+        raise ConfigError(
+            f"{', '.join(refused)}: expected keys of `data`, such as data.path, for a model file "
+            "outside any run"
+        )
+    return config
 
 
 def trained_run(target: Run | str | Path) -> Run:

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,18 +36,24 @@ def benchmark(
     batch_sizes: Sequence[int] = (1, 64),
     preprocessing: Preprocessing | None = None,
     callbacks: Iterable[Callback] | None = None,
+    overrides: Iterable[str] = (),
+    allow_changed_data: bool = False,
+    output: str | Path | None = None,
 ) -> Benchmark:
     """Measure artifacts one after another, each in its own process.
 
-    Accuracy and agreement (with the first) are on validation images, or without any on training
-    images, never on the test set. The record is written to the first target's run, or else beside
-    the first file, with a picture.
+    Accuracy and agreement (with the first) are on validation images of the first run, or without
+    any on its training images; without any run on test images. A file that may have been trained
+    on them, from outside that run, has no accuracy. The record is written to the first target's
+    run, or else beside the first file, with a picture.
 
     Args:
         targets: runs and model files; a run stands for its model and all its exports.
         batch_sizes: images per call.
         preprocessing: input and output of model files that cifarnet did not write.
         callbacks: notified of each artifact; None: show progress on a terminal or in a notebook.
+        overrides, allow_changed_data: as for `evaluate`.
+        output: folder to write into instead.
 
     Raises:
         ConfigError: no target, or no batch sizes of 1 to 5,000.
@@ -61,20 +67,25 @@ def benchmark(
     """
     with job(callbacks) as callback:
         _check(targets, batch_sizes)
-        found = [artifacts.resolve(target) for target in targets]
-        files = [one for target in found for one in _files(target, preprocessing)]
-        config = found[0].config
-        dataset = data.load(config.data, config.seed, callback.on_fetch)
-        split, pixels, labels = dataset.comparison()
+        found = [artifacts.resolve(target, overrides) for target in targets]
+        basis = next((one for one in found if one.run is not None), found[0])
+        files = [one for target in found for one in _files(target, basis, preprocessing)]
+        if basis.run is None:
+            basis = basis.for_size(basis.load(preprocessing).size)
+        dataset = basis.dataset(callback.on_fetch, allow_changed_data)
+        split = "test" if basis.run is None else dataset.comparison_split
+        images = dataset.sample(split)
         record = Benchmark(
             machine=MachineRecord(**asdict(system.describe())),
             versions=system.versions(),
-            images=len(labels),
+            images=len(images.labels),
             split=split,
             data=dataset.description,
-            artifacts=compare(files, pixels, labels, batch_sizes, callback),
+            changed_data=dataset.changes,
+            artifacts=compare(files, images, len(dataset.classes), batch_sizes, callback),
         )
-        path = _file(found[0])
+        callback.on_result(record)
+        path = _file(found[0]) if output is None else Path(output) / "benchmark.json"
         with found[0].writing(path):
             record = documents.write(path, record)
             plots.benchmark(record, picture(record))
@@ -97,18 +108,32 @@ def picture(record: Benchmark) -> Path:
     return png.parent / "plots" / png.name if in_run else png
 
 
+class ModelFile(NamedTuple):
+    """A model file to measure.
+
+    Attributes:
+        held_out: whether it was surely not trained on the images; else it gets no accuracy.
+    """
+
+    name: str
+    path: Path
+    preprocessing: Preprocessing | None = None
+    held_out: bool = True
+
+
 def compare(
-    files: Sequence[tuple[str, Path, Preprocessing | None]],
-    pixels: np.ndarray,
-    labels: np.ndarray,
+    files: Sequence[ModelFile],
+    images: data.Images,
+    classes: int,
     batch_sizes: Sequence[int],
     callback: Callback,
 ) -> list[BenchmarkedArtifact]:
     """Measure model files one after another.
 
     Args:
-        files: name, file and preprocessing of each; agreement is with the first.
-        pixels, labels: uint8 [N, S, S, 3] and [N]; not test images.
+        files: agreement is with the first.
+        images: what accuracy and agreement are measured on.
+        classes: number of classes of the images.
         batch_sizes: images per call.
         callback: notified of each artifact.
 
@@ -117,14 +142,14 @@ def compare(
     """
     found: list[BenchmarkedArtifact] = []
     reference = None
-    for name, path, preprocessing in files:
-        callback.on_stage(f"measuring {name}")
+    for file in files:
+        callback.on_stage(f"measuring {file.name}")
         # A new process, so that its peak memory is this artifact's alone.
         with (
             ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
             _without_main_module(),
         ):
-            arguments = (name, path, preprocessing, pixels, labels, tuple(batch_sizes))
+            arguments = (file, images.pixels, images.labels, classes, tuple(batch_sizes))
             measured, top = pool.submit(_measure, *arguments).result()
         reference = top if reference is None else reference
         agreement = float((top == reference).mean())
@@ -146,21 +171,35 @@ def _without_main_module() -> Iterator[None]:
 
 
 def _files(
-    target: Artifact, preprocessing: Preprocessing | None
-) -> list[tuple[str, Path, Preprocessing | None]]:
+    target: Artifact, basis: Artifact, preprocessing: Preprocessing | None
+) -> list[ModelFile]:
     """Return the file itself, or of a run its model and its exports.
+
+    Args:
+        target: what to measure.
+        basis: whose images it is measured on; without a run, test images.
+        preprocessing: of a file outside any run.
 
     Raises:
         ArtifactError: one has another checksum than the run's record.
     """
-    first = (target.name, target.path, target.preprocessing(preprocessing))
+    held_out = basis.run is None or _same_splits(target, basis)
+    first = ModelFile(target.name, target.path, target.preprocessing(preprocessing), held_out)
     if target.run is not None:
         runs.check(target.run, target.path)
     if target.run is None or not target.is_run_model:
         return [first]
     runs.check(target.run, target.run.exports_folder)
     exports = runs.exports(target.run)
-    return [first, *((one.name, one.path, None) for one in exports)]
+    return [first, *(ModelFile(one.name, one.path, None, held_out) for one in exports)]
+
+
+def _same_splits(one: Artifact, other: Artifact) -> bool:
+    """Return whether two artifacts belong to runs that were trained and validated on one split."""
+    if one.run is None or other.run is None:
+        return False
+    digests, others = (x.read_record().data.digests for x in (one.run, other.run))
+    return all(digests.get(name) == others.get(name) for name in ("train", "validation"))
 
 
 def _file(target: Artifact) -> Path:
@@ -171,25 +210,25 @@ def _file(target: Artifact) -> Path:
 
 
 def _measure(
-    name: str,
-    path: Path,
-    preprocessing: Preprocessing | None,
+    file: ModelFile,
     pixels: np.ndarray,
     labels: np.ndarray,
+    classes: int,
     batch_sizes: tuple[int, ...],
 ) -> tuple[BenchmarkedArtifact, np.ndarray]:
     """Measure one artifact; also return its top-1 classes of all pixels."""
     with system.quiet():
-        predictor = predictors.load(path, max(batch_sizes), preprocessing)
+        predictor = predictors.load(file.path, max(batch_sizes), file.preprocessing)
     speed = [_time(predictor, pixels, size) for size in batch_sizes]
     # Taken before all pixels are predicted at once, which a deployment does not do.
     peak_memory = system.peak_memory()
     top = predictor(pixels).argmax(axis=1)
+    accuracy = float((top == labels).mean())
     record = BenchmarkedArtifact(
-        name=name,
-        path=str(path),
-        bytes=_size(path),
-        accuracy=float((top == labels).mean()),
+        name=file.name,
+        path=str(file.path),
+        bytes=_size(file.path),
+        accuracy=accuracy if file.held_out and predictor.classes == classes else None,
         agreement=1.0,
         runtime=predictor.runtime,
         assumed=predictor.assumed,

@@ -327,13 +327,15 @@ def test_predict_ranks_classes_of_files_and_folders(place, tmp_path):
     Image.fromarray(test.pixels[0]).resize((64, 48)).save(tmp_path / "big.jpg")
     shown = cifarnet("predict", "latest", folder, tmp_path / "big.jpg", "--json", cwd=place).stdout
     document = json.loads(shown)
-    assert [Path(one["image"]).name for one in document] == ["0.png", "1.png", "2.png", "big.jpg"]
+    names = [Path(one["image"]).name for one in document["images"]]
+    assert names == ["0.png", "1.png", "2.png", "big.jpg"]
+    assert document["unreadable"] == document["assumed"] == []
     import keras
 
     logits = np.asarray(keras.models.load_model(run / "model.keras")(test.pixels[:3] * 1.0))
     expected = np.exp(logits - logits.max(1, keepdims=True))
     expected /= expected.sum(1, keepdims=True)
-    for one, row in zip(document, expected, strict=False):
+    for one, row in zip(document["images"], expected, strict=False):
         values = [entry["probability"] for entry in one["classes"]]
         np.testing.assert_allclose(values, np.sort(row)[::-1][:3], atol=1e-5)
 
@@ -344,6 +346,22 @@ def test_predict_says_which_file_is_no_image(place, tmp_path):
     assert "notes.png" in done.stderr
     done = cifarnet("predict", "latest", tmp_path / "absent.png", cwd=place, code=1)
     assert "absent.png" in done.stderr
+
+
+def test_predict_lists_what_it_cannot_read_after_the_rest(place, tmp_path):
+    folder = tmp_path / "photos" / "inner"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(folder / "good.png")
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    images = [folder.parent, tmp_path / "absent.png"]
+    shown = cifarnet("predict", "latest", *images, cwd=place).stdout.splitlines()
+    assert shown[0].startswith(f"{folder / 'good.png'}: ")
+    assert [line.split()[0] for line in shown[1:3]] == ["not", "not"]
+    document = json.loads(cifarnet("predict", "latest", *images, "--json", cwd=place).stdout)
+    assert [Path(one["image"]).name for one in document["images"]] == ["good.png"]
+    unreadable = {Path(one["image"]).name: one["error"] for one in document["unreadable"]}
+    assert set(unreadable) == {"bad.png", "absent.png"}
+    assert "absent.png" in unreadable["absent.png"]
 
 
 OWN = """
@@ -364,7 +382,8 @@ def test_a_folder_of_own_images_is_trained_evaluated_and_predicted(tmp_path):
     cifarnet("train", "--config", "own.yaml", cwd=tmp_path)
     cifarnet("evaluate", "latest", "--require", "accuracy>=0.95", cwd=tmp_path)
     image = tmp_path / "photos" / "light" / "3.png"
-    (answer,) = json.loads(cifarnet("predict", "latest", image, "--json", cwd=tmp_path).stdout)
+    shown = cifarnet("predict", "latest", image, "--json", cwd=tmp_path).stdout
+    (answer,) = json.loads(shown)["images"]
     assert answer["classes"][0]["class"] == "light"
     assert len(answer["classes"]) == 2
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cifarnet.runs import Run, RunRecord
+    from cifarnet.runs.documents import Record
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,9 @@ class Callback:
     def on_train_end(self, run: Run, record: RunRecord) -> None:
         """Handle that training finished or stopped; `record` has its status and reason."""
 
+    def on_result(self, record: Record) -> None:
+        """Handle the result of an evaluation or a benchmark, before it is written."""
+
     def on_end(self) -> None:
         """Handle that the job ends without an error."""
 
@@ -154,6 +158,11 @@ class Callbacks(Callback):
         """Forward to each."""
         for callback in self._callbacks:
             callback.on_train_end(run, record)
+
+    def on_result(self, record: Record) -> None:
+        """Forward to each."""
+        for callback in self._callbacks:
+            callback.on_result(record)
 
     def on_end(self) -> None:
         """Forward to each."""

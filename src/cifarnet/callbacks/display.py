@@ -19,6 +19,7 @@ from cifarnet.callbacks.base import Callback, EpochResult, StepProgress
 from cifarnet.callbacks.text import EPOCH_HEADER, describe_epoch, describe_run
 from cifarnet.formatting import duration
 from cifarnet.runs import Run, RunRecord
+from cifarnet.runs.documents import Record
 
 
 class ProgressDisplay(Callback):
@@ -87,6 +88,10 @@ class ProgressDisplay(Callback):
         self._print(describe_epoch(result, best))
 
     def on_train_end(self, run: Run, record: RunRecord) -> None:
+        """Remove the live line."""
+        self.close()
+
+    def on_result(self, record: Record) -> None:
         """Remove the live line."""
         self.close()
 

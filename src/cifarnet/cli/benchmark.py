@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cifarnet.choices import MAX_BATCH
 from cifarnet.cli import options
-from cifarnet.cli.render import Command, console, display
+from cifarnet.cli.render import Command, WhenMeasured, console, display
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from cifarnet.runs import Benchmark
 
+_UNKNOWN = (
+    "may have been trained on these images, or has other classes; "
+    "`cifarnet evaluate` measures it on test images"
+)
 _MAX_WIDTH = 500  # characters
 
 
@@ -41,13 +46,24 @@ def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
     metavar="LIST",
     help="Images per call.",
 )
+@options.data_path
+@options.allow_changed_data
+@options.output
 @options.foreign
-def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: Any) -> Any:
+def benchmark(
+    targets: tuple[str, ...],
+    batch_sizes: tuple[int, ...],
+    overrides: tuple[str, ...],
+    allow_changed_data: bool,
+    output: Path | None,
+    **stated: Any,
+) -> Any:
     """Compare artifacts: accuracy, size, latency, images/s, memory.
 
     A RUN stands for its model and all its exports. Each artifact is measured in its own process;
-    accuracy and agreement (with the first) are on validation images, or without any on training
-    images, never on the test set.
+    accuracy and agreement (with the first) are on validation images of the first run, or without
+    any on its training images; without any run, on test images. A file that may have been trained
+    on these images gets no accuracy.
 
     \b
     Example:
@@ -59,8 +75,20 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: 
     foreign = options.preprocessing(**stated)
     with display() as shown:
         found = benchmarking.benchmark(
-            *targets, batch_sizes=batch_sizes, preprocessing=foreign, callbacks=[shown]
+            *targets,
+            batch_sizes=batch_sizes,
+            preprocessing=foreign,
+            callbacks=[shown, WhenMeasured(_print)],
+            overrides=overrides,
+            allow_changed_data=allow_changed_data,
+            output=output,
         )
+    picture = benchmarking.picture(found)
+    console().print(f"in {found.path} and {picture}\n", markup=False)
+    return {"file": str(found.path), "picture": str(picture), **found.to_json()}
+
+
+def _print(found: Benchmark) -> None:
     screen = console()
     table = _table(found)
     # As wide as its contents: at the console's width, long names would be cut.
@@ -76,9 +104,11 @@ def benchmark(targets: tuple[str, ...], batch_sizes: tuple[int, ...], **stated: 
     for one in found.artifacts:
         if one.assumed:
             screen.print(f"{one.name}: assumed {'; '.join(one.assumed)}", markup=False)
-    picture = benchmarking.picture(found)
-    screen.print(f"\nin {found.path} and {picture}\n", markup=False)
-    return {"file": str(found.path), "picture": str(picture), **found.to_json()}
+        if one.accuracy is None:
+            screen.print(f"{one.name}: no accuracy, since it {_UNKNOWN}", markup=False)
+    if found.changed_data:
+        screen.print(f"left out: {found.changed_data}", markup=False)
+    screen.print("")
 
 
 def _table(found: Benchmark) -> Table:
@@ -93,7 +123,7 @@ def _table(found: Benchmark) -> Table:
     for one in found.artifacts:
         fixed = [
             one.name,
-            f"{100 * one.accuracy:.2f}",
+            "-" if one.accuracy is None else f"{100 * one.accuracy:.2f}",
             f"{100 * one.agreement:.2f}",
             f"{one.bytes / 1000:,.0f}",
             f"{one.peak_memory_bytes / 1e6:,.0f}",

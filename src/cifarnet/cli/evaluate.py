@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from cifarnet.choices import Split, Tta
 from cifarnet.cli import options
-from cifarnet.cli.render import Command, console, display, load_tensorflow
+from cifarnet.cli.render import Command, WhenMeasured, console, display, load_tensorflow
 from cifarnet.formatting import align, duration, percent
 
 if TYPE_CHECKING:
@@ -36,21 +37,33 @@ if TYPE_CHECKING:
     metavar='"METRIC>=VALUE"',
     help="Exit with 3 unless this holds; repeatable.",
 )
+@options.data_path
+@options.allow_changed_data
+@options.output
 @options.foreign
 def evaluate(
-    target: str, split: str, tta: str | None, requirements: tuple[str, ...], **stated: Any
+    target: str,
+    split: str,
+    tta: str | None,
+    requirements: tuple[str, ...],
+    overrides: tuple[str, ...],
+    allow_changed_data: bool,
+    output: Path | None,
+    **stated: Any,
 ) -> Any:
     """Evaluate a trained network on images it was not trained on.
 
     RUN is a path, a name under runs/, or `latest`; ARTIFACT is a .keras, .h5, .onnx or .tflite
     file or a SavedModel folder. For a file that cifarnet did not write, the last options state its
-    input and output; the result lists what was assumed instead.
+    input and output, and -o names its images; the result lists what was assumed instead.
 
     \b
     Example:
       cifarnet evaluate latest
       cifarnet evaluate latest --tta mirror --require "accuracy>=0.6"
+      cifarnet evaluate latest -o data.path=moved/photos
       cifarnet evaluate foreign.onnx --input-range 0-1 --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
+      cifarnet evaluate pets.keras -o data.source=directory -o data.path=photos
     """
     from cifarnet import artifacts
 
@@ -67,8 +80,19 @@ def evaluate(
         evaluations.parse_requirement(requirement)
     foreign = options.preprocessing(**stated)
     with display() as shown:
-        found = evaluations.evaluate(target, split, tta, foreign, callbacks=[shown])
-    _print(found)
+        found = evaluations.evaluate(
+            target,
+            split,
+            tta,
+            foreign,
+            [shown, WhenMeasured(_print)],
+            overrides,
+            allow_changed_data,
+            output,
+        )
+    files = [found.path, evaluations.predictions(found), *evaluations.pictures(found)]
+    written = ", ".join(file.name for file in files)
+    console().print(f"in {found.path.parent}: {written}\n", markup=False)
     for requirement in requirements:
         evaluations.check(found, requirement)
     if run is not None:
@@ -79,8 +103,6 @@ def evaluate(
 
 def _print(found: Evaluation) -> None:
     from rich.table import Table
-
-    from cifarnet import evaluation as evaluations
 
     low, high = found.accuracy_interval
     about = found.about
@@ -94,6 +116,7 @@ def _print(found: Evaluation) -> None:
         ("augmentation", about.tta),
         ("runtime", about.runtime),
         *([("assumed", "; ".join(about.assumed))] if about.assumed else []),
+        *([("left out", about.changed_data)] if about.changed_data else []),
         ("time", f"{duration(about.seconds)}, {about.images_per_second:,.0f} images/s"),
     ]
     screen = console()
@@ -105,6 +128,4 @@ def _print(found: Evaluation) -> None:
         values = (f"{value:.3f}" for value in (one.precision, one.recall, one.f1))
         table.add_row(one.name, *values, f"{one.support:,}")
     screen.print(table)
-    names = [evaluations.predictions(found).name, *(p.name for p in evaluations.pictures(found))]
-    written = f"{found.path.name}, {', '.join(names)}"
-    screen.print(f"\nin {found.path.parent}: {written}\n", markup=False)
+    screen.print("")

@@ -28,6 +28,25 @@ config_file = click.option(
     metavar="CONFIG",
     help="A YAML file or the name of a shipped config (see `cifarnet config list`).",
 )
+data_path = click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="data.path=FOLDER: where the images are now.",
+)
+allow_changed_data = click.option(
+    "--allow-changed-data",
+    is_flag=True,
+    help="Use the run's images that are still there and unchanged, if others are not.",
+)
+output = click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write the results here instead.",
+)
 
 
 def names(known: tuple[str, ...]) -> Callable[..., tuple[str, ...] | None]:

@@ -24,8 +24,8 @@ from cifarnet.formatting import percent
 def predict(target: str, images: tuple[Path, ...], top: int, **stated: Any) -> Any:
     """Classify image files, or all images in folders.
 
-    Images of another size are resized to the network's. RUN|ARTIFACT and the last options are as
-    for `evaluate`.
+    Images of another size are resized to the network's. Files that cannot be read are listed after
+    the others. RUN|ARTIFACT and the last options are as for `evaluate`.
 
     \b
     Example:
@@ -43,6 +43,12 @@ def predict(target: str, images: tuple[Path, ...], top: int, **stated: Any) -> A
         screen.print(f"{one.image}: {text}", markup=False)
         classes = [{"class": name, "probability": value} for name, value in one.classes]
         document.append({"image": str(one.image), "classes": classes})
+    for _, reason in found.unreadable:
+        screen.print(f"not read: {reason}", markup=False)
     if found.assumed:
         screen.print(f"assumed: {'; '.join(found.assumed)}", markup=False)
-    return document
+    return {
+        "images": document,
+        "unreadable": [{"image": str(file), "error": why} for file, why in found.unreadable],
+        "assumed": list(found.assumed),
+    }

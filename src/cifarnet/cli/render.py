@@ -7,12 +7,13 @@ import io
 import json
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from cifarnet.callbacks import Callback
 from cifarnet.errors import CifarnetError, Interrupted
 from cifarnet.formatting import percent
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from cifarnet.callbacks.display import ProgressDisplay
     from cifarnet.runs import Export
+    from cifarnet.runs.documents import Record
 
 _JSON = "cifarnet.json"
 _DEBUG = "cifarnet.debug"
@@ -112,6 +114,17 @@ def display() -> Iterator[ProgressDisplay]:
         yield shown
     finally:
         shown.close()
+
+
+class WhenMeasured(Callback):
+    """Show a result as soon as it is measured: it may be impossible to write it."""
+
+    def __init__(self, show: Callable[[Any], None]) -> None:
+        self._show = show
+
+    def on_result(self, record: Record) -> None:
+        """Show the result."""
+        self._show(record)
 
 
 def load_tensorflow() -> None:

@@ -6,6 +6,7 @@ from cifarnet.data.dataset import SPLITS, Dataset, load
 from cifarnet.data.image_folder import image_files, read_image
 from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.inspection import DatasetInfo, SplitInfo, draw_preview, inspect
+from cifarnet.data.recorded import image_rows, load_recorded
 from cifarnet.data.sources import class_names, load_source
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "draw_preview",
     "fetch",
     "image_files",
+    "image_rows",
     "inspect",
     "load",
+    "load_recorded",
     "load_source",
     "read_image",
     "verify",

@@ -26,12 +26,14 @@ class Dataset:
     Attributes:
         source: where the images come from.
         train, validation, test: the splits; `validation` may be empty.
+        changes: what a run's images differ in from those it was trained on; empty: nothing.
     """
 
     source: Source
     train: Images
     validation: Images
     test: Images
+    changes: str = ""
 
     @property
     def description(self) -> str:
@@ -84,9 +86,27 @@ class Dataset:
             The split's name: `validation`, or `train` without a validation split; and pixels and
             labels of at most 5,000 of its images.
         """
-        name = "validation" if len(self.validation.labels) else "train"
+        name = self.comparison_split
+        images = self.sample(name)
+        return name, images.pixels, images.labels
+
+    @property
+    def comparison_split(self) -> str:
+        """`validation`, or `train` without a validation split; never `test`."""
+        return "validation" if len(self.validation.labels) else "train"
+
+    def sample(self, name: str) -> Images:
+        """Return at most 5,000 images of a split, evenly spaced: those of a folder are sorted.
+
+        Raises:
+            DataError: as for `split`.
+        """
         images = self.split(name)
-        return name, images.pixels[:_MAX_COMPARED], images.labels[:_MAX_COMPARED]
+        if len(images.labels) <= _MAX_COMPARED:
+            return images
+        return images.take(
+            np.linspace(0, len(images.labels) - 1, _MAX_COMPARED).round().astype(int)
+        )
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of each split: of its pixels' bytes, then its labels'."""

@@ -1,14 +1,12 @@
 """Evaluation: predictions of a split, their metrics, and requirements on them."""
 
+from cifarnet.evaluation.classify import Prediction, Predictions, predict
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.requirements import check, parse_requirement
 from cifarnet.evaluation.run import (
-    Prediction,
-    Predictions,
     evaluate,
     measure,
     pictures,
-    predict,
     predictions,
     write,
 )

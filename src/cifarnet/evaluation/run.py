@@ -1,10 +1,9 @@
-"""Evaluate a run or model file on a split, and classify image files."""
+"""Evaluate a run or model file on a split."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +13,7 @@ from cifarnet import artifacts, data, runs
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
 from cifarnet.choices import Split, Tta
-from cifarnet.errors import ConfigError, DataError
+from cifarnet.errors import ArtifactError, ConfigError, DataError
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.tta import with_tta
 from cifarnet.predictors import Predict, Predictor, Preprocessing
@@ -29,6 +28,9 @@ def evaluate(
     tta: str | None = None,
     preprocessing: Preprocessing | None = None,
     callbacks: Iterable[Callback] | None = None,
+    overrides: Iterable[str] = (),
+    allow_changed_data: bool = False,
+    output: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate a trained network on images it was not trained on.
 
@@ -41,6 +43,10 @@ def evaluate(
         tta: test-time augmentation: `none`, `mirror`, `mirror_translate`; None: the config's.
         preprocessing: input and output of a model file that cifarnet did not write.
         callbacks: notified of each stage; None: show progress on a terminal or in a notebook.
+        overrides: `key=value` texts, such as `data.path=photos`: where the images of a run are
+            now; for a model file outside any run, which images to use instead of CIFAR-10.
+        allow_changed_data: where images of a run's folder are gone or changed, use the others.
+        output: folder to write into instead.
 
     Returns:
         The metrics; `path` is the file they are written to.
@@ -48,27 +54,28 @@ def evaluate(
     Raises:
         ConfigError: an unknown `split` or `tta`.
         RunError, ArtifactError: the target cannot be found or loaded, or has changed.
-        DataError: the images cannot be read, or there is no such split.
+        DataError: the images cannot be read, are not those of the run, or there is no such split.
 
     Example:
         evaluation = cifarnet.evaluate("latest", tta="mirror")
         print(evaluation.accuracy, evaluation.accuracy_interval, evaluation.path)
     """
     with job(callbacks) as callback:
-        artifact = artifacts.resolve(target)
-        config = artifact.config
-        kind = config.evaluate.tta if tta is None else tta
+        artifact = artifacts.resolve(target, overrides)
+        kind = artifact.config.evaluate.tta if tta is None else tta
         _check(artifact, split, kind)
         callback.on_stage(f"loading {artifact.path}")
         predictor = artifact.load(preprocessing)
-        dataset = data.load(config.data, config.seed, callback.on_fetch)
+        artifact = artifact.for_size(predictor.size)
+        dataset = artifact.dataset(callback.on_fetch, allow_changed_data)
         images = dataset.split(split)
         about = _source(artifact, predictor, dataset, split, kind)
         callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
-        predict = with_tta(predictor, kind)
+        predict = with_tta(_in_order(predictor, artifact, dataset), kind)
         evaluation, arrays = measure(predict, images.pixels, images.labels, dataset.classes, about)
+        callback.on_result(evaluation)
         stem = split if kind == "none" else f"{split}-{kind}"
-        folder = _folder(artifact)
+        folder = _folder(artifact) if output is None else Path(output)
         with artifact.writing(folder):
             return write(evaluation, arrays, folder, stem)
 
@@ -87,15 +94,38 @@ def _check(artifact: Artifact, split: str, tta: str) -> None:
 def _source(
     artifact: Artifact, predictor: Predictor, dataset: data.Dataset, split: str, tta: str
 ) -> EvaluationSource:
+    assumed = [*predictor.assumed]
+    if artifact.run is None and "classes" not in predictor.metadata:
+        assumed.append(f"outputs in the order {', '.join(dataset.classes[:3])}, ...")
     return EvaluationSource(
         artifact=str(artifact.path),
         runtime=predictor.runtime,
-        assumed=predictor.assumed,
+        assumed=assumed,
         data=dataset.description,
         split=split,
         tta=tta,
         digest=dataset.digests()[split],
+        changed_data=dataset.changes,
     )
+
+
+def _in_order(predictor: Predictor, artifact: Artifact, dataset: data.Dataset) -> Predict:
+    """Give a file's outputs in the order of the dataset's classes, where it names its own.
+
+    Raises:
+        ArtifactError: the network and the dataset differ in their number of classes.
+    """
+    names = artifact.classes(predictor)
+    if len(names) != len(dataset.classes):
+        raise ArtifactError(
+            f"the network gives {len(names)} classes, {dataset.description} has "
+            f"{len(dataset.classes)}: {', '.join(dataset.classes[:5])}, ... Give the images of its "
+            "classes with -o data.source=directory -o data.path=FOLDER"
+        )
+    if names == list(dataset.classes) or set(names) != set(dataset.classes):
+        return predictor
+    order = [names.index(name) for name in dataset.classes]
+    return lambda pixels: predictor(pixels)[:, order]
 
 
 def measure(
@@ -161,69 +191,6 @@ def pictures(evaluation: Evaluation) -> tuple[Path, Path, Path]:
         for name in ("confusion", "reliability", "mistakes")
     )
     return confusion, reliability, mistakes
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Class names and probabilities of one image file, most probable first."""
-
-    image: Path
-    classes: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions of image files.
-
-    Attributes:
-        images: in the order given.
-        assumed: what was assumed about a model file that cifarnet did not write.
-    """
-
-    images: tuple[Prediction, ...]
-    assumed: tuple[str, ...]
-
-
-def predict(
-    target: Run | str | Path,
-    images: Iterable[str | Path],
-    top: int = 3,
-    preprocessing: Preprocessing | None = None,
-) -> Predictions:
-    """Classify image files, and all image files in folders.
-
-    Args:
-        target: a run, its path or name, `latest`, or a model file.
-        images: files and folders; images are resized to the network's input.
-        top: number of classes to return per image.
-        preprocessing: input and output of a model file that cifarnet did not write.
-
-    Raises:
-        ConfigError: `top` is not positive.
-        RunError, ArtifactError: the target cannot be found or loaded, or has changed.
-        DataError: a file is missing or not an image, or there is none.
-
-    Example:
-        for prediction in cifarnet.predict("latest", ["cat.png", "photos/"]).images:
-            name, probability = prediction.classes[0]
-            print(prediction.image, name, probability)
-    """
-    if top < 1:
-        raise ConfigError(f"top: expected at least 1, received {top}")
-    if isinstance(images, str):
-        raise DataError(f"images: expected a list of paths, received the text {images!r}")
-    artifact = artifacts.resolve(target)
-    files = data.image_files(Path(image) for image in images)
-    if not files:
-        raise DataError("images: expected at least one image file or folder, received none")
-    predictor = artifact.load(preprocessing)
-    pixels = np.stack([data.read_image(file, predictor.size) for file in files])
-    names = artifact.classes(predictor)
-    found = []
-    for file, row in zip(files, predictor(pixels), strict=True):
-        ranked = tuple((names[i], float(row[i])) for i in np.argsort(-row)[:top])
-        found.append(Prediction(file, ranked))
-    return Predictions(tuple(found), tuple(predictor.assumed))
 
 
 def _folder(artifact: Artifact) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from cifarnet import runs
+from cifarnet.formatting import percent
 from cifarnet.runs import Benchmark, Evaluation
 from cifarnet.runs.results import Speed
 
@@ -110,7 +111,7 @@ def benchmark(found: Benchmark, png: Path) -> None:
     fewest, most = (choose(rows[0].speed, key=_batch_size) for choose in (min, max))
     calls = [min(one.speed, key=_batch_size) for one in rows]
     rates = [max(one.speed, key=_batch_size).images_per_second for one in rows]
-    names = [f"{one.name}  {100 * one.accuracy:.2f} %" for one in rows]
+    names = [f"{one.name}  {percent(one.accuracy)}" for one in rows]
     figure = _figure(11, 1.4 + 0.34 * len(rows))
     latency, speed, size = figure.subplots(1, 3, sharey=True)
     for axes, label, values, form, color in (

@@ -17,14 +17,17 @@ from cifarnet.runs.atomic import (
 from cifarnet.runs.checksums import changing, check, forget, verify
 from cifarnet.runs.directory import RUNS, Run, create, is_locked, lock, remove, status
 from cifarnet.runs.find import RunSummary, all_runs, exports, open_run, summary
+from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Benchmark, Evaluation, Export
 
 __all__ = [
     "RUNS",
+    "UNUSED",
     "Benchmark",
     "Evaluation",
     "Export",
+    "ImageRow",
     "Run",
     "RunRecord",
     "RunSummary",
@@ -35,10 +38,13 @@ __all__ = [
     "create",
     "exports",
     "forget",
+    "has_images",
+    "images_csv",
     "is_locked",
     "lock",
     "open_run",
     "read_arrays",
+    "read_images",
     "remove",
     "remove_leftovers",
     "replace_folder",

@@ -74,9 +74,9 @@ def check(run: Run, path: Path) -> None:
     files = run.read_record().files
     for file in [path, *sorted(path.rglob("*"))]:
         about = files.get(_name(run, file))
-        if about is not None and _sha256(file) != about.sha256:
+        if about is not None and not _verdict(run, _name(run, file), about.sha256).right:
             raise ArtifactError(
-                f"{file} is damaged or was replaced: its SHA-256 is not the one in "
+                f"{file} is damaged, missing or was replaced: its SHA-256 is not the one in "
                 f"{run.record_file}. Restore it, or write it again."
             )
 

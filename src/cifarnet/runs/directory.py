@@ -49,6 +49,11 @@ class Run:
         return self.path / "history.csv"
 
     @property
+    def images_file(self) -> Path:
+        """The image files of each split, CSV; only of runs on a folder of images."""
+        return self.path / "images.csv"
+
+    @property
     def log_file(self) -> Path:
         """What the console showed, without the bars."""
         return self.path / "log.txt"

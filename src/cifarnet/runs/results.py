@@ -42,7 +42,11 @@ class Mistake(Part):
 
 
 class EvaluationSource(Part):
-    """What was evaluated: the artifact, its runtime, the images, and how long it took."""
+    """What was evaluated: the artifact, its runtime, the images, and how long it took.
+
+    Attributes:
+        changed_data: what differs from the images that the run was given; empty: nothing.
+    """
 
     artifact: str = ""
     runtime: str = ""
@@ -51,6 +55,7 @@ class EvaluationSource(Part):
     split: str = ""
     tta: str = "none"
     digest: str = ""
+    changed_data: str = ""
     seconds: Number = 0.0
     images_per_second: Number = 0.0
 
@@ -188,6 +193,7 @@ class BenchmarkedArtifact(Part):
     """What one artifact gives and costs.
 
     Attributes:
+        accuracy: None where the artifact may have been trained on the images.
         agreement: share of images with the same top-1 class as the first artifact's.
         threads: that it may use.
         peak_memory_bytes: of a process that only runs this artifact.
@@ -196,7 +202,7 @@ class BenchmarkedArtifact(Part):
     name: str
     path: str
     bytes: Count
-    accuracy: Number
+    accuracy: Number | None
     agreement: Number
     runtime: str
     assumed: list[str]
@@ -213,4 +219,5 @@ class Benchmark(Record):
     images: Count
     split: str
     data: str
+    changed_data: str = ""
     artifacts: list[BenchmarkedArtifact]

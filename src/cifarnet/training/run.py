@@ -69,7 +69,10 @@ def train(
                 "status": "running",
             }
         )
-        run = runs.create(settings.name, root, {"config.yaml": cfg.dump(settings)}, record)
+        files = {"config.yaml": cfg.dump(settings)}
+        if rows := data.image_rows(dataset):
+            files["images.csv"] = runs.images_csv(rows)
+        run = runs.create(settings.name, root, files, record)
         with runs.lock(run):
             return _train(run, settings, trainer, None, report)
 
@@ -118,12 +121,7 @@ def _resume(run: Run, overrides: Iterable[str], report: Callbacks) -> Run:
             f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
         )
     _check_extras(config)
-    dataset = data.load(config.data, config.seed, report.on_fetch)
-    if dataset.digests() != record.data.digests:
-        raise RunError(
-            f"{run.path} was trained on other images than {config.data.source} gives now; "
-            "restore them or start a new run"
-        )
+    dataset = data.load_recorded(run, config, report.on_fetch)
     trainer = Trainer(config, dataset)
     if saved is not None:
         _restore(run, trainer, saved)

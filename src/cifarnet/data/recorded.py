@@ -1,0 +1,119 @@
+"""The dataset of a run: the recorded split, whatever came to its folder or left it since."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from cifarnet import runs
+from cifarnet.config import Config, DataConfig
+from cifarnet.data.dataset import SPLITS, Dataset, load
+from cifarnet.data.images import ImageFile, Images, OnFetch, Source
+from cifarnet.data.sources import load_source
+from cifarnet.errors import DataError
+from cifarnet.runs import ImageRow, Run
+
+
+def image_rows(dataset: Dataset) -> list[ImageRow]:
+    """List the image files of a new run; empty for other sources than folders."""
+    used = [
+        ImageRow(split, dataset.classes[label], file.sha256, file.name)
+        for split in SPLITS
+        for file, label in _files(dataset.images(split))
+    ]
+    return used + [ImageRow(runs.UNUSED, "", "", name) for name in dataset.source.unused]
+
+
+def load_recorded(
+    run: Run, config: Config, on_fetch: OnFetch | None = None, allow_changed: bool = False
+) -> Dataset:
+    """Load the images of a run in the splits that it recorded.
+
+    Args:
+        run: the run.
+        config: of the run; its `data.path` may be another place of the same images.
+        on_fetch: called during a download, as `Callback.on_fetch`.
+        allow_changed: leave out recorded images that are gone or changed, and ignore new ones.
+
+    Returns:
+        The dataset; its `changes` says what `allow_changed` accepted.
+
+    Raises:
+        DataError: the images cannot be read, or are not those of the run.
+        ArtifactError, RunError: the run's records are damaged.
+    """
+    if config.data.source == "directory" and runs.has_images(run):
+        return _select(run, config.data, on_fetch, allow_changed)
+    dataset = load(config.data, config.seed, on_fetch)
+    recorded = run.read_record().data.digests
+    changed = [name for name in SPLITS if recorded.get(name) != dataset.digests()[name]]
+    if changed:
+        raise DataError(
+            f"{run.path} was trained on other images than {dataset.description} gives now: "
+            f"{', '.join(changed)} differ, and the run does not record which image was in which "
+            "split. Restore the images, or train again"
+        )
+    return dataset
+
+
+def _select(run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_changed: bool) -> Dataset:
+    """Choose the recorded images of each split from a folder."""
+    rows = runs.read_images(run)
+    source = load_source(config.model_copy(update={"limit": None}), on_fetch)
+    there = _everything(source)
+    place = {file.name: i for i, file in enumerate(there.files)}
+    same = {
+        row.name: place[row.name]
+        for row in rows
+        if row.name in place and there.files[place[row.name]].sha256 == row.sha256
+    }
+    changes = _describe_changes(rows, place, same)
+    if changes and not allow_changed:
+        raise DataError(
+            f"{config.path} is not what {run.path} was trained on: {changes}. Restore the images, "
+            "or give --allow-changed-data, which uses only the recorded images that are still "
+            "there and unchanged"
+        )
+    classes = tuple(run.read_record().data.classes)
+    splits = {}
+    for split in SPLITS:
+        chosen = [row for row in rows if row.split == split and row.name in same]
+        labels = np.asarray([classes.index(row.class_name) for row in chosen], np.uint8)
+        images = there.take(np.asarray([same[row.name] for row in chosen], np.int64))
+        splits[split] = replace(images, labels=labels)
+    source = replace(source, classes=classes)
+    return Dataset(source, splits["train"], splits["validation"], splits["test"], changes)
+
+
+def _everything(source: Source) -> Images:
+    parts = [one for one in (source.train, source.validation, source.test) if one is not None]
+    return Images(
+        np.concatenate([one.pixels for one in parts]),
+        np.concatenate([one.labels for one in parts]),
+        tuple(file for one in parts for file in one.files),
+    )
+
+
+def _describe_changes(rows: Iterable[ImageRow], there: dict[str, int], same: dict[str, int]) -> str:
+    """Return how many images of which split are gone, changed or new; empty if none is."""
+    used = [row for row in rows if row.split != runs.UNUSED]
+    total = Counter(row.split for row in used)
+    gone = Counter(row.split for row in used if row.name not in there)
+    differ = Counter(row.split for row in used if row.name in there and row.name not in same)
+    known = {row.name for row in rows}
+    new = [name for name in there if name not in known]
+    parts = []
+    for what, counts in (("missing or unreadable", gone), ("changed", differ)):
+        for split in SPLITS:
+            if counts[split]:
+                parts.append(f"{counts[split]:,} of {total[split]:,} {split} images {what}")
+    if new:
+        parts.append(f"{len(new):,} images new, such as {new[0]}")
+    return ", ".join(parts)
+
+
+def _files(images: Images) -> list[tuple[ImageFile, int]]:
+    return list(zip(images.files, images.labels.tolist(), strict=True)) if images.files else []

@@ -1,0 +1,103 @@
+"""Classify image files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cifarnet import artifacts, data
+from cifarnet.errors import ConfigError, DataError
+from cifarnet.predictors import Preprocessing
+from cifarnet.runs import Run
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Class names and probabilities of one image file, most probable first."""
+
+    image: Path
+    classes: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of image files.
+
+    Attributes:
+        images: those that could be read, in the order given.
+        unreadable: the others, each with the reason.
+        assumed: what was assumed about a model file that cifarnet did not write.
+    """
+
+    images: tuple[Prediction, ...]
+    unreadable: tuple[tuple[Path, str], ...]
+    assumed: tuple[str, ...]
+
+
+def predict(
+    target: Run | str | Path,
+    images: Iterable[str | Path],
+    top: int = 3,
+    preprocessing: Preprocessing | None = None,
+) -> Predictions:
+    """Classify image files, and all image files in folders.
+
+    Args:
+        target: a run, its path or name, `latest`, or a model file.
+        images: files and folders; images are resized to the network's input.
+        top: number of classes to return per image.
+        preprocessing: input and output of a model file that cifarnet did not write.
+
+    Raises:
+        ConfigError: `top` is not positive.
+        RunError, ArtifactError: the target cannot be found or loaded, or has changed.
+        DataError: there is no image, or none that can be read.
+
+    Example:
+        for prediction in cifarnet.predict("latest", ["cat.png", "photos/"]).images:
+            name, probability = prediction.classes[0]
+            print(prediction.image, name, probability)
+    """
+    if top < 1:
+        raise ConfigError(f"top: expected at least 1, received {top}")
+    if isinstance(images, str):
+        raise DataError(f"images: expected a list of paths, received the text {images!r}")
+    artifact = artifacts.resolve(target)
+    predictor = artifact.load(preprocessing)
+    pixels, unreadable = _read([Path(image) for image in images], predictor.size)
+    if not pixels:
+        reasons = "; ".join(reason for _, reason in unreadable[:5])
+        raise DataError(f"expected images that can be read, received none: {reasons or 'no file'}")
+    names = artifact.classes(predictor)
+    found = []
+    for file, row in zip(pixels, predictor(np.stack([*pixels.values()])), strict=True):
+        ranked = tuple((names[i], float(row[i])) for i in np.argsort(-row)[:top])
+        found.append(Prediction(file, ranked))
+    return Predictions(tuple(found), tuple(unreadable), tuple(predictor.assumed))
+
+
+def _read(
+    paths: Iterable[Path], size: int
+) -> tuple[dict[Path, np.ndarray], list[tuple[Path, str]]]:
+    """Read image files and folders of them.
+
+    Returns:
+        The pixels of each image; and what cannot be read, with the reason.
+    """
+    pixels: dict[Path, np.ndarray] = {}
+    unreadable: list[tuple[Path, str]] = []
+    for path in paths:
+        try:
+            files = data.image_files([path])
+        except DataError as error:
+            files = []
+            unreadable.append((path, str(error)))
+        for file in files:
+            try:
+                pixels[file] = data.read_image(file, size)
+            except DataError as error:
+                unreadable.append((file, str(error)))
+    return pixels, unreadable
