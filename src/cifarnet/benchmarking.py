@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import sys
 import time
@@ -191,7 +192,11 @@ def _files(
         return [first]
     runs.check(target.run, target.run.exports_folder)
     exports = runs.exports(target.run)
-    return [first, *(ModelFile(one.name, one.path, None, held_out) for one in exports)]
+    labels = [runs.export_label(target.run, one) for one in exports]
+    others = [
+        ModelFile(x, one.path, None, held_out) for x, one in zip(labels, exports, strict=True)
+    ]
+    return [first, *others]
 
 
 def _same_splits(one: Artifact, other: Artifact) -> bool:

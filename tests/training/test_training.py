@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cifarnet import config, data, runs, training
+from cifarnet import config, data, evaluation, exporters, runs, training
 from cifarnet.callbacks import Callback, StepProgress
 from cifarnet.errors import (
     ArtifactError,
@@ -570,3 +570,18 @@ def test_nothing_is_written_for_a_config_that_cannot_train(tmp_path):
             config.parse({**SMALL, "data": {**SMALL["data"], "limit": 3}}), tmp_path / "runs"
         )
     assert not (tmp_path / "runs").exists()
+
+
+def test_results_of_older_weights_are_no_longer_those_of_the_run(tmp_path):
+    run = training.train(small(epochs=1), tmp_path, callbacks=[])
+    first = evaluation.evaluate(run, callbacks=[])
+    exporters.export(run, ["keras"], callbacks=[])
+    assert runs.summary(run).test_accuracy == first.accuracy
+    (export,) = runs.exports(run)
+    assert runs.export_label(run, export) == "keras"
+    training.resume(run, ["train.epochs=2"], callbacks=[])
+    assert runs.summary(run).test_accuracy is None
+    assert runs.export_label(run, export) == "keras (of older weights)"
+    again = evaluation.evaluate(run, callbacks=[])
+    assert again.about.weights_sha256 == runs.weights_digest(run) != first.about.weights_sha256
+    assert runs.summary(run).test_accuracy == again.accuracy

@@ -106,7 +106,14 @@ def _source(
         tta=tta,
         digest=dataset.digests()[split],
         changed_data=dataset.changes,
+        weights_sha256=_weights(artifact, predictor),
     )
+
+
+def _weights(artifact: Artifact, predictor: Predictor) -> str:
+    if artifact.run is not None and artifact.is_run_model:
+        return runs.weights_digest(artifact.run)
+    return str(predictor.metadata.get("weights_sha256", ""))
 
 
 def _in_order(predictor: Predictor, artifact: Artifact, dataset: data.Dataset) -> Predict:

@@ -14,9 +14,9 @@ from cifarnet.runs.atomic import (
     write_json,
     write_text,
 )
-from cifarnet.runs.checksums import changing, check, forget, verify
+from cifarnet.runs.checksums import changing, check, forget, verify, weights_digest
 from cifarnet.runs.directory import RUNS, Run, create, is_locked, lock, remove, status
-from cifarnet.runs.find import RunSummary, all_runs, exports, open_run, summary
+from cifarnet.runs.find import RunSummary, all_runs, export_label, exports, open_run, summary
 from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Benchmark, Evaluation, Export
@@ -36,6 +36,7 @@ __all__ = [
     "changing",
     "check",
     "create",
+    "export_label",
     "exports",
     "forget",
     "has_images",
@@ -51,6 +52,7 @@ __all__ = [
     "status",
     "summary",
     "verify",
+    "weights_digest",
     "write_arrays",
     "write_atomic",
     "write_json",

@@ -81,6 +81,16 @@ def check(run: Run, path: Path) -> None:
             )
 
 
+def weights_digest(run: Run) -> str:
+    """Return the SHA-256 of a run's `model.keras` by its record; empty while it is written.
+
+    Raises:
+        RunError: the record cannot be read.
+    """
+    about = run.read_record().files.get(run.model_file.name)
+    return "" if about is None else about.sha256
+
+
 def verify(run: Run) -> list[Verdict]:
     """Recompute every checksum of a run.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifarnet.errors import CifarnetError, RunError
 from cifarnet.runs import documents
+from cifarnet.runs.checksums import weights_digest
 from cifarnet.runs.directory import RUNS, Run, status
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Evaluation, Export
@@ -63,7 +64,8 @@ class RunSummary:
     """What a table of runs shows, from the stored files alone; missing values are None.
 
     Attributes:
-        test_accuracy: without test-time augmentation if that was evaluated, else with.
+        test_accuracy: without test-time augmentation if that was evaluated, else with; None if the
+            run was trained further since.
     """
 
     name: str
@@ -101,9 +103,21 @@ def exports(run: Run) -> list[Export]:
     return [documents.read(file, Export) for file in files if file.parent.suffix != ".failed"]
 
 
+def export_label(run: Run, export: Export) -> str:
+    """Return an artifact's name, and whether the run was trained further after its export.
+
+    Raises:
+        RunError: the run's record cannot be read.
+    """
+    current = export.weights_sha256 in ("", weights_digest(run))
+    return export.name if current else f"{export.name} (of older weights)"
+
+
 def _test_accuracy(run: Run) -> float | None:
     folder = run.evaluation_folder
     for path in [folder / "test.json", *sorted(folder.glob("test-*.json"))]:
         with suppress(RunError):
-            return documents.read(path, Evaluation).accuracy
+            found = documents.read(path, Evaluation)
+            if found.about.weights_sha256 in ("", weights_digest(run)):
+                return found.accuracy
     return None

@@ -46,6 +46,7 @@ class EvaluationSource(Part):
 
     Attributes:
         changed_data: what differs from the images that the run was given; empty: nothing.
+        weights_sha256: of the run's `model.keras` that it is or was exported from; empty: unknown.
     """
 
     artifact: str = ""
@@ -56,6 +57,7 @@ class EvaluationSource(Part):
     tta: str = "none"
     digest: str = ""
     changed_data: str = ""
+    weights_sha256: str = ""
     seconds: Number = 0.0
     images_per_second: Number = 0.0
 
@@ -140,6 +142,7 @@ class Export(Record):
     Attributes:
         artifact: path of the artifact in the folder of `export.json`.
         compressed_bytes: size when each file is compressed with zlib at level 9.
+        weights_sha256: of the `model.keras` it was exported from.
     """
 
     artifact: InsidePath
@@ -148,6 +151,7 @@ class Export(Record):
     bytes: Count
     compressed_bytes: Count
     parity: Parity
+    weights_sha256: str = ""
     calibration: CalibrationRecord | None = None
     prune: PruneRecord | None = None
     qat: QatRecord | None = None
