@@ -71,23 +71,12 @@ def benchmark(
         found = [artifacts.resolve(target, overrides) for target in targets]
         basis = next((one for one in found if one.run is not None), found[0])
         files = [one for target in found for one in _files(target, basis, preprocessing)]
-        if basis.run is None:
-            basis = basis.for_size(basis.load(preprocessing).size)
-        dataset = basis.dataset(callback.on_fetch, allow_changed_data)
-        split = "test" if basis.run is None else dataset.comparison_split
+        dataset, split = _dataset(basis, preprocessing, allow_changed_data, callback)
         images = dataset.sample(split)
-        record = Benchmark(
-            machine=MachineRecord(**asdict(system.describe())),
-            versions=system.versions(),
-            images=len(images.labels),
-            split=split,
-            data=dataset.description,
-            changed_data=dataset.changes,
-            artifacts=compare(files, images, len(dataset.classes), batch_sizes, callback),
-        )
+        measured = compare(files, images, len(dataset.classes), batch_sizes, callback)
+        record = _record(dataset, split, len(images.labels), measured)
         callback.on_result(record)
-        path = _file(found[0]) if output is None else Path(output) / "benchmark.json"
-        with found[0].writing(path):
+        with found[0].writing(path := _file(found[0], output)):
             record = documents.write(path, record)
             plots.benchmark(record, picture(record))
         return record
@@ -100,6 +89,31 @@ def _check(targets: Sequence[object], batch_sizes: Sequence[int]) -> None:
         raise ConfigError(
             f"batch_sizes: expected numbers from 1 to {MAX_BATCH}, received {list(batch_sizes)}"
         )
+
+
+def _dataset(
+    basis: Artifact, preprocessing: Preprocessing | None, allow_changed: bool, callback: Callback
+) -> tuple[data.Dataset, str]:
+    """Load the images that artifacts are measured on, and choose the split."""
+    if basis.run is None:
+        basis = basis.for_size(basis.load(preprocessing).size)
+        return basis.dataset(callback.on_fetch, allow_changed), "test"
+    dataset = basis.dataset(callback.on_fetch, allow_changed)
+    return dataset, dataset.comparison_split
+
+
+def _record(
+    dataset: data.Dataset, split: str, count: int, measured: list[BenchmarkedArtifact]
+) -> Benchmark:
+    return Benchmark(
+        machine=MachineRecord(**asdict(system.describe())),
+        versions=system.versions(),
+        images=count,
+        split=split,
+        data=dataset.description,
+        changed_data=dataset.changes,
+        artifacts=measured,
+    )
 
 
 def picture(record: Benchmark) -> Path:
@@ -192,11 +206,8 @@ def _files(
         return [first]
     runs.check(target.run, target.run.exports_folder)
     exports = runs.exports(target.run)
-    labels = [runs.export_label(target.run, one) for one in exports]
-    others = [
-        ModelFile(x, one.path, None, held_out) for x, one in zip(labels, exports, strict=True)
-    ]
-    return [first, *others]
+    label = functools.partial(runs.export_label, target.run)
+    return [first, *(ModelFile(label(one), one.path, None, held_out) for one in exports)]
 
 
 def _same_splits(one: Artifact, other: Artifact) -> bool:
@@ -207,8 +218,10 @@ def _same_splits(one: Artifact, other: Artifact) -> bool:
     return all(digests.get(name) == others.get(name) for name in ("train", "validation"))
 
 
-def _file(target: Artifact) -> Path:
-    """Return where the record is written: in the run, or else beside the file."""
+def _file(target: Artifact, output: str | Path | None) -> Path:
+    """Return where the record is written: into `output`, in the run, or beside the file."""
+    if output is not None:
+        return Path(output) / "benchmark.json"
     if target.run is not None and target.is_run_model:
         return target.run.path / "benchmark.json"
     return target.path.with_name(f"{target.path.name}.benchmark.json")

@@ -65,14 +65,6 @@ def evaluate(
       cifarnet evaluate foreign.onnx --input-range 0-1 --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
       cifarnet evaluate pets.keras -o data.source=directory -o data.path=photos
     """
-    from cifarnet import artifacts
-
-    run = artifacts.resolve(target).run
-    if run is None and split == "validation":
-        raise click.UsageError(
-            "only a run knows its validation images; a model file outside any run is evaluated "
-            "on the test set"
-        )
     load_tensorflow()
     from cifarnet import evaluation as evaluations
 
@@ -81,22 +73,15 @@ def evaluate(
     foreign = options.preprocessing(**stated)
     with display() as shown:
         found = evaluations.evaluate(
-            target,
-            split,
-            tta,
-            foreign,
-            [shown, WhenMeasured(_print)],
-            overrides,
-            allow_changed_data,
-            output,
+            *(target, split, tta, foreign, [shown, WhenMeasured(_print)]),
+            *(overrides, allow_changed_data, output),
         )
     files = [found.path, evaluations.predictions(found), *evaluations.pictures(found)]
     written = ", ".join(file.name for file in files)
     console().print(f"in {found.path.parent}: {written}\n", markup=False)
     for requirement in requirements:
         evaluations.check(found, requirement)
-    if run is not None:
-        console().print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
+    console().print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
     pictures = [str(picture) for picture in evaluations.pictures(found)]
     return {"folder": str(found.path.parent), "pictures": pictures, **found.to_json()}
 

@@ -34,8 +34,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a trained network on images it was not trained on.
 
-    Writes `<split>.json`, `<split>-predictions.npz` and pictures into the run, or into a folder
-    beside a model file; `<split>-<tta>` with test-time augmentation.
+    Writes `<split>.json`, its arrays and pictures into the run, or into a folder beside a model
+    file; `<split>-<tta>` with test-time augmentation.
 
     Args:
         target: a run, its path or name, `latest`, or a model file.
@@ -66,17 +66,11 @@ def evaluate(
         _check(artifact, split, kind)
         callback.on_stage(f"loading {artifact.path}")
         predictor = artifact.load(preprocessing)
-        artifact = artifact.for_size(predictor.size)
-        dataset = artifact.dataset(callback.on_fetch, allow_changed_data)
-        images = dataset.split(split)
-        about = _source(artifact, predictor, dataset, split, kind)
-        callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
-        predict = with_tta(_in_order(predictor, artifact, dataset), kind)
-        evaluation, arrays = measure(predict, images.pixels, images.labels, dataset.classes, about)
+        dataset = artifact.for_size(predictor.size).dataset(callback.on_fetch, allow_changed_data)
+        evaluation, arrays = _measure(artifact, predictor, dataset, split, kind, callback)
         callback.on_result(evaluation)
         stem = split if kind == "none" else f"{split}-{kind}"
-        folder = _folder(artifact) if output is None else Path(output)
-        with artifact.writing(folder):
+        with artifact.writing(folder := _folder(artifact, output)):
             return write(evaluation, arrays, folder, stem)
 
 
@@ -89,6 +83,21 @@ def _check(artifact: Artifact, split: str, tta: str) -> None:
             "only a run knows its validation images; a model file outside any run is evaluated "
             "on the test set"
         )
+
+
+def _measure(
+    artifact: Artifact,
+    predictor: Predictor,
+    dataset: data.Dataset,
+    split: str,
+    tta: str,
+    callback: Callback,
+) -> tuple[Evaluation, dict[str, np.ndarray]]:
+    images = dataset.split(split)
+    about = _source(artifact, predictor, dataset, split, tta)
+    predict = with_tta(_in_order(predictor, artifact, dataset), tta)
+    callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
+    return measure(predict, images.pixels, images.labels, dataset.classes, about)
 
 
 def _source(
@@ -200,8 +209,10 @@ def pictures(evaluation: Evaluation) -> tuple[Path, Path, Path]:
     return confusion, reliability, mistakes
 
 
-def _folder(artifact: Artifact) -> Path:
-    """Return where an evaluation is written: in the run, or beside a model file."""
+def _folder(artifact: Artifact, output: str | Path | None) -> Path:
+    """Return where an evaluation is written: to `output`, in the run, or beside a model file."""
+    if output is not None:
+        return Path(output)
     if artifact.run is not None and artifact.is_run_model:
         return artifact.run.evaluation_folder
     return artifact.path.with_name(f"{artifact.path.name}.evaluation")

@@ -69,12 +69,16 @@ def train(
                 "status": "running",
             }
         )
-        files = {"config.yaml": cfg.dump(settings)}
-        if rows := data.image_rows(dataset):
-            files["images.csv"] = runs.images_csv(rows)
-        run = runs.create(settings.name, root, files, record)
+        run = runs.create(settings.name, root, _files(settings, dataset), record)
         with runs.lock(run):
             return _train(run, settings, trainer, None, report)
+
+
+def _files(config: cfg.Config, dataset: data.Dataset) -> dict[str, str]:
+    """Return the texts that a run begins with, by file name."""
+    images = data.image_rows(dataset)
+    listed = {"images.csv": runs.images_csv(images)} if images else {}
+    return {"config.yaml": cfg.dump(config), **listed}
 
 
 def resume(
