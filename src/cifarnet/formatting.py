@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
+
+# Control characters, lone surrogates (bytes of a file name that are not UTF-8), line separators.
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 def align(rows: Iterable[tuple[str, str]]) -> str:
@@ -25,3 +29,13 @@ def duration(seconds: float) -> str:
 def percent(value: float | None) -> str:
     """Format a share as a percentage with two decimals; `-` for None."""
     return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def printable(text: str) -> str:
+    r"""Escape what UTF-8 cannot encode or one line cannot show, as in `b\udce9te.png`."""
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -17,3 +17,11 @@ def tiny(tmp_path, monkeypatch):
     made = images.Tiny(tmp_path / "files")
     made.use(monkeypatch)
     return made
+
+
+@pytest.fixture
+def photos(tmp_path, home):
+    """An empty folder for images, and an empty cache."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return folder

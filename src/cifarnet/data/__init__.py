@@ -3,7 +3,8 @@
 from cifarnet.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from cifarnet.data.cifar10 import ArrayCheck, cache_folder, fetch, verify
 from cifarnet.data.dataset import SPLITS, Dataset, load
-from cifarnet.data.image_folder import image_files, read_image
+from cifarnet.data.image_file import read_image
+from cifarnet.data.image_layout import image_files
 from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.inspection import DatasetInfo, SplitInfo, draw_preview, inspect
 from cifarnet.data.recorded import image_rows, load_recorded

@@ -10,7 +10,7 @@ import numpy as np
 
 from cifarnet.config import DataConfig
 from cifarnet.data.images import Images, OnFetch, Source
-from cifarnet.data.sampling import balanced, stratified
+from cifarnet.data.sampling import stratified
 from cifarnet.data.sources import load_source
 from cifarnet.errors import DataError
 
@@ -137,22 +137,19 @@ def load(config: DataConfig, seed: int, on_fetch: OnFetch | None = None) -> Data
     Args:
         config: the source, `limit` and `validation_fraction`.
         seed: determines which training images are used and which are held out.
-        on_fetch: called during a download, as `Callback.on_fetch`.
+        on_fetch: called during a download or while images are read, as `Callback.on_fetch`.
 
     Raises:
         DataError: the source cannot be loaded; a class is too small; `limit` is out of range.
     """
-    source = load_source(config, on_fetch)
-    labels, classes = source.train.labels, source.classes
-    rows = np.arange(len(labels))
-    if config.limit is not None:
-        rows = balanced(labels, config.limit, seed, classes)
-    train, validation = rows, rows[:0]
-    if config.validation_fraction > 0:
-        remaining, held_out = stratified(
-            labels[rows], config.validation_fraction, seed, classes, "data.validation_fraction"
-        )
-        train, validation = rows[remaining], rows[held_out]
+    source = load_source(config, on_fetch, seed=seed)
+    if source.validation is not None:
+        return Dataset(source, source.train, source.validation, source.test)
+    labels, fraction = source.train.labels, config.validation_fraction
+    train, validation = np.arange(len(labels)), np.arange(0)
+    if fraction > 0:
+        key = "data.validation_fraction"
+        train, validation = stratified(labels, fraction, seed, source.classes, key)
     return Dataset(source, source.train.take(train), source.train.take(validation), source.test)
 
 

@@ -2,166 +2,185 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from cifarnet.config import DataConfig
-from cifarnet.data.images import ImageFile, Images, Source
-from cifarnet.data.sampling import stratified
+from cifarnet.data.image_cache import Decoded, ImageCache
+from cifarnet.data.image_layout import Layout, ListedImage, describe, read_layout
+from cifarnet.data.image_reader import read_all
+from cifarnet.data.images import ImageFile, Images, OnFetch, Source
+from cifarnet.data.sampling import balanced, by_hash, stratified
 from cifarnet.errors import DataError
+from cifarnet.formatting import printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-# The formats that Pillow may detect, whatever the file is called: it passes others, such as EPS,
-# to external programs.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-_MAX_CLASSES = 256  # labels are uint8
-_SEED = 20_260_101  # fixed: the test set does not depend on a config's seed
-_MAX_PIXELS = 50_000_000  # checked in the header, before decoding
+Listed = dict[str, list[ListedImage]]  # image files by split
+
+_OLD_SEED = 20_260_101
+_SHOWN = 10  # files in a note
 
 
-def class_names(path: Path) -> tuple[str, ...]:
-    """Return the names of the class folders, sorted.
+def load(
+    config: DataConfig,
+    on_fetch: OnFetch | None = None,
+    old_split: bool = False,
+    seed: int | None = None,
+) -> Source:
+    """Load a folder of class folders, or of `train`, `val` and `test` folders of class folders.
 
-    Raises:
-        DataError: no such folder, or not 2 to 256 classes.
-    """
-    root = path / "train" if _is_split(path) else path
-    if not root.is_dir():
-        raise DataError(f"data.path: expected a folder with a folder per class, found no {root}")
-    names = tuple(sorted(p.name for p in _class_folders(root)))
-    if not 2 <= len(names) <= _MAX_CLASSES:
-        raise DataError(
-            f"{root}: expected 2 to {_MAX_CLASSES} class folders, found {len(names)}"
-            f"{': ' + ', '.join(names[:5]) if names else ''}"
-        )
-    return names
+    Without a test folder, `test_fraction` of the training images is held out by a hash of class
+    and file name (see `sampling.by_hash`). Of the images of a folder named `val`, `valid` or
+    `validation`, the source's `validation` is made. For how an image is read, see
+    `image_file.decode`.
 
-
-def load(config: DataConfig) -> Source:
-    """Load `path/<class>/*`, or `path/train/<class>/*` and `path/test/<class>/*`.
-
-    Without train and test folders, `test_fraction` of each class is held out, always the same
-    images. Images of any size and mode are converted to RGB and resized to a square of
-    `image_size`, regardless of aspect ratio.
+    Args:
+        config: `path`, `image_size`, `test_fraction`, `max_unreadable`, and `limit`.
+        on_fetch: called while images are read that are not in the cache.
+        old_split: hold out the images that runs of format 1 did, read as they did.
+        seed: given, `limit` training images are chosen by it, before any is read.
 
     Raises:
-        DataError: see `class_names`; an empty class; too many unreadable images.
+        DataError: see `image_layout.read_layout`; a class without a readable image; too many
+            unreadable images.
     """
-    path = Path(config.path or "")
-    classes = class_names(path)
-    skipped: list[str] = []
-    if _is_split(path):
-        unknown = sorted({p.name for p in _class_folders(path / "test")} - set(classes))
-        if unknown:
+    root = Path(config.path or "")
+    layout = read_layout(root, by_content=not old_split)
+    splits = layout.images if old_split else _hold_out(layout, config.test_fraction)
+    unused: tuple[str, ...] = ()
+    if config.limit is not None and seed is not None and not old_split:
+        splits, unused = _limit(splits, layout.classes, config.limit, seed)
+    read = read_all(
+        [file for files in splits.values() for file in files],
+        ImageCache(root, config.image_size, whole=old_split),
+        unused,
+        on_fetch,
+    )
+    notes = _check_readable(root, read, config.max_unreadable)
+    images = {split: _images(files, read, layout, split) for split, files in splits.items()}
+    if old_split:
+        images, unused = _split_as_format_1(images, layout.classes, config, seed)
+    return Source(
+        "directory",
+        f"{len(layout.classes)} classes of images in {root}",
+        layout.classes,
+        images["train"],
+        images["test"],
+        (*notes, *_explain(layout, config), *_describe_duplicates(images)),
+        images.get("validation"),
+        unused,
+    )
+
+
+def _hold_out(layout: Layout, fraction: float) -> Listed:
+    """Hold out the test split, unless there is a folder of it."""
+    if "test" in layout.images:
+        return layout.images
+    files = layout.images["train"]
+    keys = ["/".join(file.name.split("/")[-2:]) for file in files]
+    rows = by_hash(keys, _labels(files), fraction, layout.classes, "data.test_fraction")
+    train, test = ([files[row] for row in side] for side in rows)
+    return {**layout.images, "train": train, "test": test}
+
+
+def _limit(
+    splits: Listed, classes: tuple[str, ...], limit: int, seed: int
+) -> tuple[Listed, tuple[str, ...]]:
+    """Choose `limit` training images; return also the names of the others."""
+    files = splits["train"]
+    rows = balanced(_labels(files), limit, seed, classes)
+    chosen = [files[row] for row in rows]
+    names = {file.name for file in chosen}
+    unused = tuple(file.name for file in files if file.name not in names)
+    return {**splits, "train": chosen}, unused
+
+
+def _split_as_format_1(
+    images: dict[str, Images], classes: tuple[str, ...], config: DataConfig, seed: int | None
+) -> tuple[dict[str, Images], tuple[str, ...]]:
+    """Choose among the readable images, as runs of format 1 did."""
+    everything = images["train"]
+    if "test" not in images:
+        key = "data.test_fraction"
+        sides = stratified(everything.labels, config.test_fraction, _OLD_SEED, classes, key)
+        train, test = (everything.take(rows) for rows in sides)
+        images = {"train": train, "test": test}
+    train = images["train"]
+    if config.limit is None or seed is None:
+        return images, ()
+    chosen = train.take(balanced(train.labels, config.limit, seed, classes))
+    names = {file.name for file in chosen.files}
+    unused = tuple(name for name, _ in train.files if name not in names)
+    return {**images, "train": chosen}, unused
+
+
+def _labels(files: Sequence[ListedImage]) -> np.ndarray:
+    return np.array([file.label for file in files], np.uint8)
+
+
+def _images(
+    files: Sequence[ListedImage], read: Mapping[str, Decoded | str], layout: Layout, split: str
+) -> Images:
+    found = [(file, image) for file in files if isinstance(image := read[file.name], Decoded)]
+    labels = _labels([file for file, _ in found])
+    counts = np.bincount(labels, minlength=len(layout.classes))
+    for name, count in zip(layout.classes, counts, strict=True):
+        if count == 0:
+            folder = layout.folders.get(split, layout.folders["train"]) / name
             raise DataError(
-                f"{path / 'test'}: expected the classes of {path / 'train'}, found also "
-                f"{', '.join(unknown)}; add them to train or remove them"
+                f"the class folder {folder} has no readable image for the {split} split; add some, "
+                "and remove those that cannot be read"
             )
-        train = _read_classes(path / "train", classes, config.image_size, skipped)
-        test = _read_classes(path / "test", classes, config.image_size, skipped)
-    else:
-        everything = _read_classes(path, classes, config.image_size, skipped)
-        train, test = _hold_out(everything, classes, config.test_fraction)
-    total = len(train.labels) + len(test.labels) + len(skipped)
-    listed = "; ".join(skipped[:10]) + ("; ..." if len(skipped) > 10 else "")
-    if len(skipped) > config.max_unreadable * total:
+    pixels = np.stack([image.pixels for _, image in found])
+    digests = tuple(ImageFile(file.name, image.digest.hex()) for file, image in found)
+    return Images(pixels, labels, digests)
+
+
+def _check_readable(
+    root: Path, read: Mapping[str, Decoded | str], max_unreadable: float
+) -> tuple[str, ...]:
+    """Return a note of the images that cannot be read; raise if they are too many."""
+    errors = [result for result in read.values() if isinstance(result, str)]
+    if not errors:
+        return ()
+    listed = "; ".join(errors[:_SHOWN]) + ("; ..." if len(errors) > _SHOWN else "")
+    if len(errors) > max_unreadable * len(read):
         raise DataError(
-            f"{path}: {len(skipped)} of {total} images cannot be read, more than "
-            f"data.max_unreadable {config.max_unreadable:g} allows: {listed}"
+            f"{root}: {len(errors)} of {len(read)} images cannot be read, more than "
+            f"data.max_unreadable {max_unreadable:g} allows: {listed}"
         )
-    notes = (f"{len(skipped)} unreadable images were skipped: {listed}",) if skipped else ()
-    description = f"{len(classes)} classes of images in {path}"
-    return Source("directory", description, classes, train, test, notes)
+    return (f"{len(errors)} unreadable images were skipped: {listed}",)
 
 
-def read_image(path: Path, size: int) -> np.ndarray:
-    """Read an image file as uint8 [size, size, 3], RGB, rotated by its EXIF orientation.
-
-    Raises:
-        DataError: no such file, not an image, or larger than 50 million pixels.
-    """
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise DataError(f"{path}: {image.width} x {image.height} pixels are too many")
-            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
-            resized = upright.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(resized if upright.size != (size, size) else upright, np.uint8)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no image file {path}") from error
-    except DataError:
-        raise
-    # Pillow's decoders raise many types on damaged files, such as SyntaxError and struct.error.
-    except Exception as error:
-        raise DataError(f"{path} is not a readable image: {error}") from error
-
-
-def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the image files directly in the given folders, sorted.
-
-    Raises:
-        DataError: a path does not exist, or a folder has no images.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = _images_in(path)
-            if not inside:
-                raise DataError(f"{path} has no images ({', '.join(SUFFIXES)})")
-            files += inside
-        elif path.exists():
-            files.append(path)
-        else:
-            raise DataError(f"there is no image file or folder {path}")
-    return files
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit gray to 0-255; `convert` would clip values above 255."""
-    if not image.mode.startswith("I"):
-        return image
-    gray = np.asarray(image).astype(np.float32) * (255 / 65535)
-    return Image.fromarray(gray.round().clip(0, 255).astype(np.uint8))
-
-
-def _class_folders(root: Path) -> list[Path]:
-    return [p for p in root.iterdir() if p.is_dir() and p.name[0] != "."]
-
-
-def _is_split(path: Path) -> bool:
-    return (path / "train").is_dir() and (path / "test").is_dir()
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-
-
-def _read_classes(root: Path, classes: tuple[str, ...], size: int, skipped: list[str]) -> Images:
-    pixels: list[np.ndarray] = []
-    labels: list[int] = []
-    files: list[ImageFile] = []
-    for label, name in enumerate(classes):
-        folder = root / name
-        before = len(pixels)
-        for file in _images_in(folder) if folder.is_dir() else []:
-            try:
-                pixels.append(read_image(file, size))
-                labels.append(label)
-                digest = hashlib.sha256(file.read_bytes()).hexdigest()
-                files.append(ImageFile(f"{name}/{file.name}", digest))
-            except DataError as error:
-                skipped.append(str(error))
-        if len(pixels) == before:
-            raise DataError(
-                f"the class folder {folder} has no readable image; add some or remove it"
+def _explain(layout: Layout, config: DataConfig) -> Iterator[str]:
+    """Say what is not used, and how the splits are made."""
+    if left_out := describe(layout.left_out):
+        yield f"not used in {printable(layout.root.name)}: {left_out}"
+    folders = layout.folders
+    if "validation" in folders:
+        yield (
+            f"the validation split is the folder {folders['validation'].name}; "
+            "data.validation_fraction does not apply"
+        )
+        if "test" not in folders:
+            yield (
+                f"there is no test folder: data.test_fraction {config.test_fraction:g} of "
+                f"{folders['train'].name} is the test split"
             )
-    return Images(np.stack(pixels), np.asarray(labels, np.uint8), tuple(files))
 
 
-def _hold_out(images: Images, classes: tuple[str, ...], fraction: float) -> tuple[Images, Images]:
-    train, test = stratified(images.labels, fraction, _SEED, classes, "data.test_fraction")
-    return images.take(train), images.take(test)
+def _describe_duplicates(images: Mapping[str, Images]) -> Iterator[str]:
+    """Say which test images are training images too, byte by byte."""
+    train = {file.sha256: file.name for file in images["train"].files}
+    twins = [
+        f"{file.name} = {train[file.sha256]}"
+        for file in images["test"].files
+        if file.sha256 in train
+    ]
+    if twins:
+        listed = ", ".join(twins[: _SHOWN // 2]) + (", ..." if len(twins) > _SHOWN // 2 else "")
+        yield (
+            f"{len(twins)} of {len(images['test'].files)} test images are byte-identical to "
+            f"training images, so the test accuracy is too high: {listed}"
+        )

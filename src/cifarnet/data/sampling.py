@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,13 +33,41 @@ def stratified(
         rows = np.flatnonzero(labels == label)
         count = max(1, round(fraction * len(rows)))
         if count >= len(rows):
-            raise DataError(
-                f"the class {name!r} has {len(rows)} training images, too few to hold out "
-                f"{key} {fraction:g} of them; add images or change the fraction"
-            )
+            raise _too_few(name, len(rows), key, fraction)
         chosen.append(random.permutation(rows)[:count])
     held_out = np.sort(np.concatenate(chosen))
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def by_hash(
+    keys: Sequence[str], labels: np.ndarray, fraction: float, classes: Sequence[str], key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in two by a hash of their keys, so that no row depends on which others there are.
+
+    A row is held out if the first 8 bytes of the SHA-256 of its key (UTF-8), big-endian, divided
+    by 2^64, are below `fraction`. Each class has at least one row on both sides: otherwise its
+    row of the lowest hash is held out, or that of the highest is not.
+
+    Args:
+        keys: a text for each row.
+        labels: uint8 [N].
+        fraction: 0 to 1.
+        classes, key: class names and config key, for error messages.
+
+    Returns:
+        The remaining rows and the held-out rows, int64, ascending.
+
+    Raises:
+        DataError: a class has fewer than two rows.
+    """
+    hashes = [int.from_bytes(hashlib.sha256(k.encode()).digest()[:8], "big") for k in keys]
+    held_out = np.array([value < fraction * 2**64 for value in hashes], bool)
+    for label, name in enumerate(classes):
+        rows = sorted(np.flatnonzero(labels == label).tolist(), key=hashes.__getitem__)
+        if len(rows) < 2:
+            raise _too_few(name, len(rows), key, fraction)
+        held_out[rows[0]], held_out[rows[-1]] = True, False
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def balanced(labels: np.ndarray, limit: int, seed: int, classes: Sequence[str]) -> np.ndarray:
@@ -63,3 +92,10 @@ def balanced(labels: np.ndarray, limit: int, seed: int, classes: Sequence[str]) 
         rows = shuffled[labels[shuffled] == label]
         rank[rows] = np.arange(len(rows))
     return np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:limit])
+
+
+def _too_few(name: str, count: int, key: str, fraction: float) -> DataError:
+    return DataError(
+        f"the class {name!r} has {count} training images, too few to hold out {key} "
+        f"{fraction:g} of them; add images or change the fraction"
+    )
