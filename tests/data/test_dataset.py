@@ -30,7 +30,7 @@ def provide(monkeypatch, counts: list[int], size: int = 4) -> Source:
         Images(random.integers(0, 256, (len(y), size, size, 3), np.uint8), y) for y in (train, test)
     ]
     source = Source("directory", "random", tuple("abcdefghij"[: len(counts)]), *made, ("a note",))
-    monkeypatch.setattr(dataset_module, "load_source", lambda config, on_fetch, seed: source)
+    monkeypatch.setattr(dataset_module, "load_source", lambda *_: source)
     return source
 
 

@@ -10,7 +10,6 @@ from helpers.folders import config, fill
 
 from cifarnet import config as cfg
 from cifarnet import data, runs
-from cifarnet.data.sampling import stratified
 from cifarnet.errors import DataError
 
 OLD = Path(__file__).parents[1] / "fixtures" / "folder-format-1"
@@ -109,11 +108,9 @@ def test_the_split_of_a_run_of_format_1_can_still_be_loaded():
     (run,) = runs.all_runs(OLD / "runs")
     recorded = run.read_record().data.digests
     settings = cfg.load(run.config_file).data.model_copy(update={"path": OLD / "photos"})
-    source = data.load_source(settings, old_split=True)
-    sides = stratified(source.train.labels, 0.25, 0, source.classes, "data.validation_fraction")
-    train, validation = (source.train.take(rows) for rows in sides)
-    dataset = data.Dataset(source, train, validation, source.test)
+    dataset = data.load(settings, 0, old_split=True)
     assert dataset.digests() == recorded
+    assert [len(dataset.split(name).labels) for name in data.SPLITS] == [12, 4, 4]
     assert data.load(settings, 0).digests() != recorded
 
 

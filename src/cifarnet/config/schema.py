@@ -182,31 +182,38 @@ class DataConfig(Section):
     path: Path | None = Field(
         None,
         description="cifar10: an archive or folder to read instead of fetching; "
-        "directory (required): a folder with a folder per class, or with train/ and test/ of "
+        "directory (required): a folder with a folder per class, or with train/, val/ and test/ of "
         "class folders. "
         "In a config file it is relative to that file, in an override to the current "
         "directory; a leading ~ is your home. The resolved config holds it absolute",
     )
     validation_fraction: StrictFloat = Field(
-        0.1, ge=0.0, lt=1.0, description="share of the training images held out, class by class"
+        0.1,
+        ge=0.0,
+        lt=1.0,
+        description="share of the training images held out, class by class; not used "
+        "where a directory has a folder val/",
     )
     test_fraction: StrictFloat = Field(
         0.2,
         gt=0.0,
         lt=1.0,
-        description="directory without train/ and test/ folders: share held out as the test set",
+        description="directory without a folder test/: share held out as the test set, by a hash "
+        "of class and file name",
     )
     limit: StrictInt | None = Field(
         None,
         ge=1,
         lt=_COUNT_LIMIT,
-        description="use this many training images in all, class-balanced",
+        description="use this many training images in all, class-balanced; of a directory, the "
+        "other ones are not read",
     )
     image_size: StrictInt = Field(
         32, ge=8, le=512, description="side of the input, pixels; directory images are resized"
     )
     max_unreadable: Fraction = Field(
-        0.01, description="directory: share of unreadable images that is tolerated"
+        0.01,
+        description="directory: share of the image files read that may be unreadable",
     )
     augment: tuple[Augmentation, ...] = Field(
         (), description="applied to training images, in this order"

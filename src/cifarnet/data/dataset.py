@@ -131,18 +131,21 @@ class Dataset:
         return tuple(mean.tolist()), tuple(np.sqrt(squares / count - mean**2).tolist())
 
 
-def load(config: DataConfig, seed: int, on_fetch: OnFetch | None = None) -> Dataset:
+def load(
+    config: DataConfig, seed: int, on_fetch: OnFetch | None = None, old_split: bool = False
+) -> Dataset:
     """Load a source and split it.
 
     Args:
         config: the source, `limit` and `validation_fraction`.
         seed: determines which training images are used and which are held out.
         on_fetch: called during a download or while images are read, as `Callback.on_fetch`.
+        old_split: as for `load_source`.
 
     Raises:
         DataError: the source cannot be loaded; a class is too small; `limit` is out of range.
     """
-    source = load_source(config, on_fetch, seed=seed)
+    source = load_source(config, on_fetch, old_split, seed)
     if source.validation is not None:
         return Dataset(source, source.train, source.validation, source.test)
     labels, fraction = source.train.labels, config.validation_fraction

@@ -47,7 +47,8 @@ def load_recorded(
     """
     if config.data.source == "directory" and runs.has_images(run):
         return _select(run, config.data, on_fetch, allow_changed)
-    dataset = load(config.data, config.seed, on_fetch)
+    # Without recorded images, a run of a folder is of format 1.
+    dataset = load(config.data, config.seed, on_fetch, old_split=True)
     recorded = run.read_record().data.digests
     changed = [name for name in SPLITS if recorded.get(name) != dataset.digests()[name]]
     if changed:
