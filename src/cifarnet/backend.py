@@ -7,7 +7,12 @@ changed when this module is first imported, not by `import cifarnet`.
 from __future__ import annotations
 
 import os
+import random
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
 
 from cifarnet import system
 from cifarnet.errors import BackendError
@@ -27,7 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # as long as importing TensorFlow. They are hidden meanwhile.
 _hidden = [name for name in ("matplotlib", "pandas", "sklearn") if name not in sys.modules]
 # Start-up notices come from C++ before any logging is set up, so no setting turns them off.
-with system.quiet():
+with system.quiet(), system.lenient():
     sys.modules.update(dict.fromkeys(_hidden))  # type: ignore[arg-type]
     try:
         import keras
@@ -42,7 +47,39 @@ if keras.config.backend() != "tensorflow":
         "before cifarnet. Set KERAS_BACKEND=tensorflow before Python starts."
     )
 
-__all__ = ["initialize_devices", "keras", "tf"]
+# Keras takes these from ~/.keras/keras.json, and a session may set others.
+_SETTINGS = {
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "image_data_format": "channels_last",
+    "dtype_policy": "float32",
+}
+
+__all__ = ["default_settings", "initialize_devices", "keras", "tf"]
+
+
+@contextmanager
+def default_settings() -> Iterator[None]:
+    """Give Keras its default settings, and put the user's back afterwards; also a decorator.
+
+    They matter while layers are made, called or traced. Python's and NumPy's random generators,
+    which Keras seeds and draws from, continue afterwards as if nothing was drawn.
+    """
+    before = {name: getattr(keras.config, name)() for name in _SETTINGS}
+    drawn = random.getstate(), np.random.get_state()
+    try:
+        _set(_SETTINGS)
+        with system.lenient():
+            yield
+    finally:
+        _set(before)
+        random.setstate(drawn[0])
+        np.random.set_state(drawn[1])
+
+
+def _set(settings: Mapping[str, object]) -> None:
+    for name, value in settings.items():
+        getattr(keras.config, f"set_{name}")(value)
 
 
 def initialize_devices() -> None:

@@ -7,8 +7,9 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,19 +85,53 @@ def peak_memory() -> int:
 
 
 @contextmanager
+def lenient() -> Iterator[None]:
+    """Let libraries warn and round: `-W error` and `numpy.seterr` make no exceptions meanwhile.
+
+    A filter for one module stays; it is meant.
+    """
+    with warnings.catch_warnings(), _numpy_errors_ignored():
+        warnings.filters[:] = [  # type: ignore[index]
+            ("ignore" if action == "error" and module is None else action, *rest, module, line)
+            for action, *rest, module, line in warnings.filters
+        ]
+        yield
+
+
+def _numpy_errors_ignored() -> AbstractContextManager[None]:
+    if "numpy" not in sys.modules:  # nothing was set; `--help` does without it
+        return nullcontext()
+    import numpy as np
+
+    return np.errstate(all="ignore")
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
-    """Discard what libraries write to standard error, also from C++."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
+    """Discard what libraries write to standard error, also from C++.
+
+    Where it is closed it becomes the null device, also afterwards: the next file that is opened
+    would take its descriptor, and what libraries write there.
+    """
     null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        before = null if null == 2 else os.dup(2)
+    except OSError:
+        before = os.dup(null)
+    _flush_stderr()
     os.dup2(null, 2)
     try:
         yield
     finally:
+        _flush_stderr()
+        os.dup2(before, 2)
+        for descriptor in {before, null} - {2}:
+            os.close(descriptor)
+
+
+def _flush_stderr() -> None:
+    with suppress(AttributeError, OSError, ValueError):  # there is none, it is full, or closed
         sys.stderr.flush()
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(null)
 
 
 def _version(name: str) -> str:

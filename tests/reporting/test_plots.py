@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cifarnet.reporting import plots
@@ -156,3 +157,61 @@ def test_a_benchmark_is_drawn_with_a_row_per_artifact(tmp_path):
             heights.append(picture.height)
             assert picture.width == 1210
     assert heights[1] > 1.5 * heights[0]
+
+
+# --- text -----------------------------------------------------------------------------
+
+NAMES = [
+    "$1_bill$",
+    r"a_$5_$ \alpha",
+    "dog [v2]",
+    "\u732b",
+    "\U0001f600",
+    "{x}",
+    "^_",
+    "a" * 90,
+]
+
+
+def test_names_are_text_and_a_missing_glyph_is_no_warning(tmp_path, recwarn, caplog, capfd):
+    found = metrics(len(NAMES)).model_copy(update={"classes": NAMES})
+    about = found.about.model_copy(update={"data": "$\\frac{1$ \u732b"})
+    mistakes = [
+        found.mistakes[0].model_copy(update={"true": name, "predicted": name}) for name in NAMES
+    ]
+    found = found.model_copy(update={"about": about, "mistakes": mistakes})
+    plots.confusion(found, tmp_path / "c.png")
+    plots.reliability(found, tmp_path / "r.png")
+    np.savez(tmp_path / "p.npz", mistakes=np.zeros((len(NAMES), 32, 32, 3), np.uint8))
+    plots.mistakes(found, tmp_path / "p.npz", tmp_path / "m.png")
+    (tmp_path / "$x^$").mkdir()
+    (tmp_path / "$x^$" / "history.csv").write_text(f"{HEADER}\n1,2.0,0.1,,,0.1,100,2\n")
+    plots.curves(tmp_path / "$x^$" / "history.csv", tmp_path / "curves.png")
+    assert list(recwarn) == [] and caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
+def drawn(monkeypatch, draw) -> Figure:
+    """Return the figure that `draw` would save."""
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, png: figures.append(figure))
+    draw()
+    return figures[0]
+
+
+def test_the_caption_of_a_mistake_says_what_is_true_and_what_was_said(tmp_path, monkeypatch):
+    np.savez(tmp_path / "p.npz", mistakes=np.zeros((1, 32, 32, 3), np.uint8))
+    mistake = metrics(2).mistakes[0].model_copy(update={"true": "$a$", "predicted": "b" * 40})
+    found = metrics(2).model_copy(update={"mistakes": [mistake]})
+    figure = drawn(monkeypatch, lambda: plots.mistakes(found, tmp_path / "p.npz", tmp_path))
+    (text,) = figure.axes[0].texts
+    assert text.get_text() == f"true $a$\nsaid {'b' * 10}...\n90.00 %"
+    assert not text.get_parse_math()
+
+
+def test_one_epoch_has_one_tick(tmp_path, monkeypatch):
+    (tmp_path / "history.csv").write_text(f"{HEADER}\n1,2.0,0.1,2.1,0.1,0.1,100,2\n")
+    figure = drawn(monkeypatch, lambda: plots.curves(tmp_path / "history.csv", tmp_path))
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from cifarnet import system
 from cifarnet.callbacks.base import Callback, Callbacks
 
 
@@ -26,7 +27,8 @@ def job(callbacks: Iterable[Callback] | None, own: Iterable[Callback] = ()) -> I
         callbacks = [shown] if shown.is_interactive else []
     together = Callbacks([*own, *callbacks])
     try:
-        yield together
+        with system.lenient():
+            yield together
         together.on_end()
     except BaseException as error:
         together.on_error(error)

@@ -14,7 +14,7 @@ import numpy as np
 
 from cifarnet import artifacts, data, runs, system
 from cifarnet import config as cfg
-from cifarnet.backend import keras
+from cifarnet.backend import default_settings, keras
 from cifarnet.callbacks import Callback, job
 from cifarnet.data.sampling import balanced
 from cifarnet.errors import ConfigError, GateError, RunError
@@ -28,6 +28,7 @@ from cifarnet.runs.results import CalibrationRecord, Parity, PruneRecord, QatRec
 _QAT_ABOVE = 0.005
 
 
+@default_settings()
 def export(
     run: Run | str | Path,
     formats: Sequence[str] | None = None,

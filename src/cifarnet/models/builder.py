@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cifarnet import config as cfg
 from cifarnet import runs
-from cifarnet.backend import keras
+from cifarnet.backend import default_settings, keras
 from cifarnet.errors import ModelError
 from cifarnet.models.initializers import Dirac, Whitening
 
@@ -25,6 +25,7 @@ _RUNS_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLaye
 _NOT_IN_LISTS = {"Input", "InputLayer", "Layer"}
 
 
+@default_settings()
 def build(
     config: cfg.ModelConfig,
     size: int,

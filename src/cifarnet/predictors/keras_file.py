@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cifarnet.backend import keras, tf
+from cifarnet.backend import default_settings, keras, tf
 from cifarnet.errors import ArtifactError
 from cifarnet.models import layers as _registered  # noqa: F401 - registers our layers, which files may have
 from cifarnet.predictors.base import (
@@ -34,7 +34,8 @@ def load(path: Path) -> RuntimeModel:
     """
     try:
         _check_weights(path)
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        with default_settings():
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
         metadata = _metadata(path)
     except Exception as error:  # Keras raises many kinds
         text = " ".join(str(error).split())
@@ -91,7 +92,8 @@ def _runtime_model(model: keras.Model, metadata: Metadata) -> RuntimeModel:
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
     def outputs(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(images, training=False), tf.float32)
+        with default_settings():  # while it is traced
+            return tf.cast(model(images, training=False), tf.float32)
 
     return RuntimeModel(
         runtime=f"Keras {keras.__version__}",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +24,45 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, safe for color-blind readers.
 _TRAIN, _VALIDATION, _RATE = "#0072B2", "#D55E00", "#999999"
 _DPI = 110
+_CAPTION = 18  # characters per line
 
 
+def _fitted(caption: str) -> str:
+    """Cut each line to the width of an image."""
+    lines = caption.split("\n")
+    return "\n".join(x if len(x) <= _CAPTION else f"{x[: _CAPTION - 3]}..." for x in lines)
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """Draw with Matplotlib's defaults, whatever matplotlibrc and MPLBACKEND say; a decorator.
+
+    Text is text, not formulas. A character that the font lacks is drawn as a box, without a
+    warning.
+    """
+    matplotlib = _import_matplotlib()
+    with warnings.catch_warnings(), matplotlib.rc_context():
+        warnings.simplefilter("ignore")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["text.parse_math"] = False
+        yield
+
+
+def _import_matplotlib() -> Any:
+    """Import Matplotlib; a MPLBACKEND of another environment, such as a notebook's, is no error."""
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with suppress(ValueError):  # what Matplotlib does on import, where this is an error
+            matplotlib.rcParams["backend"] = backend
+    return matplotlib
+
+
+@_drawing()
 def curves(history: Path, png: Path) -> None:
     """Plot loss, accuracy and learning rate by epoch from `history.csv`."""
     from matplotlib.ticker import MaxNLocator
@@ -50,12 +91,13 @@ def curves(history: Path, png: Path) -> None:
         axes.patch.set_visible(False)
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
         axes.legend(loc="upper right" if name == "loss" else "lower right", framealpha=0.9)
     _save(figure, png)
 
 
+@_drawing()
 def confusion(found: Evaluation, png: Path) -> None:
     """Plot the confusion matrix of an evaluation, colored by the share of each true class."""
     counts, classes = np.asarray(found.confusion_matrix), found.classes
@@ -77,6 +119,7 @@ def confusion(found: Evaluation, png: Path) -> None:
     _save(figure, png)
 
 
+@_drawing()
 def reliability(found: Evaluation, png: Path) -> None:
     """Plot the reliability diagram of an evaluation: accuracy by confidence."""
     bins = [one for one in found.calibration if one.count]
@@ -105,6 +148,7 @@ def reliability(found: Evaluation, png: Path) -> None:
     _save(figure, png)
 
 
+@_drawing()
 def benchmark(found: Benchmark, png: Path) -> None:
     """Plot latency, throughput and size of each artifact of a benchmark."""
     rows = found.artifacts
@@ -159,10 +203,14 @@ def mistakes(found: Evaluation, predictions: Path, png: Path) -> None:
     """
     with np.load(predictions, allow_pickle=False) as file:
         pixels = file["mistakes"]
-    captions = [f"{one.true}\nnot {one.predicted} {one.confidence:.2f}" for one in found.mistakes]
+    captions = [
+        f"true {one.true}\nsaid {one.predicted}\n{percent(one.confidence)}"
+        for one in found.mistakes
+    ]
     sheet(pixels, captions, 8, png, f"{_title(found)}: most confident mistakes")
 
 
+@_drawing()
 def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, title: str) -> None:
     """Draw a grid of captioned images.
 
@@ -183,7 +231,13 @@ def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, 
         if i < len(pixels):
             axes.imshow(pixels[i], interpolation="nearest")
             axes.text(
-                0.5, -0.06, captions[i], ha="center", va="top", fontsize=7, transform=axes.transAxes
+                0.5,
+                -0.06,
+                _fitted(captions[i]),
+                ha="center",
+                va="top",
+                fontsize=7,
+                transform=axes.transAxes,
             )
     _save(figure, png)
 
@@ -196,10 +250,9 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, png: Path) -> None:
-    def write(file: BinaryIO) -> None:
-        figure.savefig(file, format="png")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    runs.write_atomic(png, write)
+    runs.write_atomic(png, FigureCanvasAgg(figure).print_png)
 
 
 def _column(rows: Sequence[dict[str, str]], key: str) -> np.ndarray:
