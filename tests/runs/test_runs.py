@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 import filelock
@@ -553,3 +555,60 @@ def test_keys_that_are_not_known_are_kept(tmp_path):
     run.update_record(status="finished")
     written = json.loads(run.record_file.read_text())
     assert (written["status"], written["laboratory"]) == ("finished", {"room": 3})
+
+
+# --- order and place ------------------------------------------------------------------
+
+
+def test_a_new_run_is_named_in_utc_in_every_time_zone(tmp_path, monkeypatch):
+    for zone in ("Asia/Tokyo", "America/Los_Angeles"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        before = datetime.now(timezone.utc).replace(microsecond=0)
+        name = runs.create("a", tmp_path).path.name
+        made = datetime.strptime(name[:15] + "+0000", "%Y%m%d-%H%M%S%z")
+        assert before <= made <= datetime.now(timezone.utc), zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_latest_run_is_the_one_that_started_last_whatever_its_name(tmp_path):
+    """Names of older versions are local times."""
+    starts = {
+        "20260102-080000-tokyo": "2026-01-01T23:00:00+00:00",
+        "20260101-160000-angeles": "2026-01-02T00:00:00+00:00",
+        "20260101-183000-kolkata": "2026-01-01T18:30:00+05:30",
+        "20260101-233000-damaged": None,
+    }
+    for name, started in starts.items():
+        run = make(tmp_path, name, started=started)
+        if started is None:
+            run.record_file.write_text("{")
+    found = [run.path.name.split("-")[-1] for run in runs.all_runs(tmp_path)]
+    assert found == ["kolkata", "tokyo", "damaged", "angeles"]
+    assert runs.open_run("latest", tmp_path).path.name == "20260101-160000-angeles"
+
+
+def test_the_folder_of_runs_is_the_given_one_or_the_environments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert runs.create("a").path.parent == Path("runs")
+    monkeypatch.setenv("CIFARNET_RUNS", "elsewhere")
+    run = runs.create("a")
+    assert run.path.parent == Path("elsewhere")
+    assert runs.open_run("latest") == run
+    assert runs.all_runs("runs") != runs.all_runs() == [run]
+    monkeypatch.setenv("CIFARNET_RUNS", "")
+    assert runs.root_folder() == Path("runs")
+
+
+def test_a_run_whose_lock_cannot_be_opened_is_in_an_unknown_state(tmp_path):
+    run = make(tmp_path, "r", status="running")
+    (run.path / ".lock").mkdir()  # no user may open it
+    assert runs.is_locked(run) is None
+    assert runs.status(run) == "unknown"
+    with pytest.raises(RunError, match=r"cannot remove .*/r: .*Check the permissions"):
+        runs.remove(run)
+    (run.path / ".lock").rmdir()
+    assert runs.status(run) == "killed"
+    with runs.lock(run):
+        assert runs.status(run) == "running"

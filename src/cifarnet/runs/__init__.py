@@ -15,14 +15,13 @@ from cifarnet.runs.atomic import (
     write_text,
 )
 from cifarnet.runs.checksums import changing, check, forget, verify, weights_digest
-from cifarnet.runs.directory import RUNS, Run, create, is_locked, lock, remove, status
+from cifarnet.runs.directory import Run, create, is_locked, lock, remove, root_folder, status
 from cifarnet.runs.find import RunSummary, all_runs, export_label, exports, open_run, summary
 from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Benchmark, Evaluation, Export
 
 __all__ = [
-    "RUNS",
     "UNUSED",
     "Benchmark",
     "Evaluation",
@@ -49,6 +48,7 @@ __all__ = [
     "remove",
     "remove_leftovers",
     "replace_folder",
+    "root_folder",
     "status",
     "summary",
     "verify",

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from cifarnet.runs import documents
 from cifarnet.runs.atomic import remove_leftovers, replace_folder, unwritable
 from cifarnet.runs.records import FileRecord, ProcessRecord, RunRecord
 
-RUNS = Path("runs")
+
+def root_folder(root: str | Path | None = None) -> Path:
+    """Return the folder of runs: `root`, or without it `CIFARNET_RUNS`, or `runs`."""
+    return Path(root or os.environ.get("CIFARNET_RUNS") or "runs")
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,11 @@ class Run:
 
 def create(
     name: str,
-    root: str | Path = RUNS,
+    root: str | Path | None = None,
     files: Mapping[str, str] | None = None,
     record: RunRecord | None = None,
 ) -> Run:
-    """Make a new directory `<root>/<timestamp>-<name>[-n]`; an existing one is never reused.
+    """Make a new directory `<root>/<UTC time>-<name>[-n]`; an existing one is never reused.
 
     It appears whole: with `files` (texts by name) and with `record`, to which their checksums are
     added.
@@ -118,8 +121,8 @@ def create(
     Raises:
         RunError: the directory cannot be made.
     """
-    root = Path(root)
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    root = root_folder(root)
+    stem = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{name}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / ".lock"):
@@ -183,13 +186,18 @@ def _holder(run: Run) -> str:
     return f"process {process.pid or '?'} on {process.host or '?'}"
 
 
-def is_locked(run: Run) -> bool:
-    """Whether a living process is writing the run."""
+def is_locked(run: Run) -> bool | None:
+    """Whether a living process is writing the run; None where that cannot be known.
+
+    It cannot in a folder that is read-only, or on a file system without locks.
+    """
     probe = filelock.FileLock(run.path / ".lock")
     try:
         probe.acquire(timeout=0)
-    except (filelock.Timeout, OSError):
+    except filelock.Timeout:
         return True
+    except (OSError, NotImplementedError):
+        return None
     probe.release()
     return False
 
@@ -197,13 +205,15 @@ def is_locked(run: Run) -> bool:
 def status(run: Run) -> str:
     """`finished`, `interrupted`, `failed`, `running`, or `killed`: running by no living process.
 
-    A record that cannot be read is `damaged`.
+    A record that cannot be read is `damaged`. A run that may be running or killed is `unknown`.
     """
     try:
         stated = run.read_record().status
     except CifarnetError:
         return "damaged"
-    return "killed" if stated == "running" and not is_locked(run) else stated
+    if stated != "running":
+        return stated
+    return {True: "running", False: "killed", None: "unknown"}[is_locked(run)]
 
 
 def remove(run: Run) -> None:
@@ -212,8 +222,14 @@ def remove(run: Run) -> None:
     Raises:
         RunError: a process is writing it, or it cannot be deleted.
     """
-    if is_locked(run):
+    locked = is_locked(run)
+    if locked:
         raise RunError(f"{run.path} is in use; stop its process first")
+    if locked is None:
+        raise RunError(
+            f"cannot remove {run.path}: whether a process is writing it cannot be known, since "
+            "its .lock cannot be opened. Check the permissions, or delete the folder yourself."
+        )
     try:
         shutil.rmtree(run.path)
     except OSError as error:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from cifarnet.errors import CifarnetError, RunError
 from cifarnet.runs import documents
 from cifarnet.runs.checksums import weights_digest
-from cifarnet.runs.directory import RUNS, Run, status
+from cifarnet.runs.directory import Run, root_folder, status
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Evaluation, Export
 
 
-def open_run(run: Run | str | Path, root: str | Path = RUNS) -> Run:
-    """Find a run by its path, its name under `root`, or `latest`.
+def open_run(run: Run | str | Path, root: str | Path | None = None) -> Run:
+    """Find a run by its path, its name under `root`, or `latest`: the one that started last.
+
+    Args:
+        run: returned as it is if it is a `Run`.
+        root: folder of runs; None: the environment variable CIFARNET_RUNS, or `runs`.
 
     Raises:
         RunError: there is no such run; lists the newest ones.
@@ -26,7 +32,7 @@ def open_run(run: Run | str | Path, root: str | Path = RUNS) -> Run:
     """
     if isinstance(run, Run):
         return run
-    root, text = Path(root), str(run)
+    root, text = root_folder(root), str(run)
     runs = all_runs(root)
     if text == "latest" and runs:
         return runs[-1]
@@ -37,26 +43,39 @@ def open_run(run: Run | str | Path, root: str | Path = RUNS) -> Run:
     known = ", ".join(run.path.name for run in runs[-3:]) if runs else "none"
     raise RunError(
         f"expected a run: a path, a name under {root}/, or `latest`; received {text!r}. "
-        f"Newest runs in {root.resolve()}: {known}. See all with `cifarnet runs list`."
+        f"Newest runs in {root.resolve()}: {known}. See all with `cifarnet runs list`; --runs DIR "
+        "or CIFARNET_RUNS names another folder."
     )
 
 
-def all_runs(root: str | Path = RUNS) -> list[Run]:
-    """Every directory under `root` that has a record, oldest first."""
-    root = Path(root)
+def all_runs(root: str | Path | None = None) -> list[Run]:
+    """Every directory under `root` that has a record, in the order of their start; see `open_run`.
+
+    Of runs that started in one second, by the number of their name. A damaged record has no start;
+    then the time in the name counts.
+    """
+    root = root_folder(root)
     if not root.is_dir():
         return []
     found = (path for path in root.iterdir() if not path.name.startswith("."))
-    folders = [path for path in found if (path / "run.json").is_file()]
-    return [Run(path) for path in sorted(folders, key=_age)]
+    runs = [Run(path) for path in found if (path / "run.json").is_file()]
+    return sorted(runs, key=_age)
 
 
-def _age(path: Path) -> tuple[str, int, str]:
-    """Sorts by the name's timestamp, then `-n`: names of one second end in no number or -n."""
-    stem, _, number = path.name.rpartition("-")
-    if stem.count("-") >= 2 and number.isdecimal():
-        return stem, int(number), path.name
-    return path.name, 1, path.name
+def _age(run: Run) -> tuple[str, str, int]:
+    """Sorts by the start, then the name, then its `-n`: names end in no number or -n."""
+    name, number = run.path.name, 1
+    if match := re.fullmatch(r"(\d{8}-\d{6}-.+)-(\d+)", name):
+        name, number = match[1], int(match[2])
+    return _start(run), name, number
+
+
+def _start(run: Run) -> str:
+    """Return the start as the names of runs have it: UTC, to the second."""
+    with suppress(CifarnetError, ValueError):
+        started = datetime.fromisoformat(run.read_record().started or "")
+        return f"{started.astimezone(timezone.utc):%Y%m%d-%H%M%S}"
+    return run.path.name[: len("20260101-120000")]
 
 
 @dataclass(frozen=True)

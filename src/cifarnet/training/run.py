@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifarnet import config as cfg
 from cifarnet import data, runs
+from cifarnet.backend import default_settings
 from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.errors import ConfigError, RunError
 from cifarnet.runs import Run, documents
@@ -24,9 +25,10 @@ from cifarnet.training.step import Trainer
 MAY_CHANGE = ("train.epochs", "train.checkpoint", "train.tensorboard", "data.path", "export")
 
 
+@default_settings()
 def train(
     config: cfg.Config | str | Path,
-    root: str | Path = runs.RUNS,
+    root: str | Path | None = None,
     config_file: str | None = None,
     command: str | None = None,
     callbacks: Iterable[Callback] | None = None,
@@ -35,7 +37,7 @@ def train(
 
     Args:
         config: a config, the name of a shipped one, or the path of a YAML file.
-        root: folder of the new run directory.
+        root: folder of the new run directory; None: CIFARNET_RUNS, or `runs`.
         config_file, command: recorded in `run.json`.
         callbacks: receive the progress and may stop the training. None shows it on a terminal or
             in a notebook; an empty list shows nothing.
@@ -46,7 +48,7 @@ def train(
     Raises:
         ConfigError, DataError, ModelError: before anything is written.
         TrainingError: the loss is not finite.
-        Interrupted: by Ctrl-C or SIGTERM; `resume` continues.
+        Interrupted: by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; `resume` continues.
 
     Example:
         run = cifarnet.train(cifarnet.load_config("article", ["train.epochs=3"]))
@@ -81,6 +83,7 @@ def _files(config: cfg.Config, dataset: data.Dataset) -> dict[str, str]:
     return {"config.yaml": cfg.dump(config), **listed}
 
 
+@default_settings()
 def resume(
     run: Run | str | Path,
     overrides: Iterable[str] = (),
