@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 # Control characters, lone surrogates (bytes of a file name that are not UTF-8), line separators.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+# They turn the direction of the text around them.
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def align(rows: Iterable[tuple[str, str]]) -> str:
@@ -14,6 +16,12 @@ def align(rows: Iterable[tuple[str, str]]) -> str:
     rows = list(rows)
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label.ljust(width)}  {value}" for label, value in rows)
+
+
+def count(number: float, noun: str) -> str:
+    """Format a number of things: `1 epoch`, `2.5 epochs`, `1,000 steps`."""
+    text = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{text} {noun}" if number == 1 else f"{text} {noun}s"
 
 
 def duration(seconds: float) -> str:
@@ -33,9 +41,16 @@ def percent(value: float | None) -> str:
 
 def printable(text: str) -> str:
     r"""Escape what UTF-8 cannot encode or one line cannot show, as in `b\udce9te.png`."""
-    return "".join(_escaped(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def printable_lines(text: str) -> str:
+    """Escape what a terminal would obey or cannot show; newlines remain."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _UNPRINTABLE and character not in _DIRECTIONS:
+        return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -33,19 +33,26 @@ def forking() -> Any:
 
 
 def execute(
-    *arguments: object, cwd: Path, input: str = "", file_limit: int | None = None
+    *arguments: object,
+    cwd: Path,
+    input: str = "",
+    file_limit: int | None = None,
+    streams: dict[int, str] | None = None,
 ) -> subprocess.CompletedProcess:
     """Run `cifarnet ARGUMENTS` in the folder `cwd`, as a user whom permissions bind.
 
     Args:
         input: what it reads from standard input.
         file_limit: of each file it writes, bytes; a larger one fails, as on a full disk.
+        streams: what is wrong with some of its descriptors: `closed`, `full` (every write fails),
+            or `broken` (a pipe without a reader).
     """
     words = ["cifarnet", *map(str, arguments)]
     ends = [forking().Pipe(duplex=False) for _ in range(3)]
     (stdin, typed), (shown, stdout), (noted, stderr) = ends
     process = forking().Process(
-        target=_command, args=(words, str(cwd), dict(os.environ), file_limit, stdin, stdout, stderr)
+        target=_command,
+        args=(words, str(cwd), dict(os.environ), file_limit, streams or {}, stdin, stdout, stderr),
     )
     process.start()
     for end in (stdin, stdout, stderr):
@@ -79,6 +86,7 @@ def _command(
     cwd: str,
     environment: dict[str, str],
     file_limit: int | None,
+    faults: dict[int, str],
     *streams: Connection,
 ) -> None:
     from cifarnet.cli import main
@@ -86,9 +94,16 @@ def _command(
     for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
         stream.close()
-    # Those of the forking process are for other files.
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    for number, fault in faults.items():
+        _spoil(number, fault)
+    # Those of the forking process are for other files. Python has none for a closed descriptor.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        is_open = faults.get(number) != "closed"
+        mode = "w" if number else "r"
+        stream = open(number, mode, buffering=1, closefd=False) if is_open else None  # noqa: SIM115
+        setattr(sys, name, stream)
+    if sys.stderr is not None:
+        sys.stderr.reconfigure(errors="backslashreplace")
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
@@ -99,3 +114,14 @@ def _command(
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
     sys.argv = words
     main(prog_name="cifarnet")
+
+
+def _spoil(number: int, fault: str) -> None:
+    if fault == "closed":
+        os.close(number)
+    elif fault == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, number)

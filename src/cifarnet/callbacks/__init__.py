@@ -1,6 +1,6 @@
 """Callbacks of long jobs: the protocol, and a display of progress."""
 
-from cifarnet.callbacks.base import Callback, Callbacks, EpochResult, StepProgress
+from cifarnet.callbacks.base import Callback, Callbacks, EpochResult, StepProgress, optional
 from cifarnet.callbacks.jobs import job
 
-__all__ = ["Callback", "Callbacks", "EpochResult", "StepProgress", "job"]
+__all__ = ["Callback", "Callbacks", "EpochResult", "StepProgress", "job", "optional"]

@@ -6,10 +6,11 @@ callback in the order given, in its own thread. Its last call is `on_end` or `on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from cifarnet.runs import Run, RunRecord
@@ -121,6 +122,29 @@ class Callback:
         be resumed.
         """
         return None
+
+
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
+
+def optional(method: _Method) -> _Method:
+    """Keep an exception of a callback's method from ending the job: what it shows is optional.
+
+    After the first one, the callback has its `on_error` called and is then ignored.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any) -> None:
+        if vars(self).get("_given_up"):
+            return
+        try:
+            method(self, *args)
+        except (Exception, SystemExit) as error:  # rich exits when the reader of a pipe has gone
+            self._given_up = True
+            with suppress(Exception, SystemExit):
+                type(self).on_error.__wrapped__(self, error)
+
+    return cast("_Method", call)
 
 
 class Callbacks(Callback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cifarnet.callbacks.base import EpochResult
-from cifarnet.formatting import align, duration
+from cifarnet.formatting import align, count, duration
 from cifarnet.runs import Run, RunRecord
 from cifarnet.runs.records import PrecisionRecord
 
@@ -21,7 +21,7 @@ def describe_run(run: Run, record: RunRecord) -> str:
         ("Resuming" if record.resumed else "Training", f"{record.name}, seed {record.seed}"),
         ("data", f"{data.source}; {split}"),
         ("network", f"{model.parameters:,} parameters, {model.macs:,} MACs per image"),
-        ("schedule", f"{record.epochs:g} epochs, {record.steps:,} steps"),
+        ("schedule", f"{count(record.epochs, 'epoch')}, {count(record.steps, 'step')}"),
         ("precision", _precision(record.precision)),
         ("run", str(run.path)),
     ]

@@ -3,12 +3,12 @@
 import click
 
 from cifarnet.cli.benchmark import benchmark
+from cifarnet.cli.command import Group
 from cifarnet.cli.config import config
 from cifarnet.cli.data import data
 from cifarnet.cli.evaluate import evaluate
 from cifarnet.cli.export import export
 from cifarnet.cli.predict import predict
-from cifarnet.cli.render import Group
 from cifarnet.cli.runs import runs
 from cifarnet.cli.train import train
 

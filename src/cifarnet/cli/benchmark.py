@@ -9,7 +9,8 @@ import click
 
 from cifarnet.choices import MAX_BATCH
 from cifarnet.cli import options
-from cifarnet.cli.render import Command, WhenMeasured, console, display
+from cifarnet.cli.command import Command
+from cifarnet.cli.render import WhenMeasured, console, display
 
 if TYPE_CHECKING:
     from rich.table import Table

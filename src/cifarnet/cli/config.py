@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cifarnet.cli import options
-from cifarnet.cli.render import Group, console, load_tensorflow
+from cifarnet.cli.command import Group, print_document
+from cifarnet.cli.render import console, load_tensorflow
 
 if TYPE_CHECKING:
     from cifarnet.models import LayerSummary
@@ -108,7 +109,7 @@ def show(name_or_path: str, overrides: tuple[str, ...], with_model: bool) -> Any
 
     settings = configs.load(name_or_path, overrides)
     if not with_model:
-        console().print(configs.dump(settings), end="", markup=False)
+        print_document(configs.dump(settings))
         return settings.model_dump(mode="json")
     load_tensorflow()
     from cifarnet import models
@@ -130,7 +131,7 @@ def schema() -> Any:
     from cifarnet import config as configs
 
     document = configs.generate_json_schema()
-    console().print(json.dumps(document, indent=2), markup=False)
+    print_document(json.dumps(document, indent=2) + "\n")
     return document
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cifarnet.cli import options
-from cifarnet.cli.render import Group, console, display, load_tensorflow
+from cifarnet.cli.command import Group
+from cifarnet.cli.render import console, display, load_tensorflow
 from cifarnet.formatting import align
 
 if TYPE_CHECKING:

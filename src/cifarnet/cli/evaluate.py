@@ -9,7 +9,8 @@ import click
 
 from cifarnet.choices import Split, Tta
 from cifarnet.cli import options
-from cifarnet.cli.render import Command, WhenMeasured, console, display, load_tensorflow
+from cifarnet.cli.command import Command
+from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
 from cifarnet.formatting import align, duration, percent
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def _print(found: Evaluation) -> None:
     interval = f"(95 % interval {percent(low)} to {percent(high)})"
     rows = [
         ("accuracy", f"{percent(found.accuracy)}  {interval}"),
-        ("top-5", percent(found.top5_accuracy)),
+        # Of five classes or fewer it is always 100 %.
+        *([("top-5", percent(found.top5_accuracy))] if len(found.classes) > 5 else []),
         ("loss", f"{found.loss:.4f} nats"),
         ("calibration error", percent(found.expected_calibration_error)),
         ("images", f"{found.count:,} {about.split} images of {about.data}"),

@@ -8,7 +8,8 @@ import click
 
 from cifarnet.choices import ExportFormat, Quantization
 from cifarnet.cli import options
-from cifarnet.cli.render import Command, console, display, load_tensorflow, parity_table
+from cifarnet.cli.command import Command
+from cifarnet.cli.render import console, display, load_tensorflow, parity_table
 
 FORMATS = get_args(ExportFormat)
 QUANTIZATIONS = get_args(Quantization)

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from cifarnet.cli import options
-from cifarnet.cli.render import Command, console, load_tensorflow
+from cifarnet.cli.command import Command
+from cifarnet.cli.render import console, load_tensorflow
 from cifarnet.formatting import percent
 
 

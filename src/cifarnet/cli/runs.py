@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from cifarnet.cli.render import Group, console
+from cifarnet.cli.command import Group
+from cifarnet.cli.render import console
 from cifarnet.cli.show import show
 from cifarnet.formatting import duration, percent
 
@@ -27,7 +28,7 @@ def runs() -> None:
 
 @runs.command("list")
 def list_() -> Any:
-    """List all runs under runs/, oldest first.
+    """List all runs, oldest first.
 
     \b
     Example:
@@ -39,9 +40,14 @@ def list_() -> Any:
 
     summaries = [store.summary(run) for run in store.all_runs()]
     screen = console()
+    place = store.root_folder().resolve()
     if not summaries:
-        screen.print("no runs yet. Next: cifarnet train --config article")
+        screen.print(
+            f"no runs in {place}; --runs DIR or CIFARNET_RUNS names another folder\n\n"
+            "Next: cifarnet train --config article"
+        )
         return []
+    screen.print(f"runs in {place}")
     table = Table("run", "status", "config")
     for heading in ("epochs", "validation", "test", "time"):
         table.add_column(heading, justify="right")

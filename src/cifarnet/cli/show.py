@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli.render import Command, console, parity_table
-from cifarnet.formatting import align, duration, percent
+from cifarnet.cli.command import Command
+from cifarnet.cli.render import console, parity_table
+from cifarnet.formatting import align, count, duration, percent
+
+if TYPE_CHECKING:
+    from cifarnet.runs.records import MachineRecord
 
 
 @click.command(cls=Command)
@@ -26,24 +30,23 @@ def show(run: str) -> Any:
     found = store.open_run(run)
     record = found.read_record()
     one = store.summary(found)
-    machine = record.machine
     reason = f" ({record.stop_reason})" if record.stop_reason else ""
     rows = [
         ("run", str(found.path)),
         ("status", f"{one.status}{reason}"),
-        ("command", str(record.command)),
+        ("command", record.command or "-"),
         ("config", str(found.config_file)),
         ("seed", str(record.seed)),
         ("data", record.data.source),
         ("network", f"{record.model.parameters:,} parameters, {record.model.macs:,} MACs"),
-        ("precision", str(record.precision.chosen)),
+        ("precision", record.precision.chosen or "-"),
         ("epochs", f"{record.epochs_done or 0:g} of {record.epochs:g}"),
-        ("time", duration(record.seconds or 0.0)),
+        ("time", "-" if record.seconds is None else duration(record.seconds)),
         ("validation", percent(one.validation_accuracy)),
         ("test", percent(one.test_accuracy)),
-        ("machine", f"{machine.processor}, {machine.cores} cores"),
+        ("machine", _machine(record.machine)),
         ("versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
-        ("commit", str(record.git_commit)),
+        ("commit", record.git_commit or "-"),
         ("files", " ".join(_files(found.path))),
     ]
     screen = console()
@@ -58,6 +61,12 @@ def show(run: str) -> Any:
         "summary": dataclasses.asdict(one),
         "exports": [export.to_json() for export in exports],
     }
+
+
+def _machine(machine: MachineRecord) -> str:
+    if machine.processor is None or machine.cores is None:
+        return machine.processor or "-"
+    return f"{machine.processor}, {count(machine.cores, 'core')}"
 
 
 def _files(path: Path) -> list[str]:

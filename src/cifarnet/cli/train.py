@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cifarnet.cli import options
-from cifarnet.cli.render import Command, console, display, load_tensorflow
-from cifarnet.formatting import align, duration, percent
+from cifarnet.cli.command import Command
+from cifarnet.cli.render import console, display, load_tensorflow
+from cifarnet.formatting import align, count, duration, percent
 
 if TYPE_CHECKING:
     from cifarnet.runs import Run
@@ -61,7 +62,7 @@ def _print(run: Run) -> dict[str, Any]:
     validation = percent(record.validation_accuracy)
     speed = f"{record.images_per_second or 0:,.0f} images/s"
     rows = [
-        ("ended", f"{record.stop_reason}, after {record.epochs_done or 0:g} epochs"),
+        ("ended", f"{record.stop_reason}, after {count(record.epochs_done or 0.0, 'epoch')}"),
         ("time", f"{duration(record.seconds or 0.0)}, {speed}"),
         ("selected", f"epoch {record.selected_epoch}, validation accuracy {validation}"),
         ("run", str(run.path)),

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet.backend import tf
-from cifarnet.callbacks import Callback, EpochResult
+from cifarnet.callbacks import Callback, EpochResult, optional
 from cifarnet.callbacks.text import EPOCH_HEADER, describe_epoch, describe_run
+from cifarnet.formatting import printable_lines
 from cifarnet.runs import Run, RunRecord
 
 
@@ -42,19 +43,24 @@ class LogFile(Callback):
     def _write(self, text: str) -> None:
         if self._path is not None:
             with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+                file.write(printable_lines(text) + "\n")
 
 
 class TensorBoard(Callback):
-    """Write each epoch's row of `history.csv` to TensorBoard logs in `tensorboard/` of the run."""
+    """Write each epoch's row of `history.csv` to TensorBoard logs in `tensorboard/` of the run.
+
+    Logs that cannot be written are given up, and the training continues without them.
+    """
 
     def __init__(self) -> None:
         self._writer: Any = None
 
+    @optional
     def on_train_begin(self, run: Run, record: RunRecord) -> None:
         """Open a log file."""
         self._writer = tf.summary.create_file_writer(str(run.path / "tensorboard"))
 
+    @optional
     def on_epoch_end(self, result: EpochResult, best: bool) -> None:
         """Write each number of the row under the name of its column."""
         with self._writer.as_default():
@@ -63,10 +69,12 @@ class TensorBoard(Callback):
                     tf.summary.scalar(name, value, step=result.epoch)
             self._writer.flush()
 
+    @optional
     def on_end(self) -> None:
         """Close the log file."""
         self._writer.close()
 
+    @optional
     def on_error(self, error: BaseException) -> None:
         """Close the log file, if it was opened."""
         if self._writer is not None:
