@@ -62,3 +62,24 @@ def test_what_is_left_out_and_how_the_splits_were_made_is_shown(place):
     assert "not used in photos: 1 dangling links" in shown["notes"]
     assert any("the validation split is the folder valid" in note for note in shown["notes"])
     assert shown["splits"]["validation"]["per_class"] == {"cat": 4, "dog": 4}
+
+
+def test_a_config_whose_path_is_not_utf8_leaves_a_whole_run(place):
+    fill(place / "photos", {"cat": 12, "dog": 12})
+    name = os.fsdecode(b"caf\xe9.yaml")
+    (place / "folder.yaml").rename(place / name)
+    cifarnet("train", "--config", name, cwd=place)
+    (record,) = (place / "runs").glob("*/run.json")
+    assert json.loads(record.read_text("utf-8"))["config_file"] == r"caf\udce9.yaml"
+    cifarnet("runs", "verify", "latest", cwd=place)
+    cifarnet("evaluate", "latest", cwd=place)
+
+
+def test_runs_in_a_folder_whose_name_is_not_utf8_are_whole(place):
+    fill(place / "photos", {"cat": 12, "dog": 12})
+    work = place / os.fsdecode(b"d\xe9")
+    work.mkdir()
+    cifarnet("train", "--config", place / "folder.yaml", cwd=work)
+    cifarnet("evaluate", "latest", cwd=work)
+    cifarnet("runs", "verify", "latest", cwd=work)
+    cifarnet("runs", "list", cwd=work)

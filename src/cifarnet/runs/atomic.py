@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from cifarnet.errors import RunError
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # `.<process>.tmp.<name>` is being written; `.<process>.old.<name>` was <name> until a moment ago.
 _LEFTOVER = re.compile(r"\.\d+\.(tmp|old)\.(.+)", re.DOTALL)
 
@@ -55,8 +56,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically; raises as `beside`."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    r"""Write indented JSON atomically; raises as `beside`.
+
+    Bytes of a path that are not UTF-8 are written as the text `\udce9`: readers refuse the
+    character.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)
+    write_text(path, text + "\n")
 
 
 @contextmanager
