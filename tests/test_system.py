@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -106,3 +107,32 @@ def test_quiet_silences_what_comes_from_below_python(capfd):
         os.write(2, b"within ")
     os.write(2, b"after")
     assert capfd.readouterr().err == "before after"
+
+
+def test_quiet_needs_no_standard_error_and_keeps_its_descriptor_from_files(tmp_path):
+    code = (
+        "import os, sys\n"
+        "os.close(2); sys.stderr = None\n"
+        "from cifarnet import system\n"
+        "with system.quiet(): os.write(2, b'lost')\n"
+        "file = open('data', 'wb')\n"
+        "os.write(2, b'lost'); print(file.fileno() > 2)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"True\n", b"")
+    assert (tmp_path / "data").read_bytes() == b""
+
+
+def test_libraries_may_warn_where_warnings_are_errors():
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        warnings.filterwarnings("error", module="mine")
+        before = list(warnings.filters)
+        with system.lenient():
+            warnings.warn("a library's", DeprecationWarning, stacklevel=1)
+            assert np.isinf(np.float32(1) / np.float32(0))
+            with pytest.raises(UserWarning):
+                warnings.warn_explicit("mine", UserWarning, "mine.py", 1, module="mine")
+        assert list(warnings.filters) == before
+        with pytest.raises(FloatingPointError):
+            np.float32(1) / np.float32(0)

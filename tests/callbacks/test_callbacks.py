@@ -1,15 +1,21 @@
 """What callbacks receive from real jobs, and how they end a training."""
 
+import contextlib
 import io
+import os
+import sys
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 import cifarnet
 from cifarnet import config, runs
-from cifarnet.callbacks import Callback, Callbacks, job
-from cifarnet.callbacks.display import ProgressDisplay
+from cifarnet.callbacks import Callback, Callbacks, EpochResult, job
+from cifarnet.callbacks.display import ProgressDisplay, TextConsole
 from cifarnet.errors import CifarnetError, RunError
+from cifarnet.runs import Run, RunRecord
+from cifarnet.training.logs import TensorBoard
 
 SETTINGS = config.parse(
     {
@@ -192,3 +198,82 @@ def test_a_reason_that_is_no_text_fails_the_run_with_its_type(tmp_path):
         cifarnet.train(SETTINGS, tmp_path, callbacks=[SaysTrue()])
     record = runs.open_run("latest", str(tmp_path)).read_record()
     assert (record.status, record.steps_done) == ("failed", 0)
+
+
+# --- displays that fail ---------------------------------------------------------------
+
+
+class Broken(io.StringIO):
+    """A stream that fails after some writes, as the pipe of a reader that has gone."""
+
+    def __init__(self, error: Exception, writes: int):
+        super().__init__()
+        self.error, self.left = error, writes
+
+    def write(self, text):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().write(text)
+
+    def fileno(self):  # rich would replace this descriptor
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+# Of the thread in which rich refreshes a live line.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("writes", [0, 2, 9])
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(), OSError(28, "No space left on device"), ValueError("closed")]
+)
+def test_a_display_that_fails_is_given_up_and_the_training_finishes(error, writes, tmp_path):
+    screen = Broken(error, writes)
+    with contextlib.redirect_stdout(screen):
+        display = ProgressDisplay(Console(file=screen, force_terminal=writes > 0))
+        run = cifarnet.train(SETTINGS, tmp_path, callbacks=[display])
+        assert sys.stdout is screen  # which a live line replaces while it is shown
+    assert run.read_record().status == "finished"
+    assert "finished: all epochs done" in run.log_file.read_text()
+
+
+def test_a_closed_or_absent_standard_output_is_no_terminal(monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    for stream in (closed, None):
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert not ProgressDisplay().is_interactive
+        with job(None) as report:
+            report.on_stage("evaluating")
+
+
+def test_a_subclass_of_a_display_still_fails_its_job(tmp_path):
+    class Fails(ProgressDisplay):
+        def on_epoch_end(self, result, best):
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        cifarnet.train(SETTINGS, tmp_path, callbacks=[Fails(Console(file=io.StringIO()))])
+
+
+def test_tensorboard_logs_that_cannot_be_written_are_given_up(tmp_path):
+    logs = TensorBoard()
+    run = Run(tmp_path)
+    (tmp_path / "tensorboard").write_text("")
+    logs.on_train_begin(run, RunRecord())
+    logs.on_epoch_end(EpochResult(1, 1.0, 0.5, None, None, 0.1, 9.0, 1.0), True)
+    logs.on_end()
+    assert (tmp_path / "tensorboard").read_text() == ""
+
+
+def test_names_are_text_on_a_console(capsys):
+    console = TextConsole()
+    table = Table("class [v1]")
+    table.add_row("dog [v2]")
+    table.add_row("[red]cat[/red] :smile: \x1b[31m\x07\u202e")
+    console.print(table)
+    console.print("[bold]a[/bold] \x1b]0;title\x07 \udcff")
+    shown = capsys.readouterr().out
+    assert "class [v1]" in shown and "dog [v2]" in shown
+    assert r"[red]cat[/red] :smile: \x1b[31m\x07\u202e" in shown
+    assert r"[bold]a[/bold] \x1b]0;title\x07 \udcff" in shown
+    assert not any(mark in shown for mark in "\x1b\x07\u202e")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import suppress
 from typing import IO, Any
 
 from rich.console import Console
@@ -145,12 +146,12 @@ class ProgressDisplay(Callback):
         """Remove the live line."""
         self.close()
 
-    @optional
     def close(self) -> None:
         """Remove the live line, if there is one."""
         progress, self._progress = self._progress, None
         if progress is not None:
-            progress.stop()
+            with suppress(Exception, SystemExit):  # as in `optional`
+                progress.stop()
 
     def _start(self, text: str, *columns: Any) -> None:
         self.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ class Loop:
             with runs.changing(self._run, self._run.history_file, self._run.model_file):
                 self._save_model()
             if self._history.rows:
-                plots.curves(self._run.history_file, self._run.plots_folder / "curves.png")
+                with suppress(Exception):  # a picture does not decide about a training
+                    plots.curves(self._run.history_file, self._run.plots_folder / "curves.png")
         except BaseException as error:
             stated = isinstance(error, CifarnetError)
             reason = str(error) if stated else f"{type(error).__name__}: {error}"
