@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ def load(
         images, unused = _split_as_format_1(images, layout.classes, config, seed)
     return Source(
         "directory",
-        f"{len(layout.classes)} classes of images in {root}",
+        describe_folder(root, layout.classes),
         layout.classes,
         images["train"],
         images["test"],
@@ -71,6 +71,32 @@ def load(
         images.get("validation"),
         unused,
     )
+
+
+def read_named(
+    config: DataConfig, names: Collection[str], on_fetch: OnFetch | None = None
+) -> tuple[Images, list[str]]:
+    """Read the images of these names, in whatever split they would be now.
+
+    Returns:
+        Those that can be read; and the names of all image files of the folder.
+
+    Raises:
+        DataError: see `image_layout.read_layout`.
+    """
+    root = Path(config.path or "")
+    layout = read_layout(root)
+    files = [file for split in layout.images.values() for file in split]
+    wanted = [file for file in files if file.name in names]
+    others = [file.name for file in files if file.name not in names]
+    read = read_all(wanted, ImageCache(root, config.image_size, whole=False), others, on_fetch)
+    found = [(file, image) for file in wanted if isinstance(image := read[file.name], Decoded)]
+    return _stack(found, config.image_size), [file.name for file in files]
+
+
+def describe_folder(root: Path, classes: Sequence[str]) -> str:
+    """Return one line for people on a dataset of this folder."""
+    return f"{len(classes)} classes of images in {root}"
 
 
 def _hold_out(layout: Layout, fraction: float) -> Listed:
@@ -132,9 +158,17 @@ def _images(
                 f"the class folder {folder} has no readable image for the {split} split; add some, "
                 "and remove those that cannot be read"
             )
-    pixels = np.stack([image.pixels for _, image in found])
-    digests = tuple(ImageFile(file.name, image.digest.hex()) for file, image in found)
-    return Images(pixels, labels, digests)
+    return _stack(found, found[0][1].pixels.shape[0])
+
+
+def _stack(found: Sequence[tuple[ListedImage, Decoded]], size: int) -> Images:
+    pixels = (
+        np.stack([image.pixels for _, image in found])
+        if found
+        else np.empty((0, size, size, 3), np.uint8)
+    )
+    files = tuple(ImageFile(file.name, image.digest.hex()) for file, image in found)
+    return Images(pixels, _labels([file for file, _ in found]), files)
 
 
 def _check_readable(

@@ -127,7 +127,7 @@ def read_layout(root: Path, by_content: bool = True) -> Layout:
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the image files directly in the given folders, sorted.
+    """Return the given files, and the image files in the given folders and theirs, sorted.
 
     Raises:
         DataError: a path does not exist, or a folder has no images.
@@ -136,7 +136,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         shown = printable(str(path))
         if path.is_dir():
-            inside = _scan(path, Counter())
+            inside = _walk(path)
             if not inside:
                 raise DataError(f"{shown} has no images ({', '.join(SUFFIXES)})")
             files += inside
@@ -145,6 +145,12 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         else:
             raise DataError(f"there is no image file or folder {shown}")
     return files
+
+
+def _walk(folder: Path) -> list[Path]:
+    """List the images in a folder and its folders; links to folders are not followed."""
+    inside = [path for path in _folders(folder) if not path.is_symlink()]
+    return _scan(folder, Counter()) + [image for path in inside for image in _walk(path)]
 
 
 def describe(left_out: Counter[str]) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from cifarnet import runs
 from cifarnet.config import Config, DataConfig
+from cifarnet.data import image_folder
 from cifarnet.data.dataset import SPLITS, Dataset, load
 from cifarnet.data.images import ImageFile, Images, OnFetch, Source
-from cifarnet.data.sources import load_source
 from cifarnet.errors import DataError
 from cifarnet.runs import ImageRow, Run
 
@@ -63,15 +64,11 @@ def load_recorded(
 def _select(run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_changed: bool) -> Dataset:
     """Choose the recorded images of each split from a folder."""
     rows = runs.read_images(run)
-    source = load_source(config.model_copy(update={"limit": None}), on_fetch)
-    there = _everything(source)
+    used = {row.name for row in rows if row.split != runs.UNUSED}
+    there, listed = image_folder.read_named(config, used, on_fetch)
     place = {file.name: i for i, file in enumerate(there.files)}
-    same = {
-        row.name: place[row.name]
-        for row in rows
-        if row.name in place and there.files[place[row.name]].sha256 == row.sha256
-    }
-    changes = _describe_changes(rows, place, same)
+    same = {row.name for row in rows if row.name in place and _is_same(row, there, place)}
+    changes = _describe_changes(rows, set(place), same, listed)
     if changes and not allow_changed:
         raise DataError(
             f"{config.path} is not what {run.path} was trained on: {changes}. Restore the images, "
@@ -83,29 +80,33 @@ def _select(run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_change
     for split in SPLITS:
         chosen = [row for row in rows if row.split == split and row.name in same]
         labels = np.asarray([classes.index(row.class_name) for row in chosen], np.uint8)
-        images = there.take(np.asarray([same[row.name] for row in chosen], np.int64))
+        images = there.take(np.asarray([place[row.name] for row in chosen], np.int64))
         splits[split] = replace(images, labels=labels)
-    source = replace(source, classes=classes)
+    about = image_folder.describe_folder(config.path or Path(), classes)
+    source = Source("directory", about, classes, splits["train"], splits["test"])
     return Dataset(source, splits["train"], splits["validation"], splits["test"], changes)
 
 
-def _everything(source: Source) -> Images:
-    parts = [one for one in (source.train, source.validation, source.test) if one is not None]
-    return Images(
-        np.concatenate([one.pixels for one in parts]),
-        np.concatenate([one.labels for one in parts]),
-        tuple(file for one in parts for file in one.files),
-    )
+def _is_same(row: ImageRow, images: Images, place: Mapping[str, int]) -> bool:
+    return images.files[place[row.name]].sha256 == row.sha256
 
 
-def _describe_changes(rows: Iterable[ImageRow], there: dict[str, int], same: dict[str, int]) -> str:
-    """Return how many images of which split are gone, changed or new; empty if none is."""
+def _describe_changes(
+    rows: Sequence[ImageRow], there: set[str], same: set[str], listed: Sequence[str]
+) -> str:
+    """Return how many images of which split are gone, changed or new; empty if none is.
+
+    Args:
+        rows: the recorded images.
+        there, same: names of those that can be read, and of those that are unchanged.
+        listed: names of all files that are in the folder now.
+    """
     used = [row for row in rows if row.split != runs.UNUSED]
     total = Counter(row.split for row in used)
     gone = Counter(row.split for row in used if row.name not in there)
     differ = Counter(row.split for row in used if row.name in there and row.name not in same)
     known = {row.name for row in rows}
-    new = [name for name in there if name not in known]
+    new = [name for name in listed if name not in known]
     parts = []
     for what, counts in (("missing or unreadable", gone), ("changed", differ)):
         for split in SPLITS:

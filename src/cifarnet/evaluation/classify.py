@@ -70,7 +70,7 @@ def predict(
     pixels, unreadable = _read([Path(image) for image in images], predictor.size)
     if not pixels:
         reasons = "; ".join(reason for _, reason in unreadable[:5])
-        raise DataError(f"expected images that can be read, received none: {reasons or 'no file'}")
+        raise DataError(f"expected at least one image, received none: {reasons or 'no file'}")
     names = artifact.classes(predictor)
     found = []
     for file, row in zip(pixels, predictor(np.stack([*pixels.values()])), strict=True):
