@@ -176,3 +176,152 @@ def test_saving_is_loadable_without_cifarnet(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), model(pixels()), atol=1e-6)
+
+
+# --- activations at the end, and real images ------------------------------------------
+
+DENSE = {"Dense": {"units": 10}}
+
+
+def refusal(layers: list, **options) -> str:
+    with pytest.raises(ModelError) as caught:
+        build(layers, **options)
+    return str(caught.value)
+
+
+def test_the_activation_layers_are_all_that_keras_has():
+    found = {
+        name
+        for name in dir(keras.layers)
+        if ".layers.activations." in getattr(getattr(keras.layers, name), "__module__", "")
+    }
+    assert found == {"Activation", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"}
+    for name in found:
+        kwargs = {"activation": "sigmoid"} if name == "Activation" else {}
+        message = refusal(["Flatten", DENSE, {name: kwargs}])
+        assert message.startswith(f"model.layers[2] ({name}): the network ends in this activation")
+        assert "Remove the layer" in message
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "relu", "tanh", "gelu", "log_softmax"])
+def test_an_activation_of_the_last_layer_is_refused_with_the_remedy(name):
+    message = refusal(["Flatten", {"Dense": {"units": 10, "activation": name}}])
+    assert message.startswith("model.layers[1] (Dense): ")
+    assert f"Remove `activation: {name}`. The network must end in logits" in message
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "Flatten",
+        "Identity",
+        {"Reshape": {"target_shape": [10]}},
+        {"Dropout": {"rate": 0.5}},
+        {"Activation": {"activation": "linear"}},
+        {"Rescaling": {"scale": 1.0}},
+        "ActivityRegularization",
+    ],
+    ids=str,
+)
+def test_a_layer_that_changes_nothing_does_not_hide_an_activation(after):
+    last = {"Dense": {"units": 10, "activation": "softmax"}}
+    for precision in ("float32", "bfloat16"):
+        message = refusal(["Flatten", last, after], precision=precision)
+        assert "[1] (Dense): the network ends in an activation" in message
+
+
+def test_a_pooling_of_one_position_does_not_hide_an_activation_and_one_of_many_is_none():
+    last = {"filters": 10, "kernel_size": 32, "activation": "relu"}
+    assert "model.layers[0] (Conv2D)" in refusal([{"Conv2D": last}, "GlobalAveragePooling2D"])
+    build([{"Conv2D": {**last, "kernel_size": 31}}, "GlobalAveragePooling2D"])
+    build(
+        ["Flatten", {"Dense": {"units": 10, "activation": "tanh"}}, {"Rescaling": {"scale": 9.0}}]
+    )
+
+
+def test_recurrent_layers_end_in_their_activation_unless_it_is_linear():
+    steps = {"Reshape": {"target_shape": [64, 48]}}
+    for name in ("LSTM", "GRU", "SimpleRNN"):
+        assert "Add a Dense layer" in refusal([steps, {name: {"units": 10}}])
+        build([steps, {name: {"units": 10, "activation": "linear"}}])
+        build([steps, {name: {"units": 10}}, DENSE])
+
+
+def test_a_residual_ends_in_an_activation_where_both_branches_do():
+    relu = {"Dense": {"units": 10, "activation": "relu"}}
+    build(["Flatten", DENSE, {"Residual": {"layers": [relu]}}])
+    both = {"Residual": {"layers": [relu], "shortcut": ["ReLU"]}}
+    assert "(Residual).layers[0] (Dense): the network ends" in refusal(["Flatten", DENSE, both])
+    message = refusal(["Flatten", DENSE, "Softmax", {"Residual": {"layers": ["Identity"]}}])
+    assert "model.layers[2] (Softmax)" in message
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        (
+            [{"Conv2D": {"filters": 8, "kernel_size": 3, "activation": "glu"}}],
+            "[0] (Conv2D): it gives shape (30, 30, 4) for each image, where Keras infers (30, 30,",
+        ),
+        (["Flatten", {"Dense": {"units": 20, "activation": "glu"}}], "[1] (Dense): it gives shape"),
+        ([{"Activation": {"activation": "glu"}}], "[0] (Activation): it fails on real images"),
+        (
+            ["Flatten", {"AdaptiveAveragePooling1D": {"output_size": 4}}],
+            "[1] (AdaptiveAveragePooling1D): it fails on real images",
+        ),
+        (["Equalization"], "[0] (Equalization): Keras cannot have this layer inside a model"),
+        (
+            [{"Reshape": {"target_shape": [64, 48]}}, {"LSTM": {"units": 4, "return_state": True}}],
+            "[1] (LSTM): expected a layer of one output",
+        ),
+    ],
+)
+def test_what_fails_on_real_images_is_the_layers_fault(layers, says):
+    message = refusal([*layers, "Flatten", DENSE])
+    assert says in message
+    assert "\x1b" not in message
+
+
+def test_values_that_are_not_finite_are_the_layers_fault():
+    layers = ["Flatten", {"Activation": {"activation": "exponential"}}, DENSE]
+    build(layers)
+    message = refusal(layers, normalize="none")
+    assert "[1] (Activation): it gives values that are not finite in float32" in message
+
+
+def test_channels_first_which_a_processor_has_in_graphs_only_builds():
+    conv = {"filters": 8, "kernel_size": 3, "data_format": "channels_first"}
+    build([{"Permute": {"dims": [3, 1, 2]}}, {"Conv2D": conv}, "Flatten", DENSE])
+
+
+def test_real_images_change_neither_weights_nor_the_random_state(monkeypatch):
+    drop = {"SpatialDropout2D": {"rate": 0.5}}
+    layers = [CONV, "BatchNormalization", drop, {"GaussianNoise": {"stddev": 1.0}}, *HEAD]
+
+    def state() -> list[np.ndarray]:
+        keras.utils.set_random_seed(0)
+        model = build(layers)
+        return [np.asarray(x) for x in (*model.variables, keras.random.normal((3,)))]
+
+    built = state()
+    monkeypatch.setattr("cifarnet.models.builder._computed", lambda _, inputs, *__: inputs)
+    for one, other in zip(built, state(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "says"),
+    [
+        ("Conv2D", {"filter": 8}, "unknown argument `filter`; did you mean `filters`?"),
+        ("Conv2D", {"filter": 8}, "it needs `kernel_size:`"),
+        ("Conv2D", {"filters": 8, "kernel_size": 3, "strids": 2}, "did you mean `strides`?"),
+        ("Dense", {"units": 8, "zz": 1}, "unknown argument `zz`; known here: units, activation"),
+        ("Dropout", {"rat": 0.5}, "did you mean `rate`?"),
+        ("Dense", {"units": 8, "nam": "a"}, "did you mean `name`?"),
+        ("Dense", {}, "it needs `units:`"),
+    ],
+)
+def test_an_unknown_argument_is_told_with_the_nearest_known_one(name, kwargs, says):
+    message = refusal([{name: kwargs}, *HEAD])
+    assert message.startswith(f"model.layers[0] ({name}): ")
+    assert says in message

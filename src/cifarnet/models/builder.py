@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +13,22 @@ import numpy.typing as npt
 
 from cifarnet import config as cfg
 from cifarnet import runs
-from cifarnet.backend import default_settings, keras
+from cifarnet.backend import default_settings, keras, tf
 from cifarnet.errors import ModelError
 from cifarnet.models.initializers import Dirac, Whitening
+from cifarnet.models.layer_classes import find_class, shortened, wrong_arguments
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
-_RUNS_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "Wrapper"}
-_NOT_IN_LISTS = {"Input", "InputLayer", "Layer"}
+# Layers that are an activation; others have one as their argument `activation`.
+ACTIVATION_LAYERS = (
+    keras.layers.Activation,
+    keras.layers.ELU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ReLU,
+    keras.layers.Softmax,
+)
 
 
 @default_settings()
@@ -36,6 +42,8 @@ def build(
     images: npt.NDArray[np.uint8] | None = None,
 ) -> keras.Model:
     """Build the network of a config from Keras' own layers.
+
+    Black, white and random images pass each layer once, which shows what its shapes do not.
 
     Args:
         config: normalization and layers.
@@ -53,20 +61,35 @@ def build(
         Its initial weights depend on Keras' global seed. Whitening kernels are not trainable.
 
     Raises:
-        ModelError: a layer that is unknown, refused or does not fit; names its place.
+        ModelError: a layer that is unknown, refused or does not fit, that computes another shape
+            than Keras infers or values that are not finite, or an activation that ends the
+            network; names its place.
     """
     policy = POLICIES[precision]
     inputs = keras.Input((size, size, 3), name="pixels")
-    outputs = _normalization(config.normalize, mean, std, policy)(inputs)
-    outputs = _Builder(inputs, policy, images).chain(outputs, config.layers, "model.layers")
-    expected = (None, classes)
-    if tuple(outputs.shape) != expected:
+    normalize = _normalization(config.normalize, mean, std, policy)
+    start = _Output(normalize(inputs), normalize(_probes(size)))
+    end = _Builder(inputs, policy, images).chain(start, config.layers, "model.layers")
+    shape, expected = tuple(end.tensor.shape), (None, classes)
+    if shape != expected:
         raise ModelError(
-            f"model.layers: the last layer gives shape {tuple(outputs.shape)}, expected "
+            f"model.layers: the last layer gives shape {shape}, expected "
             f"{expected}, one logit per class. End the list with `- Dense: {{units: {classes}}}`"
-            f"{'' if len(outputs.shape) == 2 else ' after `- Flatten` or a global pooling'}."
+            f"{'' if len(shape) == 2 else ' after `- Flatten` or a global pooling'}."
         )
-    return keras.Model(inputs, outputs)
+    if end.activation:
+        raise ModelError(
+            f"{end.activation} The network must end in logits: the loss contains the softmax."
+        )
+    return keras.Model(inputs, end.tensor)
+
+
+def _probes(size: int) -> npt.NDArray[np.float32]:
+    """Return a black, a white and a random image."""
+    images = np.zeros((3, size, size, 3), np.float32)
+    images[1] = 255
+    images[2] = np.random.default_rng(0).integers(0, 256, images[2].shape)
+    return images
 
 
 def _normalization(
@@ -82,8 +105,24 @@ def _normalization(
 
 
 @dataclass(frozen=True)
+class _Output:
+    """The output of a layer.
+
+    Attributes:
+        tensor: symbolic, [B, ...].
+        values: for the images of `_probes`.
+        activation: says that the network so far ends in an activation, and how to remove it; empty
+            if it does not.
+    """
+
+    tensor: keras.KerasTensor
+    values: Any
+    activation: str = ""
+
+
+@dataclass(frozen=True)
 class _Builder:
-    """Apply layers of a list to symbolic tensors.
+    """Apply layers of a list to symbolic tensors and to the images of `_probes`.
 
     Attributes:
         inputs: of the model.
@@ -95,23 +134,19 @@ class _Builder:
     policy: str
     images: npt.NDArray[np.uint8] | None
 
-    def chain(
-        self, tensor: keras.KerasTensor, layers: Sequence[cfg.Layer], where: str
-    ) -> keras.KerasTensor:
+    def chain(self, output: _Output, layers: Sequence[cfg.Layer], where: str) -> _Output:
         """Apply layers one after another; `where` is the list's place in the config."""
         for i, item in enumerate(layers):
             ((name, kwargs),) = item.items()
             apply = self._residual if name == "Residual" else functools.partial(self._layer, name)
-            tensor = apply(tensor, kwargs, f"{where}[{i}] ({name})")
-        return tensor
+            output = apply(output, kwargs, f"{where}[{i}] ({name})")
+        return output
 
-    def _residual(
-        self, tensor: keras.KerasTensor, kwargs: dict[str, Any], place: str
-    ) -> keras.KerasTensor:
+    def _residual(self, before: _Output, kwargs: dict[str, Any], place: str) -> _Output:
         """Add the outputs of `layers` and of `shortcut`, which is the identity by default.
 
         He et al. 2015, arXiv 1512.03385. Expanded into Keras' own layers, which every file format
-        can hold.
+        can hold. The sum ends in an activation if both branches do.
         """
         if "layers" not in kwargs or set(kwargs) - {"layers", "shortcut"}:
             raise ModelError(
@@ -124,33 +159,44 @@ class _Builder:
                 items = cfg.normalize_layers(kwargs.get(key, []))
             except ValueError as error:
                 raise ModelError(f"{place}.{key}: {error}") from error
-            branches.append(self.chain(tensor, items, f"{place}.{key}"))
-        if branches[0].shape != branches[1].shape:
+            branches.append(self.chain(before, items, f"{place}.{key}"))
+        shapes = [branch.tensor.shape for branch in branches]
+        if shapes[0] != shapes[1]:
             raise ModelError(
-                f"{place}: `layers` gives shape {branches[0].shape} and the shortcut "
-                f"{branches[1].shape}; they are added, so they must be equal. Give the shortcut a "
+                f"{place}: `layers` gives shape {shapes[0]} and the shortcut "
+                f"{shapes[1]}; they are added, so they must be equal. Give the shortcut a "
                 "convolution with the same strides and filters."
             )
-        return keras.layers.Add(dtype=self.policy)(branches)
+        add = keras.layers.Add(dtype=self.policy)
+        tensor = add([branch.tensor for branch in branches])
+        values = _computed(add, [branch.values for branch in branches], tensor, place)
+        both = all(branch.activation for branch in branches)
+        return _Output(tensor, values, branches[0].activation if both else "")
 
-    def _layer(
-        self, name: str, tensor: keras.KerasTensor, kwargs: dict[str, Any], place: str
-    ) -> keras.KerasTensor:
-        layer_class = _layer_class(name, place)
-        initializer = self._initializer(kwargs.get("kernel_initializer"), tensor)
+    def _layer(self, name: str, before: _Output, kwargs: dict[str, Any], place: str) -> _Output:
+        layer_class = find_class(name, place)
+        initializer = self._initializer(kwargs.get("kernel_initializer"), before.tensor)
+        arguments = {"dtype": self.policy, **kwargs}
         if initializer is not None:
-            kwargs = {**kwargs, "kernel_initializer": initializer}
+            arguments["kernel_initializer"] = initializer
         try:
-            layer = layer_class(**{"dtype": self.policy, **kwargs})
-            outputs = layer(tensor)
+            layer = layer_class(**arguments)
+            tensor = layer(before.tensor)
         except Exception as error:  # Keras raises many kinds; each is the user's layer not fitting
-            raise ModelError(f"{place}: {_shortened(error)}") from error
+            problem = wrong_arguments(layer_class, kwargs) or shortened(error)
+            raise ModelError(f"{place}: {problem}") from error
+        if tensor is before.tensor:  # as some of Keras' image layers do
+            raise ModelError(f"{place}: Keras cannot have this layer inside a model; remove it")
         if initializer is not None:
             # The kernel is drawn; a saved model must not name an initializer that Keras lacks.
             layer.kernel_initializer = keras.initializers.Zeros()
         if isinstance(initializer, Whitening):
             layer.kernel.trainable = False
-        return outputs
+        values = _computed(layer, before.values, tensor, place)
+        activation = _final_activation(layer, kwargs, place)
+        if not activation and before.activation and _changes_nothing(layer, before.values):
+            activation = before.activation
+        return _Output(tensor, values, activation)
 
     def _initializer(self, name: object, tensor: keras.KerasTensor) -> Dirac | Whitening | None:
         """Return our initializer of this name for a layer that reads `tensor`, if there is one."""
@@ -164,22 +210,68 @@ class _Builder:
         return Whitening(np.asarray(before(self.images.astype(np.float32)), np.float32))
 
 
-def _layer_class(name: str, place: str) -> type[keras.Layer]:
-    if name in _RUNS_CODE or name in _NOT_IN_LISTS:
-        raise ModelError(f"{place}: this layer is not allowed in a config; use a plain Keras layer")
-    if name.startswith("Random") or name in {"AutoContrast", "AugMix", "CutMix", "MixUp"}:
-        raise ModelError(f"{place}: augmentation belongs into `data.augment`, not into the model")
-    found = getattr(keras.layers, name, None)
-    if not (inspect.isclass(found) and issubclass(found, keras.Layer)):
-        near = difflib.get_close_matches(name, ["Residual", *dir(keras.layers)], n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ModelError(f"{place}: expected the name of a Keras layer class{hint}")
-    return found
+def _computed(layer: keras.Layer, inputs: Any, tensor: keras.KerasTensor, place: str) -> Any:
+    """Return what a layer computes from the outputs of the layer before for `_probes`.
+
+    Args:
+        layer: has been called on symbolic inputs.
+        inputs: a tensor, or a list of them.
+        tensor: what it gave for symbolic inputs.
+        place: of the layer in the config.
+    """
+    if not hasattr(tensor, "shape"):
+        raise ModelError(f"{place}: expected a layer of one output, this one gives several")
+    try:
+        try:
+            values = layer(inputs)
+        except tf.errors.UnimplementedError:
+            # On a CPU, `data_format: channels_first` runs in TensorFlow's optimized graphs alone.
+            values = tf.zeros((len(inputs), *tensor.shape[1:]), tensor.dtype)
+        shape, finite = tuple(values.shape[1:]), np.isfinite(np.asarray(values, np.float32)).all()
+    except Exception as error:  # as for a call on symbolic inputs
+        raise ModelError(f"{place}: it fails on real images: {shortened(error)}") from error
+    if shape != tuple(tensor.shape[1:]):
+        raise ModelError(
+            f"{place}: it gives shape {shape} for each image, where Keras infers "
+            f"{tuple(tensor.shape[1:])} and would fail in training. Use another activation, other "
+            "arguments or another layer."
+        )
+    if not finite:
+        raise ModelError(
+            f"{place}: it gives values that are not finite in {layer.compute_dtype} for black, "
+            "white or random images. Use other arguments, another layer before it or `normalize: "
+            "standard`."
+        )
+    return values
 
 
-def _shortened(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."
+def _final_activation(layer: keras.Layer, kwargs: dict[str, Any], place: str) -> str:
+    """Say how to remove the activation of a layer's outputs; empty if there is none."""
+    activation = getattr(layer, "activation", None)
+    if activation in (None, keras.activations.linear) and not (
+        isinstance(layer, ACTIVATION_LAYERS) and activation is None
+    ):
+        return ""
+    if isinstance(layer, ACTIVATION_LAYERS):
+        return f"{place}: the network ends in this activation. Remove the layer."
+    if isinstance(layer, keras.layers.RNN):
+        return (
+            f"{place}: the network ends in this layer's activation. "
+            "Add a Dense layer without activation after it."
+        )
+    name = kwargs["activation"]
+    stated = f"`activation: {name}`" if isinstance(name, str) else "`activation`"
+    return f"{place}: the network ends in an activation. Remove {stated}."
+
+
+def _changes_nothing(layer: keras.Layer, inputs: Any) -> bool:
+    """Return whether a layer passes all values on, perhaps in another shape or order."""
+    if layer.weights:
+        return False
+    # Small integers, which every precision holds exactly.
+    before = np.random.default_rng(0).integers(-8, 8, inputs.shape).astype(np.float32)
+    after = np.asarray(layer(before), np.float32)
+    return np.array_equal(np.sort(before, axis=None), np.sort(after, axis=None))
 
 
 def save(model: keras.Model, path: Path) -> None:
