@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,12 +15,13 @@ from cifarnet import artifacts, data, predictors, runs, system
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
 from cifarnet.choices import MAX_BATCH
-from cifarnet.errors import ConfigError
+from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.predictors import Preprocessing
 from cifarnet.reporting import plots
 from cifarnet.runs import Benchmark, Run, documents
 from cifarnet.runs.records import MachineRecord
 from cifarnet.runs.results import BenchmarkedArtifact, Speed
+from cifarnet.worker import Worker, WorkerDied
 
 # Calls are timed until both are reached; 30 are enough for a 90th percentile.
 _MIN_CALLS, _MIN_SECONDS = 30, 1.0
@@ -160,29 +157,19 @@ def compare(
     for file in files:
         callback.on_stage(f"measuring {file.name}")
         # A new process, so that its peak memory is this artifact's alone.
-        with (
-            ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
-            _without_main_module(),
-        ):
-            arguments = (file, images.pixels, images.labels, classes, tuple(batch_sizes))
-            measured, top = pool.submit(_measure, *arguments).result()
+        try:
+            with Worker() as worker:
+                arguments = (file, images.pixels, images.labels, classes, tuple(batch_sizes))
+                measured, top = worker.call(_measure, *arguments)
+        except WorkerDied as error:
+            raise ArtifactError(
+                f"{file.path}: its runtime crashed ({error}). Leave this file out, or export it "
+                "again"
+            ) from error
         reference = top if reference is None else reference
         agreement = float((top == reference).mean())
         found.append(measured.model_copy(update={"agreement": agreement}))
     return found
-
-
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Keep a new process from importing, and so running, the script that calls the library."""
-    main = sys.modules["__main__"].__dict__
-    hidden: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
-    main.pop("__file__", None)
-    main["__spec__"] = None
-    try:
-        yield
-    finally:
-        main.update(hidden)
 
 
 def _files(

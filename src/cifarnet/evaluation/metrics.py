@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
+from cifarnet import scores
 from cifarnet.errors import ArtifactError
 from cifarnet.runs import Evaluation
 from cifarnet.runs.results import CalibrationBin, ClassMetrics, Mistake
 
-_BINS = 15  # as in Guo et al. 2017, arXiv 1706.04599
 _MAX_MISTAKES = 40
 
 
@@ -46,16 +47,15 @@ def compute_metrics(
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
     top5 = 1.0 if width <= 5 else top_k_accuracy_score(labels, exact, k=5, labels=all_classes)
-    calibration = _calibration(probabilities.max(axis=1), correct)
-    error = sum(b.count * abs(b.confidence - b.accuracy) for b in calibration) / count
+    bins = scores.calibration_bins(probabilities, labels)
     return Evaluation(
         count=count,
         loss=float(log_loss(labels, exact, labels=all_classes)),
         accuracy=float(correct.mean()),
         accuracy_interval=_wilson(int(correct.sum()), count),
         top5_accuracy=float(top5),
-        expected_calibration_error=error,
-        calibration=calibration,
+        expected_calibration_error=scores.calibration_error(bins),
+        calibration=[CalibrationBin(**asdict(one)) for one in bins],
         per_class=_per_class(predicted, labels, classes),
         classes=list(classes),
         confusion_matrix=confusion_matrix(labels, predicted, labels=all_classes).tolist(),
@@ -81,27 +81,6 @@ def _per_class(
         )
         for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
     ]
-
-
-def _calibration(confidence: np.ndarray, correct: np.ndarray) -> list[CalibrationBin]:
-    """Bin predictions by confidence, equal widths: Guo et al. 2017, equations 2 to 5."""
-    edges = np.linspace(0, 1, _BINS + 1)
-    # Bin m holds confidences in (edge m, edge m + 1].
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, _BINS - 1)
-    bins: list[CalibrationBin] = []
-    for m in range(_BINS):
-        inside = place == m
-        number = int(inside.sum())
-        bins.append(
-            CalibrationBin(
-                low=float(edges[m]),
-                high=float(edges[m + 1]),
-                count=number,
-                confidence=float(confidence[inside].mean()) if number else 0.0,
-                accuracy=float(correct[inside].mean()) if number else 0.0,
-            )
-        )
-    return bins
 
 
 def _wilson(correct: int, count: int, z: float = 1.959964) -> list[float]:
