@@ -9,6 +9,14 @@ from typing import Literal
 
 ExportFormat = Literal["keras", "savedmodel", "onnx", "litert", "c"]
 Quantization = Literal["none", "float16", "dynamic", "int8"]
+# The quantizations that each format can hold; the first is its default.
+QUANTIZATIONS: dict[ExportFormat, tuple[Quantization, ...]] = {
+    "keras": ("none",),
+    "savedmodel": ("none",),
+    "onnx": ("none", "int8"),
+    "litert": ("none", "float16", "dynamic", "int8"),
+    "c": ("int8",),
+}
 # What pixel values 0 and 255 become before a network takes them.
 InputRange = Literal["0-255", "0-1", "-1-1"]
 # Views of an image whose predictions are averaged.

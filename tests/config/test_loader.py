@@ -55,6 +55,8 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "calibration_images": 500,
             "max_difference": 1e-4,
             "max_accuracy_loss": 0.01,
+            "max_loss_increase": 0.1,
+            "max_calibration_increase": 0.05,
             "prune": None,
         },
     }

@@ -4,14 +4,13 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from helpers.commands import cifarnet
 
-from cifarnet import config, data, evaluation, exporters, predictors
+from cifarnet import config, data, evaluation, exporters, predictors, runs
 from cifarnet.errors import ConfigError, GateError
-from cifarnet.exporters import formats, parity
+from cifarnet.exporters import parity
 from cifarnet.exporters.run import _calibration
 from cifarnet.runs.results import Parity
 
@@ -24,6 +23,13 @@ def test_targets_are_formats_with_what_fits_them():
     assert [t.name for t in found] == ["keras", "litert", "litert-int8", "c"]
     with pytest.raises(ConfigError, match="onnx: expected quantization none or int8, received fl"):
         exporters.targets(["litert", "onnx"], ["float16"])
+    with pytest.raises(ConfigError, match="c: expected quantization int8, received none"):
+        exporters.targets(["c"], ["none"])
+    # Of a config, where `quantize` is for all formats.
+    found = exporters.targets(["c", "onnx"], ["none"], defaults=True)
+    assert [(t.name, t.quantization) for t in found] == [("c", "int8"), ("onnx", "none")]
+    with pytest.raises(ConfigError, match="onnx: expected quantization"):
+        exporters.targets(["onnx"], ["float16"], defaults=True)
 
 
 @pytest.mark.parametrize(
@@ -61,43 +67,105 @@ def test_a_run_is_exported_with_its_parity(run):
     assert [path.name for path in (run.path / "exports").iterdir() if path.name[0] == "."] == []
 
 
-def test_parity_measures_what_evaluate_measures(run):
+@pytest.fixture(scope="module")
+def validation(run):
+    """Images and labels of the run's validation split, and what the network predicts."""
     settings = config.load(run.config_file)
     images = data.load(settings.data, settings.seed).validation
-    predict = predictors.load(run.model_file)
-    found = parity.measure(predict, predict, "validation", images.pixels, images.labels)
+    expected = parity.predict(predictors.load(run.model_file), parity.images(images.pixels))
+    return images, expected
+
+
+def test_parity_measures_what_evaluate_measures(validation):
+    images, expected = validation
+    found = parity.measure(expected, expected, "x", "validation", images.labels)
+    count = len(images.labels)
     classes = tuple("abcdefghij")
-    measured = evaluation.compute_metrics(predict(images.pixels), images.labels, classes)
+    measured = evaluation.compute_metrics(expected[:count], images.labels, classes)
+    assert len(expected) == count + 66
     assert found.accuracy == found.reference_accuracy == measured.accuracy
+    assert found.calibration_error == measured.expected_calibration_error
+    assert found.reference_calibration_error == measured.expected_calibration_error
+    likelihood = expected[np.arange(count), images.labels]
+    assert found.loss == pytest.approx(-np.log(np.maximum(likelihood, 1 / 512)).mean())
+    assert found.loss == found.reference_loss == pytest.approx(measured.loss, rel=0.05)
     assert found.max_difference == 0.0
 
 
-def test_an_artifact_that_fails_its_check_does_not_get_its_name(run):
-    folder = run.path / "exports"
-    broken = [np.roll(w, 1, axis=-1) for w in keras.models.load_model(run.model_file).get_weights()]
-    original = formats.write
-
-    def write_other(format_, quantization, model, *rest):
-        copy = keras.models.clone_model(model)
-        copy.set_weights(broken)
-        return original(format_, quantization, copy, *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "write", write_other)
-        with pytest.raises(GateError, match=r"litert-float16: it loses .* points of accuracy"):
-            exporters.export(run, ["litert"], ["float16"], callbacks=[])
-    assert not (folder / "litert-float16").exists()
-    assert (folder / "litert-float16.failed" / "export.json").is_file()
-    # A good one takes the failed one's place.
-    exporters.export(run, ["litert"], ["float16"], callbacks=[])
-    assert (folder / "litert-float16" / "model.tflite").is_file()
-    assert not (folder / "litert-float16.failed").exists()
+def test_eight_bit_outputs_lose_little_by_rounding_to_zero(validation):
+    images, expected = validation
+    rounded = np.round(expected * 256) / 256
+    found = parity.measure(expected, rounded, "x", "validation", images.labels)
+    assert (rounded[np.arange(len(images.labels)), images.labels] == 0).any()
+    assert found.loss == pytest.approx(found.reference_loss, abs=0.01)
+    parity.check(found, True, config.ExportConfig())
 
 
-def test_a_float_artifact_must_agree_closely(with_options):
+@pytest.mark.parametrize(
+    ("power", "limits", "message"),
+    [
+        (None, {}, r"its loss on 300 images is .*, the Keras model's is .*max_loss_increase"),
+        (None, {"max_loss_increase": 9.0}, r"its calibration error .*max_calibration_increase"),
+        (0.1, {}, r"its loss on 300 images"),
+        (9.0, {"max_loss_increase": 9.0}, r"its calibration error .*max_calibration_increase"),
+    ],
+)
+def test_accuracy_alone_proves_no_quantized_artifact(power, limits, message, validation):
+    """Softmaxed twice (None), nearly uniform or too sure, all classes are still right."""
+    images, expected = validation
+    wrong = np.exp(expected) if power is None else expected**power
+    wrong /= wrong.sum(axis=1, keepdims=True)
+    found = parity.measure(expected, wrong, "x", "validation", images.labels)
+    assert (found.agreement, found.accuracy) == (1.0, found.reference_accuracy)
+    with pytest.raises(GateError, match=message):
+        parity.check(found, True, config.ExportConfig(**limits))
+
+
+@pytest.mark.parametrize(
+    "key", ["max_accuracy_loss", "max_loss_increase", "max_calibration_increase"]
+)
+def test_a_quantized_artifact_may_lose_just_what_is_allowed(key):
+    same = {"max_accuracy_loss": 0.25, "max_loss_increase": 0.25, "max_calibration_increase": 0.25}
+    found = measured(
+        accuracy=0.5,
+        reference_accuracy=0.75,
+        loss=1.25,
+        reference_loss=1.0,
+        calibration_error=0.5,
+        reference_calibration_error=0.25,
+    )
+    parity.check(found, True, config.ExportConfig(**same))
+    with pytest.raises(GateError, match=rf"export\.{key}"):
+        parity.check(found, True, config.ExportConfig(**{**same, key: 0.2}))
+
+
+def test_probabilities_that_are_not_finite_fail(validation):
+    images, expected = validation
+    broken = expected.copy()
+    broken[3, 0] = np.nan
+    found = parity.measure(expected, broken, "x", "validation", images.labels)
+    assert (found.max_difference, found.loss, found.calibration_error) == (None, None, None)
+    for quantized in (False, True):
+        with pytest.raises(GateError, match="not finite"):
+            parity.check(found, quantized, config.ExportConfig(max_accuracy_loss=1.0))
+
+
+def test_an_artifact_that_fails_its_check_does_not_get_its_name(with_options):
     other = with_options("export.max_difference=0.0")
-    with pytest.raises(GateError, match=r"differs from Keras' by .*, allowed 0 \(export\.max_d"):
+    folder = other.exports_folder
+    with pytest.raises(GateError, match=r"onnx: .* differs from Keras' by .*, allowed 0 \(expor"):
         exporters.export(other, ["onnx"], ["none"], callbacks=[])
+    assert not (folder / "onnx").exists()
+    assert (folder / "onnx.failed" / "export.json").is_file()
+    assert runs.exports(other) == []
+    assert [one.name for one in runs.exports(other, failed=True)] == ["onnx.failed"]
+    # A good one takes the failed one's place.
+    with runs.changing(other, other.config_file):
+        settings = config.load(other.config_file, ["export.max_difference=1e-4"])
+        other.config_file.write_text(config.dump(settings))
+    exporters.export(other, ["onnx"], ["none"], callbacks=[])
+    assert (folder / "onnx" / "model.onnx").is_file()
+    assert not (folder / "onnx.failed").exists()
 
 
 def test_calibration_is_of_training_images_and_class_balanced(run):
@@ -119,10 +187,26 @@ def test_the_command_exports_and_says_what_to_do_next(run, tmp_path):
         ("litert", "none"),
         ("c", "int8"),
     ]
+    assert document[1]["micro"]["checked_by"]
     none = cifarnet("export", str(run.path), cwd=tmp_path, code=2)
     assert "nothing to export: give --format" in none.stderr
     bad = cifarnet("export", str(run.path), "--format", "tflite", cwd=tmp_path, code=2)
     assert "expected some of keras, savedmodel" in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--all", "--format", "onnx"], "--all is every format"),
+        (["--all", "--quantize", "int8"], "--all is every format"),
+        (["--format", "c", "--quantize", "none"], "c: expected --quantize int8, received none"),
+        (["--format", "onnx,c", "--quantize", "none"], "c: expected --quantize int8, rec"),
+        (["--format", "onnx", "--quantize", "dynamic,float16"], "onnx: expected --quantize none "),
+    ],
+)
+def test_options_that_do_not_fit_are_wrong_usage(options, message, tmp_path):
+    done = cifarnet("export", "latest", *options, cwd=tmp_path, code=2)
+    assert message in " ".join(done.stderr.split())
 
 
 def test_evaluate_takes_any_artifact(run, tmp_path):
@@ -133,17 +217,18 @@ def test_evaluate_takes_any_artifact(run, tmp_path):
     assert Path(found["folder"]).name == "model.tflite.evaluation"
 
 
+def measured(**values: float) -> Parity:
+    """Make the parity of an artifact that predicts what the network does but for `values`."""
+    same = {"agreement": 0.9, "accuracy": 0.5, "reference_accuracy": 0.5, "max_difference": 0.5}
+    scores = dict.fromkeys(
+        ("loss", "reference_loss", "calibration_error", "reference_calibration_error"), 0.5
+    )
+    return Parity(runtime="x", split="validation", images=300, **{**same, **scores, **values})
+
+
 @pytest.mark.parametrize(("right", "allowed"), [(195, True), (194, False)])
 def test_the_allowed_loss_is_counted_in_images(right, allowed):
     """Of 198 of 300, 0.01 allows three; in floats, 0.66 - 0.65 > 0.01."""
-    measured = Parity(
-        runtime="x",
-        split="validation",
-        images=300,
-        max_difference=0.5,
-        agreement=0.9,
-        accuracy=right / 300,
-        reference_accuracy=198 / 300,
-    )
+    found = measured(accuracy=right / 300, reference_accuracy=198 / 300)
     with nullcontext() if allowed else pytest.raises(GateError, match=r"loses 1\.33 points"):
-        parity.check(measured, quantized=True, max_difference=1e-4, max_accuracy_loss=0.01)
+        parity.check(found, True, config.ExportConfig(max_accuracy_loss=0.01))

@@ -395,9 +395,14 @@ def test_exports_are_listed_by_name_without_failed_and_half_written_ones(tmp_pat
         runs.write_json(run.exports_folder / name / "export.json", EXPORT)
     found = runs.exports(run)
     assert [one.name for one in found] == ["litert", "onnx"]
+    assert [one.name for one in runs.exports(run, failed=True)] == ["keras.failed"]
     assert found[1].path == run.exports_folder / "onnx" / "model.onnx"
     document = found[1].to_json()
-    assert {key: document[key] for key in EXPORT} == EXPORT
+    newer = dict.fromkeys(
+        ("loss", "reference_loss", "calibration_error", "reference_calibration_error")
+    )
+    expected = {**EXPORT, "parity": {**EXPORT["parity"], **newer}}
+    assert {key: document[key] for key in EXPORT} == expected
     assert (document["name"], document["path"]) == ("onnx", str(found[1].path))
 
 

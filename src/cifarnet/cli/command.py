@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from cifarnet.cli import streams
-from cifarnet.errors import CifarnetError, Interrupted
+from cifarnet.errors import CifarnetError, Interrupted, JsonObject
 from cifarnet.formatting import printable_lines
 
 JSON = "cifarnet.json"  # in the meta data of a context
@@ -58,7 +58,7 @@ class Command(click.Command):
             with system.lenient():
                 document = super().invoke(context)
         except CifarnetError as error:
-            _fail(context, str(error), type(error).__name__, error.exit_code)
+            _fail(context, str(error), type(error).__name__, error.exit_code, error.details())
         except KeyboardInterrupt:
             _fail(context, "by Ctrl-C", "Interrupted", Interrupted.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -98,14 +98,17 @@ class Group(click.Group):
         return list(self.commands)
 
 
-def _fail(context: click.Context, message: str, kind: str, code: int) -> NoReturn:
+def _fail(
+    context: click.Context, message: str, kind: str, code: int, details: JsonObject | None = None
+) -> NoReturn:
     if context.meta.get(_DEBUG):
         traceback.print_exc()
     label, color = ("Stopped: ", "yellow") if code == Interrupted.exit_code else ("Error: ", "red")
     click.secho(label, fg=color, bold=True, err=True, nl=False)
     click.echo(printable_lines(message), err=True)
     if context.meta.get(JSON):
-        click.echo(json.dumps({"error": message, "kind": kind, "exit_code": code}, indent=2))
+        document = {"error": message, "kind": kind, "exit_code": code, **(details or {})}
+        click.echo(json.dumps(document, indent=2))
     context.exit(code)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from cifarnet.choices import QUANTIZATIONS as POSSIBLE
 from cifarnet.choices import ExportFormat, Quantization
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import console, display, load_tensorflow, parity_table
+from cifarnet.cli.render import console, display, failure_table, load_tensorflow, parity_table
+from cifarnet.errors import ExportError
+
+if TYPE_CHECKING:
+    from cifarnet.runs import Export, Run
 
 FORMATS = get_args(ExportFormat)
 QUANTIZATIONS = get_args(Quantization)
@@ -37,17 +43,22 @@ QUANTIZATIONS = get_args(Quantization)
     help="First set this share of the weights to zero and fine-tune; names end in -pruned.",
 )
 @click.option("--all", "all_", is_flag=True, help="Every format with every quantization.")
+@options.data_path
+@options.allow_changed_data
 def export(
     run: str,
     formats: tuple[str, ...] | None,
     quantize: tuple[str, ...] | None,
     prune: float | None,
     all_: bool,
+    overrides: tuple[str, ...],
+    allow_changed_data: bool,
 ) -> Any:
     """Export a run's network to other runtimes, and check each file in its runtime.
 
-    A file whose predictions differ from the trained network's is written to NAME.failed, and the
-    exit code is 3. `c` is the int8 LiteRT file as C source, for a microcontroller.
+    A file whose predictions differ from the trained network's is written to NAME.failed. All
+    files are tried; if some of them failed or a format cannot hold the network, the exit code is
+    3. `c` is the int8 LiteRT file as C source, for a microcontroller.
 
     \b
     Example:
@@ -58,6 +69,7 @@ def export(
     """
     from cifarnet import artifacts, config
 
+    _check_usage(formats, quantize, all_)
     source = artifacts.trained_run(run)
     if not (all_ or formats or config.load(source.config_file).export.formats):
         raise click.UsageError(
@@ -69,13 +81,40 @@ def export(
 
     if all_:
         formats, quantize = FORMATS, QUANTIZATIONS
-    with display() as shown:
-        written = exporters.export(source, formats, quantize, prune, callbacks=[shown])
-    screen = console()
-    screen.print(parity_table(written))
-    screen.print(
-        f"\nin {source.exports_folder}, each checked in its own runtime\n\n"
-        f"Next: cifarnet benchmark {source.path}\n",
-        markup=False,
-    )
+    try:
+        with display() as shown:
+            written = exporters.export(
+                source, formats, quantize, prune, [shown], overrides, allow_changed_data
+            )
+    except ExportError as error:
+        _show(error.written, source)
+        console().print(failure_table(error.failures))
+        raise
+    _show(written, source)
+    console().print(f"Next: cifarnet benchmark {source.path}\n", markup=False)
     return [one.to_json() for one in written]
+
+
+def _check_usage(
+    formats: tuple[str, ...] | None, quantize: tuple[str, ...] | None, all_: bool
+) -> None:
+    if all_ and (formats or quantize):
+        raise click.UsageError(
+            "--all is every format with every quantization: expected it without --format and "
+            "--quantize"
+        )
+    for name, possible in POSSIBLE.items():
+        if quantize and name in (formats or ()) and not set(possible) & set(quantize):
+            raise click.UsageError(
+                f"{name}: expected --quantize {' or '.join(possible)}, received "
+                f"{','.join(quantize)}"
+            )
+
+
+def _show(written: Sequence[Export], source: Run) -> None:
+    if written:
+        screen = console()
+        screen.print(parity_table(written))
+        screen.print(
+            f"\nin {source.exports_folder}, each checked in its own runtime\n", markup=False
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 
 from cifarnet.callbacks import Callback, optional
 from cifarnet.cli.command import JSON
+from cifarnet.errors import ExportFailure, GateError
 from cifarnet.formatting import percent
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def load_tensorflow() -> None:
         backend.initialize_devices()
 
 
-def parity_table(exports: list[Export]) -> Table:
+def parity_table(exports: Sequence[Export]) -> Table:
     """Make a table of artifacts and their parity with the Keras model."""
     from rich.table import Table
 
@@ -78,7 +79,7 @@ def parity_table(exports: list[Export]) -> Table:
         difference = parity.max_difference
         table.add_row(
             one.name,
-            parity.runtime,
+            parity.runtime if one.micro is None else f"{parity.runtime}, {one.micro.checked_by}",
             f"{one.bytes / 1000:,.0f}",
             f"{one.compressed_bytes / 1000:,.0f}",
             "-" if difference is None else f"{difference:.1e}",
@@ -88,4 +89,15 @@ def parity_table(exports: list[Export]) -> Table:
         )
     images = {(one.parity.images, one.parity.split) for one in exports}
     table.caption = "on " + ", ".join(f"{count:,} {split} images" for count, split in images)
+    return table
+
+
+def failure_table(failures: Sequence[ExportFailure]) -> Table:
+    """Make a table of the artifacts that were not written, and why."""
+    from rich.table import Table
+
+    table = Table("artifact", "", "why", show_lines=True)
+    for one in failures:
+        what = "failed its check" if isinstance(one.error, GateError) else "refused"
+        table.add_row(one.name, what, str(one.error))
     return table

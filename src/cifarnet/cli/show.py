@@ -52,14 +52,16 @@ def show(run: str) -> Any:
     screen = console()
     screen.print(align(rows), markup=False)
     exports = store.exports(found)
-    if exports:
+    failed = store.exports(found, failed=True)
+    if exports or failed:
         screen.print("")
-        screen.print(parity_table(exports))
+        screen.print(parity_table([*exports, *failed]))
     return {
         "run": str(found.path),
         **record.to_json(),
         "summary": dataclasses.asdict(one),
         "exports": [export.to_json() for export in exports],
+        "failed_exports": [export.to_json() for export in failed],
     }
 
 

@@ -453,6 +453,18 @@ class ExportConfig(Section):
         description="most that a quantized artifact or a pruned network may lose on validation "
         "images; 0.01 is one percentage point",
     )
+    max_loss_increase: StrictFloat = Field(
+        0.1,
+        ge=0.0,
+        le=100.0,
+        description="most that the loss of a quantized artifact on validation images may exceed "
+        "the Keras model's, nats",
+    )
+    max_calibration_increase: Fraction = Field(
+        0.05,
+        description="most that the expected calibration error of a quantized artifact on "
+        "validation images may exceed the Keras model's",
+    )
     prune: PruneConfig | None = Field(
         None, description="export a pruned and fine-tuned network, not the trained one"
     )

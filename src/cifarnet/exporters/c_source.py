@@ -7,12 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet.backend import keras
-from cifarnet.errors import ArtifactError
-from cifarnet.exporters import litert_format
+from cifarnet.exporters import litert_format, micro
 from cifarnet.predictors import Metadata
-
-# LiteRT operations that TensorFlow Lite Micro lacks.
-_NOT_MICRO = {"GELU"}
 
 _HEADER = """\
 /* {title}
@@ -76,12 +72,7 @@ def write(
     """
     path = litert_format.write(model, quantization, calibration, metadata, folder)
     content = path.read_bytes()
-    missing = _operations(content) & _NOT_MICRO
-    if missing:
-        raise ArtifactError(
-            f"TensorFlow Lite Micro has no {', '.join(sorted(missing))}; for a microcontroller "
-            "train with another activation, such as relu or silu"
-        )
+    micro.require_operations(content, [layer.name for layer in model.layers])
     rows = [content[i : i + 16] for i in range(0, len(content), 16)]
     numbers = ",\n".join("  " + ", ".join(f"0x{byte:02x}" for byte in row) for row in rows)
     names = ",\n".join(f"  {_string_literal(name)}" for name in metadata["classes"])
@@ -108,17 +99,6 @@ def _header(content: bytes, metadata: Metadata) -> str:
         output_scale=float(output_scale),
         output_zero=output_zero,
     )
-
-
-def _operations(content: bytes) -> set[str]:
-    """Return the names of the builtin operations that a LiteRT file uses."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    return {
-        names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes
-    }
 
 
 def _string_literal(text: str) -> str:

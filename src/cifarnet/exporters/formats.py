@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
-import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from cifarnet.exporters import (
     c_source,
     keras_format,
     litert_format,
+    messages,
     network,
     onnx_format,
     saved_model,
@@ -39,14 +39,12 @@ class Format:
 
     Attributes:
         write: writes an artifact.
-        quantizations: that it can hold. The first is its default.
         packages: that it needs and a plain installation lacks.
         extra: the extra of cifarnet that installs them.
         portable: whether other runtimes than Keras read it; see `network.build`.
     """
 
     write: Writer
-    quantizations: tuple[Quantization, ...] = ("none",)
     packages: tuple[str, ...] = ()
     extra: str = ""
     portable: bool = True
@@ -69,14 +67,9 @@ class Format:
 FORMATS: dict[ExportFormat, Format] = {
     "keras": Format(keras_format.write, portable=False),
     "savedmodel": Format(saved_model.write),
-    "onnx": Format(onnx_format.write, ("none", "int8"), ("tf2onnx", "onnxruntime"), "onnx"),
-    "litert": Format(
-        litert_format.write,
-        ("none", "float16", "dynamic", "int8"),
-        ("ai_edge_litert",),
-        "litert",
-    ),
-    "c": Format(c_source.write, ("int8",), ("ai_edge_litert",), "litert"),
+    "onnx": Format(onnx_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
+    "litert": Format(litert_format.write, ("ai_edge_litert",), "litert"),
+    "c": Format(c_source.write, ("ai_edge_litert",), "litert"),
 }
 
 
@@ -112,8 +105,10 @@ def write(
         try:
             with system.quiet(), _temporary_files_in(folder):
                 return format_.write(model, quantization, calibration, metadata, folder)
+        except ArtifactError as error:
+            raise ArtifactError(f"{name} ({quantization}): {error}") from error
         except Exception as error:  # each converter raises its own
-            reason = textwrap.shorten(str(error), 300, placeholder=" ...")
+            reason = messages.last_telling_line(error, [layer.name for layer in model.layers])
             raise ArtifactError(
                 f"{name} ({quantization}): {reason}\nLeave this format out, or replace the layer; "
                 "--debug shows the converter's whole error."

@@ -7,7 +7,9 @@ import numpy as np
 from cifarnet import config as cfg
 from cifarnet.backend import keras, tf
 from cifarnet.data import Dataset
+from cifarnet.errors import GateError
 from cifarnet.exporters.finetune import fine_tune
+from cifarnet.predictors import keras_file
 from cifarnet.training import optimizers
 
 
@@ -46,6 +48,32 @@ def sparsity(model: keras.Model) -> float:
     """Return the share of zeros among all weights of the kernels."""
     kernels = [w.numpy() for w in model.weights if len(w.shape) > 1]
     return 1 - sum(map(np.count_nonzero, kernels)) / sum(kernel.size for kernel in kernels)
+
+
+def check(
+    original: keras.Model,
+    pruned: keras.Model,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    allowed: float,
+) -> dict[str, float]:
+    """Return the accuracies before and after pruning, as a record names them.
+
+    Raises:
+        GateError: it fell by more than `allowed`.
+    """
+    before, after = (
+        float((keras_file.from_model(model)(pixels).argmax(axis=1) == labels).mean())
+        for model in (original, pruned)
+    )
+    if before - after > allowed:
+        raise GateError(
+            f"the pruned network loses {100 * (before - after):.2f} points of accuracy on "
+            f"{len(labels):,} images ({100 * before:.2f} % to {100 * after:.2f} %), allowed "
+            f"{100 * allowed:.2f} (export.max_accuracy_loss). Prune less, or train longer after it "
+            "(export.prune.epochs)"
+        )
+    return {"accuracy_before": before, "accuracy": after}
 
 
 def _trained_kernels(model: keras.Model) -> list[keras.Variable]:

@@ -17,12 +17,22 @@ from cifarnet import config as cfg
 from cifarnet.backend import default_settings, keras
 from cifarnet.callbacks import Callback, job
 from cifarnet.data.sampling import balanced
-from cifarnet.errors import ConfigError, GateError, RunError
-from cifarnet.exporters import formats, network, parity, pruning, qat
+from cifarnet.errors import (
+    ArtifactError,
+    ConfigError,
+    ExportError,
+    ExportFailure,
+    GateError,
+    ModelError,
+    RunError,
+)
+from cifarnet.exporters import network, parity, pruning, qat
+from cifarnet.exporters.conversion import Converted, convert
 from cifarnet.exporters.targets import Target, targets
-from cifarnet.predictors import Metadata, keras_file, load
+from cifarnet.predictors import Metadata, keras_file
 from cifarnet.runs import Export, Run, documents
 from cifarnet.runs.results import CalibrationRecord, Parity, PruneRecord, QatRecord
+from cifarnet.worker import Worker
 
 # Loss of accuracy in int8 above which the network is trained for it.
 _QAT_ABOVE = 0.005
@@ -35,11 +45,14 @@ def export(
     quantize: Sequence[str] | None = None,
     prune: float | None = None,
     callbacks: Iterable[Callback] | None = None,
+    overrides: Iterable[str] = (),
+    allow_changed_data: bool = False,
 ) -> list[Export]:
     """Export a run's network; every artifact must pass a parity check in its own runtime.
 
-    An int8 artifact that loses more than half a percentage point of accuracy is written again
-    after quantization-aware training; the better of the two remains.
+    Converters and runtimes work in a child process. All artifacts are tried, whatever happens to
+    one of them. An int8 artifact that loses more than half a percentage point of accuracy is
+    written again after quantization-aware training; the better of the two remains.
 
     Args:
         run: a finished run, its path or name, or `latest`.
@@ -47,13 +60,15 @@ def export(
         quantize: quantizations; each format gets those it can hold. None: `export.quantize`.
         prune: share of the weights to set to zero first, 0 to 1.
         callbacks: notified of each stage; None: show progress on a terminal or in a notebook.
+        overrides, allow_changed_data: as for `evaluate`.
 
     Returns:
         The record of each artifact, in the order of `formats`.
 
     Raises:
         ConfigError: no format, unknown names, no such quantization, or a missing package.
-        RunError, DataError: the run or its images cannot be read.
+        RunError, DataError: the run or its images cannot be read, or are not those of the run.
+        ExportError: of several artifacts, some failed as below; has the records of the others.
         ArtifactError: a format cannot hold this network; nothing of it is written.
         GateError: an artifact's predictions differ; it is written to `<name>.failed`. Or a pruned
             network loses too much accuracy; nothing is written.
@@ -63,80 +78,121 @@ def export(
             print(artifact.path, artifact.parity.accuracy, artifact.parity.max_difference)
     """
     source = artifacts.trained_run(run)
-    overrides = [] if prune is None else [f"export.prune.sparsity={prune}"]
-    options = cfg.load(source.config_file, overrides).export
+    config = artifacts.run_config(source, overrides)
+    pruned = [] if prune is None else [f"export.prune.sparsity={prune}"]
+    options = cfg.load(source.config_file, pruned).export
+    wanted = _wanted(options, formats, quantize)
+    with job(callbacks) as callback, runs.lock(source), Worker() as worker:
+        runs.check(source, source.model_file)
+        callback.on_stage("reading the run")
+        dataset = data.load_recorded(source, config, callback.on_fetch, allow_changed_data)
+        exporter = _Exporter(source, config, options, dataset, callback, worker)
+        return _export_all(wanted, exporter)
+
+
+def _wanted(
+    options: cfg.ExportConfig, formats: Sequence[str] | None, quantize: Sequence[str] | None
+) -> list[Target]:
     names = options.formats if formats is None else formats
     if not names:
         raise ConfigError("nothing to export: name formats, or set export.formats in the config")
     quantizations = options.quantize if quantize is None else quantize
-    wanted = targets(names, quantizations, options.prune is not None)
-    with job(callbacks) as callback, runs.lock(source):
-        runs.check(source, source.model_file)
-        exporter = _Exporter(source, options, callback)
-        exported = []
-        for target in wanted:
-            with runs.changing(source, source.exports_folder / target.name):
-                exported.append(exporter.export(target))
-        return exported
+    return targets(names, quantizations, options.prune is not None, defaults=quantize is None)
+
+
+def _export_all(wanted: Sequence[Target], exporter: _Exporter) -> list[Export]:
+    written: list[Export] = []
+    failures: list[ExportFailure] = []
+    for target in wanted:
+        try:
+            written.append(exporter.export(target))
+        except (ArtifactError, GateError, ModelError) as error:
+            if len(wanted) == 1:
+                raise
+            failures.append(ExportFailure(target.name, error))
+    if failures:
+        raise ExportError(written, failures)
+    return written
 
 
 class _Exporter:
     """Writes artifacts of one run's network."""
 
-    def __init__(self, source: Run, options: cfg.ExportConfig, callback: Callback) -> None:
-        callback.on_stage("reading the run")
+    def __init__(
+        self,
+        source: Run,
+        config: cfg.Config,
+        options: cfg.ExportConfig,
+        dataset: data.Dataset,
+        callback: Callback,
+        worker: Worker,
+    ) -> None:
         self._source = source
         self._options = options
         self._callback = callback
-        self._config = cfg.load(source.config_file)
+        self._worker = worker
+        self._config = config
         self._network = _load_model(source)
-        self._dataset = data.load(self._config.data, self._config.seed, callback.on_fetch)
+        self._dataset = dataset
         self._metadata = _metadata(source, self._dataset)
         self._calibration = _calibration(
             self._dataset, options.calibration_images, self._config.seed
         )
-        self._split, self._pixels, self._labels = self._dataset.comparison()
+        self._split, pixels, self._labels = self._dataset.comparison()
+        self._images = parity.images(pixels)
         self._pruned = None if options.prune is None else self._prune(options.prune)
-        self._reference = keras_file.from_model(self._network)
+        self._expected = parity.predict(keras_file.from_model(self._network), self._images)
 
     def export(self, target: Target) -> Export:
         """Write one artifact and check its parity."""
         self._callback.on_stage(f"exporting {target.name}")
-        options = self._options
         final = self._source.exports_folder / target.name
-        with _folder(final) as folder:
-            artifact, measured = self._write(target, self._network, folder)
-            loss = measured.reference_accuracy - measured.accuracy
-            qat_note = None
-            if target.quantization == "int8" and loss > _QAT_ABOVE:
-                self._callback.on_stage(
-                    f"{target.name} loses {100 * loss:.2f} points; quantization-aware training"
-                )
-                artifact, again = self._write(target, self._network_for_int8, folder)
-                if again.accuracy < measured.accuracy:
-                    artifact, measured = self._write(target, self._network, folder)
-                else:
-                    qat_note = QatRecord(accuracy_before=measured.accuracy)
-                    measured = again
-            record = _record(target, artifact, folder, self._metadata, measured).model_copy(
+        with runs.changing(self._source, final), _folder(final) as folder:
+            converted, measured, qat_note = self._write_best(target, folder)
+            record = _record(target, converted.path, folder, self._metadata, measured).model_copy(
                 update={
                     "calibration": self._calibration_note(target),
                     "prune": self._pruned,
                     "qat": qat_note,
+                    "micro": converted.micro,
+                    "changed_data": self._dataset.changes,
                 }
             )
             documents.write(folder / "export.json", record)
-            quantized = target.quantization != "none"
-            parity.check(measured, quantized, options.max_difference, options.max_accuracy_loss)
+            parity.check(measured, target.quantization != "none", self._options)
         return documents.read(final / "export.json", Export)
 
-    def _write(self, target: Target, model: keras.Model, folder: Path) -> tuple[Path, Parity]:
+    def _write_best(
+        self, target: Target, folder: Path
+    ) -> tuple[Converted, Parity, QatRecord | None]:
+        """Write an artifact, in int8 of the network that loses less accuracy by it."""
+        converted, measured = self._write(target, self._network, folder)
+        loss = measured.reference_accuracy - measured.accuracy
+        if target.quantization != "int8" or loss <= _QAT_ABOVE:
+            return converted, measured, None
+        self._callback.on_stage(
+            f"{target.name} loses {100 * loss:.2f} points; quantization-aware training"
+        )
+        again, measured_again = self._write(target, self._network_for_int8, folder)
+        if measured_again.accuracy < measured.accuracy:
+            return *self._write(target, self._network, folder), None
+        return again, measured_again, QatRecord(accuracy_before=measured.accuracy)
+
+    def _write(self, target: Target, model: keras.Model, folder: Path) -> tuple[Converted, Parity]:
         """Write an artifact and measure its parity."""
-        kind = (target.format, target.quantization)
-        artifact = formats.write(*kind, model, self._calibration, self._metadata, folder)
-        predictor = load(artifact)
-        split, pixels, labels = self._split, self._pixels, self._labels
-        return artifact, parity.measure(self._reference, predictor, split, pixels, labels)
+        converted = convert(
+            self._worker,
+            target,
+            model,
+            self._calibration,
+            self._metadata,
+            self._images,
+            folder,
+        )
+        measured = parity.measure(
+            self._expected, converted.probabilities, converted.runtime, self._split, self._labels
+        )
+        return converted, measured.model_copy(update={"seconds": converted.seconds})
 
     @functools.cached_property
     def _network_for_int8(self) -> keras.Model:
@@ -151,7 +207,9 @@ class _Exporter:
         original = self._network
         self._network = pruning.prune(original, self._config, options, self._dataset)
         allowed = self._options.max_accuracy_loss
-        accuracies = _check_pruned(original, self._network, self._pixels, self._labels, allowed)
+        accuracies = pruning.check(
+            original, self._network, self._images.pixels, self._labels, allowed
+        )
         reached = pruning.sparsity(self._network)
         return PruneRecord(**options.model_dump(), sparsity_reached=reached, **accuracies)
 
@@ -165,32 +223,6 @@ class _Exporter:
             digest=hashlib.sha256(np.ascontiguousarray(self._calibration).data).hexdigest(),
             training_digest=self._dataset.digests()["train"],
         )
-
-
-def _check_pruned(
-    original: keras.Model,
-    pruned: keras.Model,
-    pixels: np.ndarray,
-    labels: np.ndarray,
-    allowed: float,
-) -> dict[str, float]:
-    """Return the accuracies before and after pruning.
-
-    Raises:
-        GateError: it fell by more than `allowed`.
-    """
-    before, after = (
-        float((keras_file.from_model(model)(pixels).argmax(axis=1) == labels).mean())
-        for model in (original, pruned)
-    )
-    if before - after > allowed:
-        raise GateError(
-            f"the pruned network loses {100 * (before - after):.2f} points of accuracy on "
-            f"{len(labels):,} images ({100 * before:.2f} % to {100 * after:.2f} %), allowed "
-            f"{100 * allowed:.2f} (export.max_accuracy_loss). Prune less, or train longer after it "
-            "(export.prune.epochs)"
-        )
-    return {"accuracy_before": before, "accuracy": after}
 
 
 def _load_model(source: Run) -> keras.Model:

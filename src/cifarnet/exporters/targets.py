@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
-from cifarnet.choices import ExportFormat, Quantization
+from cifarnet.choices import QUANTIZATIONS, ExportFormat, Quantization
 from cifarnet.errors import ConfigError
 from cifarnet.exporters.formats import FORMATS
 
@@ -20,17 +20,23 @@ class Target(NamedTuple):
     @property
     def name(self) -> str:
         """Name of its folder: `litert`, `litert-int8`, `litert-int8-pruned`."""
-        default = FORMATS[self.format].quantizations[0]
+        default = QUANTIZATIONS[self.format][0]
         quantized = "" if self.quantization == default else f"-{self.quantization}"
         return self.format + quantized + ("-pruned" if self.pruned else "")
 
 
 def targets(
-    formats: Sequence[str], quantizations: Sequence[str], pruned: bool = False
+    formats: Sequence[str],
+    quantizations: Sequence[str],
+    pruned: bool = False,
+    defaults: bool = False,
 ) -> list[Target]:
     """Combine each format with each of the quantizations that it can hold.
 
-    The format `c` is for microcontrollers and always int8.
+    Args:
+        formats, quantizations: names.
+        pruned: whether the network is pruned.
+        defaults: a format that has a single quantization, such as `c`, gets it in any case.
 
     Raises:
         ConfigError: an unknown name, a format that can hold none of the quantizations, or whose
@@ -40,15 +46,16 @@ def targets(
     known_quantizations = _known("quantize", quantizations, Quantization)
     found = []
     for name in known_formats:
-        format_ = FORMATS[name]
-        possible = format_.quantizations
-        fitting = possible if name == "c" else [q for q in possible if q in known_quantizations]
+        possible = QUANTIZATIONS[name]
+        fitting = [q for q in possible if q in known_quantizations]
+        if not fitting and defaults and len(possible) == 1:
+            fitting = list(possible)
         if not fitting:
             raise ConfigError(
                 f"{name}: expected quantization {' or '.join(possible)}, received "
                 f"{', '.join(quantizations)}"
             )
-        format_.require_packages(name)
+        FORMATS[name].require_packages(name)
         found += [Target(name, quantization, pruned) for quantization in fitting]
     return found
 

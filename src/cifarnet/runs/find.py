@@ -112,14 +112,19 @@ def summary(run: Run) -> RunSummary:
     )
 
 
-def exports(run: Run) -> list[Export]:
-    """Read the record of each exported artifact, by name; failed ones are left out.
+def exports(run: Run, failed: bool = False) -> list[Export]:
+    """Read the record of each exported artifact, by name.
+
+    Args:
+        run: whose artifacts.
+        failed: those that failed their parity check instead.
 
     Raises:
         RunError: an `export.json` that is damaged.
     """
     files = sorted(run.exports_folder.glob("[!.]*/export.json"))
-    return [documents.read(file, Export) for file in files if file.parent.suffix != ".failed"]
+    wanted = [file for file in files if (file.parent.suffix == ".failed") == failed]
+    return [documents.read(file, Export) for file in wanted]
 
 
 def export_label(run: Run, export: Export) -> str:

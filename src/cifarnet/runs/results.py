@@ -97,6 +97,9 @@ class Parity(Part):
         max_difference: of a probability; None if one is not finite.
         agreement: share of images with the same top-1 class.
         reference_accuracy: of the Keras model on the same images.
+        loss, reference_loss: mean negative log-likelihood, nats; probabilities below 1/512, half a
+            step of 8-bit outputs, count as 1/512.
+        calibration_error, reference_calibration_error: expected calibration error, 0 to 1.
     """
 
     runtime: str
@@ -106,7 +109,25 @@ class Parity(Part):
     agreement: Number
     accuracy: Number
     reference_accuracy: Number
+    loss: Number | None = None
+    reference_loss: Number | None = None
+    calibration_error: Number | None = None
+    reference_calibration_error: Number | None = None
     seconds: Number = 0.0
+
+
+class MicroRecord(Part):
+    """How a file for microcontrollers was checked beside its parity in LiteRT.
+
+    Attributes:
+        checked_by: the TensorFlow Lite Micro interpreter and its version, or `list of operations`.
+        images: that the interpreter ran on.
+        mean_difference: mean over images of the largest difference of a probability from LiteRT's.
+    """
+
+    checked_by: str
+    images: Count = 0
+    mean_difference: Number | None = None
 
 
 class CalibrationRecord(Part):
@@ -143,6 +164,7 @@ class Export(Record):
         artifact: path of the artifact in the folder of `export.json`.
         compressed_bytes: size when each file is compressed with zlib at level 9.
         weights_sha256: of the `model.keras` it was exported from.
+        changed_data: what differs from the images that the run was given; empty: nothing.
     """
 
     artifact: InsidePath
@@ -155,6 +177,8 @@ class Export(Record):
     calibration: CalibrationRecord | None = None
     prune: PruneRecord | None = None
     qat: QatRecord | None = None
+    micro: MicroRecord | None = None
+    changed_data: str = ""
 
     @property
     def name(self) -> str:
