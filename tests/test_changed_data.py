@@ -199,6 +199,21 @@ def test_the_command_says_what_to_do_and_what_was_left_out(run, place):
     assert "1 of" in document["about"]["changed_data"]
 
 
+def test_verify_looks_at_the_images_too(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "copy")
+    place = tmp_path / "copy"
+    run = runs.open_run("latest", place / "runs")
+    text = run.config_file.read_text().replace(str(trained), str(place))
+    with runs.changing(run, run.config_file):
+        run.config_file.write_text(text)
+    assert "right" in cifarnet("runs", "verify", "latest", cwd=place).stdout
+    remove(place, files(run, "train")[0])
+    shown = cifarnet("runs", "verify", "latest", cwd=place, code=1)
+    assert "train images missing or unreadable" in shown.stdout
+    shutil.rmtree(place / "images")
+    assert "is not there" in cifarnet("runs", "verify", "latest", cwd=place).stdout
+
+
 # --- runs that recorded no split ------------------------------------------------------
 
 

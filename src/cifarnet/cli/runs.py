@@ -73,17 +73,18 @@ runs.add_command(show)
 def verify(run: str) -> Any:
     """Recompute the checksums of a run's files; nothing is trained or changed.
 
-    Exit code 1 if a file is missing, damaged or replaced.
+    Exit code 1 if a file is missing, damaged or replaced, or the images of its folder changed.
 
     \b
     Example:
       cifarnet runs verify latest
     """
+    from cifarnet import data
     from cifarnet import runs as store
     from cifarnet.errors import RunError
 
     found = store.open_run(run)
-    verdicts = store.verify(found)
+    verdicts = [*store.verify(found), *data.verify_images(found)]
     determinism = found.read_record().determinism
     screen = console()
     for one in verdicts:

@@ -7,7 +7,7 @@ from cifarnet.data.image_file import read_image
 from cifarnet.data.image_layout import image_files
 from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.inspection import DatasetInfo, SplitInfo, draw_preview, inspect
-from cifarnet.data.recorded import image_rows, load_recorded
+from cifarnet.data.recorded import image_rows, load_recorded, verify_images
 from cifarnet.data.sources import class_names, load_source
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "load_source",
     "read_image",
     "verify",
+    "verify_images",
 ]

@@ -11,11 +11,12 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.config import Config, DataConfig
+from cifarnet.config import load as load_config
 from cifarnet.data import image_folder
 from cifarnet.data.dataset import SPLITS, Dataset, load
 from cifarnet.data.images import ImageFile, Images, OnFetch, Source
-from cifarnet.errors import DataError
-from cifarnet.runs import ImageRow, Run
+from cifarnet.errors import CifarnetError, DataError
+from cifarnet.runs import ImageRow, Run, Verdict
 
 
 def image_rows(dataset: Dataset) -> list[ImageRow]:
@@ -59,6 +60,28 @@ def load_recorded(
             "split. Restore the images, or train again"
         )
     return dataset
+
+
+def verify_images(run: Run) -> list[Verdict]:
+    """Compare the images of a run on a folder with its record.
+
+    Returns:
+        One verdict, unknown where the folder is not there; none for other sources.
+
+    Raises:
+        ConfigError: the run's config is damaged.
+    """
+    config = load_config(run.config_file)
+    folder = config.data.path
+    if folder is None or not runs.has_images(run):
+        return []
+    if not folder.is_dir():
+        return [Verdict(str(folder), "the folder of the images is not there", None)]
+    try:
+        load_recorded(run, config)
+    except CifarnetError as error:
+        return [Verdict(str(folder), str(error), False)]
+    return [Verdict(str(folder), "the images are those of images.csv", True)]
 
 
 def _select(run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_changed: bool) -> Dataset:

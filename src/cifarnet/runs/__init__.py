@@ -14,7 +14,7 @@ from cifarnet.runs.atomic import (
     write_json,
     write_text,
 )
-from cifarnet.runs.checksums import changing, check, forget, verify, weights_digest
+from cifarnet.runs.checksums import Verdict, changing, check, forget, verify, weights_digest
 from cifarnet.runs.directory import Run, create, is_locked, lock, remove, root_folder, status
 from cifarnet.runs.find import RunSummary, all_runs, export_label, exports, open_run, summary
 from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "RunRecord",
     "RunSummary",
+    "Verdict",
     "all_runs",
     "beside",
     "changing",
