@@ -114,7 +114,7 @@ def _check_usage(
 def _show(written: Sequence[Export], source: Run) -> None:
     if written:
         screen = console()
-        screen.print(parity_table(written))
+        screen.print(parity_table(source, written))
         screen.print(
             f"\nin {source.exports_folder}, each checked in its own runtime\n", markup=False
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cifarnet.callbacks.display import ProgressDisplay
-    from cifarnet.runs import Export
+    from cifarnet.runs import Export, Run
     from cifarnet.runs.documents import Record
 
 
@@ -67,9 +67,11 @@ def load_tensorflow() -> None:
         backend.initialize_devices()
 
 
-def parity_table(exports: Sequence[Export]) -> Table:
-    """Make a table of artifacts and their parity with the Keras model."""
+def parity_table(run: Run, exports: Sequence[Export]) -> Table:
+    """Make a table of a run's artifacts and their parity with its Keras model."""
     from rich.table import Table
+
+    from cifarnet import runs as store
 
     table = Table("artifact", "runtime")
     for heading in ("kB", "zipped", "difference", "agrees", "accuracy", "Keras'"):
@@ -78,7 +80,7 @@ def parity_table(exports: Sequence[Export]) -> Table:
         parity = one.parity
         difference = parity.max_difference
         table.add_row(
-            one.name,
+            store.export_label(run, one),
             parity.runtime if one.micro is None else f"{parity.runtime}, {one.micro.checked_by}",
             f"{one.bytes / 1000:,.0f}",
             f"{one.compressed_bytes / 1000:,.0f}",

@@ -55,7 +55,7 @@ def show(run: str) -> Any:
     failed = store.exports(found, failed=True)
     if exports or failed:
         screen.print("")
-        screen.print(parity_table([*exports, *failed]))
+        screen.print(parity_table(found, [*exports, *failed]))
     return {
         "run": str(found.path),
         **record.to_json(),
