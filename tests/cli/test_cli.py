@@ -393,7 +393,7 @@ def test_a_folder_of_own_images_is_trained_evaluated_and_predicted(tmp_path):
 
 
 def test_runs_list_show_and_remove(tmp_path):
-    assert "no runs yet" in cifarnet("runs", "list", cwd=tmp_path).stdout
+    assert "no runs in" in cifarnet("runs", "list", cwd=tmp_path).stdout
     cifarnet("train", "--config", SMOKE, *TINY, "-o", "name=mine", cwd=tmp_path)
     (summary,) = json.loads(cifarnet("runs", "list", "--json", cwd=tmp_path).stdout)
     assert summary["status"] == "finished"
