@@ -46,9 +46,11 @@ class Artifact:
 
         Raises:
             ArtifactError: as for `predictors.load`.
+            ConfigError: it is stated for a file of cifarnet.
             RunError: a file of a run that has changed since it was written.
         """
         if self.run is not None:
+            predictors.refuse_options(str(self.run.path), preprocessing)
             runs.check(self.run, self.path)
         size = self.config.evaluate.batch_size
         return predictors.load(self.path, size, self.preprocessing(preprocessing))
@@ -98,8 +100,8 @@ class Artifact:
 
     def classes(self, predictor: Predictor) -> list[str]:
         """Return the class names: of the file, of the run, CIFAR-10's if ten, else numbers."""
-        if "classes" in predictor.metadata:
-            return list(predictor.metadata["classes"])
+        if predictor.class_names is not None:
+            return predictor.class_names
         if self.run is not None:
             return list(self.run.read_record().data.classes)
         if predictor.classes == len(data.CIFAR10_CLASSES):
@@ -179,7 +181,7 @@ def load_predictor(
     Args:
         target: a run, its path or name, `latest`, or a `.keras`, `.h5`, `.onnx` or `.tflite` file
             or SavedModel folder, whether cifarnet wrote it or not.
-        preprocessing: what a foreign file takes; see `Preprocessing`.
+        preprocessing: what a foreign file takes and gives; see `Preprocessing`.
 
     Returns:
         A function of uint8 [N, S, S, 3], RGB, 0-255, to float32 [N, classes].
@@ -187,6 +189,7 @@ def load_predictor(
     Raises:
         RunError: no such run, one without a model, or a file of it has changed.
         ArtifactError: the file cannot be loaded.
+        ConfigError: preprocessing is stated for a file of cifarnet.
 
     Example:
         predict = cifarnet.load_predictor("runs/article/exports/onnx/model.onnx")

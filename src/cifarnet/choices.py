@@ -27,3 +27,5 @@ Split = Literal["test", "validation"]
 MAX_BATCH = 5_000
 # Order of an image batch's dimensions: [N, S, S, 3] or [N, 3, S, S].
 Layout = Literal["nhwc", "nchw"]
+# What a network gives: `probabilities` are of a softmax or of independent sigmoids.
+Output = Literal["logits", "probabilities"]

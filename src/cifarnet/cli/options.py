@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from cifarnet.choices import InputRange, Layout
+from cifarnet.choices import InputRange, Layout, Output
 
 if TYPE_CHECKING:
     from cifarnet.predictors import Preprocessing
@@ -89,7 +89,18 @@ def foreign(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(get_args(Layout)),
             help="Order of a foreign file's input.",
         ),
-        click.option("--logits", is_flag=True, default=None, help="It gives logits."),
+        click.option(
+            "--output",
+            type=click.Choice(get_args(Output)),
+            help="What it gives; probabilities also of independent sigmoids.",
+        ),
+        click.option("--output-name", metavar="NAME", help="Which of its outputs, if several."),
+        click.option(
+            "--image-size",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Side of its images, pixels, if it leaves it open.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarnet import artifacts, data, runs, system
+from cifarnet import artifacts, data, models, runs, system
 from cifarnet import config as cfg
 from cifarnet.backend import default_settings, keras
 from cifarnet.callbacks import Callback, job
@@ -243,18 +243,9 @@ def _calibration(dataset: data.Dataset, count: int, seed: int) -> np.ndarray:
 def _metadata(source: Run, dataset: data.Dataset) -> Metadata:
     """Return what is stored inside every artifact."""
     size = dataset.train.pixels.shape[1]
-    classes = list(dataset.classes)
     return {
-        "cifarnet": system.versions()["cifarnet"],
-        "run": source.path.name,
+        **models.describe(source.path.name, size, dataset.classes, network.OUTPUT),
         "weights_sha256": hashlib.sha256(source.model_file.read_bytes()).hexdigest(),
-        "classes": classes,
-        "input": {"name": network.INPUT, "shape": ["N", size, size, 3], "what": "RGB, 0-255"},
-        "output": {
-            "name": network.OUTPUT,
-            "shape": ["N", len(classes)],
-            "what": "probabilities, in the order of `classes`",
-        },
     }
 
 

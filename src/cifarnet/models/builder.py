@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cifarnet import config as cfg
-from cifarnet import runs
 from cifarnet.backend import default_settings, keras, tf
 from cifarnet.errors import ModelError
 from cifarnet.models.initializers import Dirac, Whitening
@@ -272,13 +270,3 @@ def _changes_nothing(layer: keras.Layer, inputs: Any) -> bool:
     before = np.random.default_rng(0).integers(-8, 8, inputs.shape).astype(np.float32)
     after = np.asarray(layer(before), np.float32)
     return np.array_equal(np.sort(before, axis=None), np.sort(after, axis=None))
-
-
-def save(model: keras.Model, path: Path) -> None:
-    """Write a `.keras` file atomically.
-
-    Raises:
-        RunError: it cannot be written.
-    """
-    with runs.beside(path) as temporary:
-        model.save(temporary)

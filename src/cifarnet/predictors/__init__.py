@@ -6,15 +6,8 @@ import importlib.util
 from pathlib import Path
 
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.base import (
-    MAX_BYTES,
-    RUN_PREPROCESSING,
-    Metadata,
-    Predict,
-    Predictor,
-    Preprocessing,
-    RuntimeModel,
-)
+from cifarnet.predictors.base import MAX_BYTES, Metadata, Predict, Predictor, RuntimeModel
+from cifarnet.predictors.preprocessing import RUN_PREPROCESSING, Preprocessing, refuse_options
 
 __all__ = [
     "RUN_PREPROCESSING",
@@ -24,6 +17,7 @@ __all__ = [
     "Preprocessing",
     "RuntimeModel",
     "load",
+    "refuse_options",
 ]
 
 # By suffix (a folder has none): the package that a plain installation lacks, and its extra.
@@ -44,11 +38,13 @@ def load(
     Args:
         path: a `.keras`, `.h5`, `.onnx` or `.tflite` file or a SavedModel folder.
         batch_size: images per call of the runtime, where the file leaves it open.
-        preprocessing: what the network takes; None: found from the file, raw pixels otherwise.
+        preprocessing: what a foreign network takes and gives; what is None is found from the file,
+            and `Predictor.assumed` lists what it does not say.
 
     Raises:
         ArtifactError: no such file, another kind, larger than 1 GB, damaged, with code inside, not
             for images, or its runtime is not installed. The cause is the runtime's own error.
+        ConfigError: preprocessing is stated for a file of cifarnet, which has its own.
     """
     if not path.exists():
         raise ArtifactError(f"there is no model file {path}")
@@ -65,7 +61,9 @@ def load(
             f"pip install 'cifarnet[{needs[1]}]'"
         )
     _check_size(path)
-    return Predictor(_runtime_model(path, suffix), batch_size, preprocessing)
+    output_name = None if preprocessing is None else preprocessing.output_name
+    model = _runtime_model(path, suffix, output_name)
+    return Predictor(model, batch_size, preprocessing)
 
 
 def _check_size(path: Path) -> None:
@@ -78,20 +76,20 @@ def _check_size(path: Path) -> None:
         )
 
 
-def _runtime_model(path: Path, suffix: str) -> RuntimeModel:
+def _runtime_model(path: Path, suffix: str, output_name: str | None) -> RuntimeModel:
     """Load a file in its runtime, which is imported only for such files."""
     if suffix == "":
         from cifarnet.predictors import saved_model
 
-        return saved_model.load(path)
+        return saved_model.load(path, output_name)
     if suffix == ".onnx":
         from cifarnet.predictors import onnx
 
-        return onnx.load(path)
+        return onnx.load(path, output_name)
     if suffix == ".tflite":
         from cifarnet.predictors import litert
 
-        return litert.load(path)
+        return litert.load(path, output_name)
     from cifarnet.predictors import keras_file
 
-    return keras_file.load(path)
+    return keras_file.load(path, output_name)

@@ -3,80 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from cifarnet.choices import InputRange, Layout
-from cifarnet.errors import ArtifactError, ConfigError
+from cifarnet.choices import Output
+from cifarnet.errors import ArtifactError
+from cifarnet.predictors import inputs, outputs
+from cifarnet.predictors.preprocessing import (
+    RANGES,
+    RUN_PREPROCESSING,
+    Preprocessing,
+    refuse_options,
+)
 
 # uint8 [N, S, S, 3], RGB, 0-255 -> float32 [N, classes], probabilities
 Predict = Callable[[np.ndarray], np.ndarray]
 
-# What cifarnet stores inside an artifact: a JSON object with `classes`, `run` and more.
+# What cifarnet stores inside an artifact: a JSON object with `classes`, `output`, `run` and more.
 Metadata = dict[str, Any]
 
-_RANGES: dict[InputRange, tuple[float, float]] = {
-    "0-255": (0.0, 255.0),
-    "0-1": (0.0, 1.0),
-    "-1-1": (-1.0, 1.0),
-}
 # Limit for a model file, and for what is unpacked from it.
 MAX_BYTES = 1_000_000_000
-
-
-def _channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    zero = name == "std" and 0.0 in numbers
-    if len(numbers) != 3 or zero or not np.isfinite(numbers).all():
-        what = "three numbers that are not 0" if name == "std" else "three numbers"
-        raise ConfigError(f"{name}: expected {what}, received {list(numbers)}")
-    return numbers
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How raw pixels become a network's input, and what its output is.
-
-    None stands for the default: pixels 0-255, no mean and std; the layout is found from the
-    input's shape, logits from the outputs.
-
-    Attributes:
-        input_range: what 0 and 255 become: `0-255`, `0-1` or `-1-1`.
-        mean, std: per channel, in that range: subtracted, then divided by.
-        layout: of the input, `nhwc` or `nchw`.
-        logits: whether the network returns logits, not probabilities.
-
-    Raises:
-        ConfigError: a value that is none of these.
-
-    Example:
-        cifarnet.Preprocessing("0-1", mean=(0.49, 0.48, 0.45), std=(0.25, 0.24, 0.26))
-    """
-
-    input_range: InputRange | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    layout: Layout | None = None
-    logits: bool | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values; take any sequence of three numbers."""
-        for name, choices in (("input_range", get_args(InputRange)), ("layout", get_args(Layout))):
-            value = getattr(self, name)
-            if value is not None and value not in choices:
-                expected = ", ".join(choices)
-                raise ConfigError(f"{name}: expected one of {expected}; received {value!r}")
-        for name in ("mean", "std"):
-            values = getattr(self, name)
-            if values is not None:
-                object.__setattr__(self, name, _channels(name, values))
-
-
-# Of `model.keras` of a run.
-RUN_PREPROCESSING = Preprocessing("0-255", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "nhwc", logits=True)
 
 
 @dataclass(frozen=True)
@@ -85,20 +35,26 @@ class RuntimeModel:
 
     Attributes:
         runtime: name and version.
-        run: an array of `dtype` in the network's layout -> float32 [N, classes].
+        run: an array of `dtype` in the network's layout -> its output, floats of [N, classes].
         shape: of the input; None where the file leaves a dimension open.
         dtype: of the input.
         scale, zero_point: an integer input q stands for scale x (q - zero_point).
+        output_step: to whose multiples outputs are rounded; 0 if the file does not say it.
         metadata: what cifarnet stored in the file; empty in a foreign one.
+        states: what a foreign file says itself of its input.
+        classes: names that a foreign file has for its classes.
     """
 
     runtime: str
     run: Callable[[np.ndarray], np.ndarray]
-    shape: tuple[int | None, ...]
+    shape: inputs.Shape
     dtype: Any
     scale: float = 1.0
     zero_point: int = 0
+    output_step: float = 0.0
     metadata: Metadata = field(default_factory=dict)
+    states: Preprocessing = field(default_factory=Preprocessing)
+    classes: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -108,7 +64,9 @@ class Predictor:
         runtime: name and version.
         size: side of the images, pixels.
         classes: number of classes.
-        assumed: assumptions about a foreign file that `preprocessing` does not state, as texts.
+        class_names: as the file says them; None if it does not.
+        assumed: assumptions about a foreign file that neither it nor `preprocessing` states, as
+            texts that name the option to state it with.
         metadata: what cifarnet stored in the file; empty in a foreign one.
     """
 
@@ -118,28 +76,30 @@ class Predictor:
         batch_size: int = 500,
         preprocessing: Preprocessing | None = None,
     ) -> None:
-        """Find the layout, and run the network on noise to find its outputs.
+        """Find the layout, and run the network on a few images to find its outputs.
 
         Raises:
             ArtifactError: it does not take a batch of square RGB images, or fails on one.
+            ConfigError: preprocessing is stated for a file of cifarnet, which has its own.
         """
-        stated = preprocessing or Preprocessing()
         self._model = model
         self.runtime = model.runtime
         self.metadata = model.metadata
         self.assumed: list[str] = []
-        self._layout, self.size = _layout(model.shape, stated.layout)
+        said = self._said(preprocessing or Preprocessing())
+        layout, self.size = inputs.find_layout(model.shape, said)
+        self._inputs = inputs.Inputs(layout, said, model.dtype, model.scale, model.zero_point)
+        if said.layout is None:
+            self.assumed.append(f"layout {layout}, from the input's shape (--layout)")
         self._fixed_batch = model.shape[0]
         self._batch_size = self._fixed_batch or batch_size
-        self._low, self._high = _RANGES[stated.input_range or "0-255"]
-        self._mean = np.asarray(stated.mean or (0.0,) * 3, np.float32)
-        self._std = np.asarray(stated.std or (1.0,) * 3, np.float32)
-        self._logits = False
-        outputs = np.concatenate(self._in_batches(_noise(self.size)))
-        self.classes = outputs.shape[1]
-        self._logits = not _are_probabilities(outputs) if stated.logits is None else stated.logits
-        if not model.metadata:
-            self._list_assumptions(stated)
+        rows = self._probe()
+        found, text = outputs.kind_of(rows, model.output_step)
+        self._output = said.output or found
+        if said.output is None:
+            self.assumed.append(f"{text} (--output)")
+        self.classes = outputs.to_probabilities(rows, self._output).shape[1]
+        self.class_names = self._class_names()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return probabilities float32 [N, classes] of pixels uint8 [N, size, size, 3].
@@ -153,106 +113,112 @@ class Predictor:
                 f"expected images uint8 [N, {self.size}, {self.size}, 3], received "
                 f"{pixels.dtype} {list(pixels.shape)}"
             )
-        empty = np.empty((0, self.classes), np.float32)
-        return np.concatenate([empty, *self._in_batches(pixels)])
+        if len(pixels) == 0:
+            return np.empty((0, self.classes), np.float32)
+        return outputs.to_probabilities(self._in_batches(pixels), self._output)
 
-    def _in_batches(self, pixels: np.ndarray) -> list[np.ndarray]:
+    def _said(self, stated: Preprocessing) -> Preprocessing:
+        """Return what is known of input and output, and list what is assumed of the pixels."""
+        model = self._model
+        if model.metadata:
+            own = replace(RUN_PREPROCESSING, output=_output(model.metadata))
+            if stated != own:
+                refuse_options("the file", stated)
+            return own
+        said = stated.over(model.states)
+        limits = inputs.represented(model.dtype, model.scale, model.zero_point)
+        found = None if said.states_pixels else inputs.range_of(limits)
+        if found is not None:
+            if limits != RANGES["0-255"]:
+                text = f"pixels {found}, from the input's quantization (--input-range)"
+                self.assumed.append(text)
+            return replace(said, input_range=found)
+        if said.input_range is None:
+            covers = "" if limits is None else f", but its input is for {_interval(limits)}"
+            self.assumed.append(f"pixels 0-255{covers} (--input-range)")
+        if said.mean is None and said.std is None:
+            self.assumed.append("no mean and std (--mean, --std)")
+        return said
+
+    def _probe(self) -> np.ndarray:
+        """Return the outputs of a few images; find out whether it takes more than one at once."""
+        images = inputs.probe(self.size)
+        try:
+            return self._in_batches(images)
+        except ArtifactError:
+            if self._fixed_batch is not None:
+                raise
+            self._fixed_batch = self._batch_size = 1
+            try:
+                rows = self._in_batches(images)
+            except ArtifactError:
+                self._fixed_batch = None
+            else:
+                self.assumed.append("one image at a time, since it fails on several")
+                return rows
+            raise
+
+    def _class_names(self) -> list[str] | None:
+        """Return the file's class names.
+
+        Raises:
+            ArtifactError: a file of cifarnet has another number of them than its network.
+        """
+        names = list(self.metadata.get("classes", self._model.classes))
+        if not names or len(names) == self.classes:
+            return names or None
+        if self.metadata:
+            raise ArtifactError(
+                f"its metadata has {len(names)} classes, but the network gives {self.classes}"
+            )
+        self.assumed.append(f"its {len(names)} labels are not of its {self.classes} classes")
+        return None
+
+    def _in_batches(self, pixels: np.ndarray) -> np.ndarray:
         starts = range(0, len(pixels), self._batch_size)
-        return [self._outputs(pixels[i : i + self._batch_size]) for i in starts]
+        return np.concatenate([self._rows(pixels[i : i + self._batch_size]) for i in starts])
 
-    def _outputs(self, pixels: np.ndarray) -> np.ndarray:
+    def _rows(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the network's outputs of one batch, float32 [N, K]."""
         count = len(pixels)
-        inputs = self._inputs(pixels)
+        batch = self._inputs(pixels)
         missing = (self._fixed_batch or 0) - count
         if missing > 0:
-            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)])
+            batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
         try:
-            outputs = np.asarray(self._model.run(inputs), np.float32)[:count]
+            values = np.asarray(self._model.run(batch))
         except Exception as error:  # each runtime raises its own
             text = " ".join(str(error).split())
             raise ArtifactError(f"{self.runtime} failed: {text[:300]}") from error
-        if outputs.ndim != 2 or len(outputs) != count:
-            raise ArtifactError(
-                f"expected an output [N, classes] for {count} images, received "
-                f"{list(outputs.shape)}"
-            )
-        return _softmax(outputs) if self._logits else outputs
-
-    def _inputs(self, pixels: np.ndarray) -> np.ndarray:
-        dtype = self._model.dtype
-        if dtype == np.uint8 and self._takes_raw_pixels():
-            return self._in_layout(pixels)
-        values = self._low + pixels.astype(np.float32) * ((self._high - self._low) / 255)
-        values = (values - self._mean) / self._std
-        if np.issubdtype(dtype, np.integer):
-            limits = np.iinfo(dtype)
-            values = np.rint(values / self._model.scale) + self._model.zero_point
-            values = np.clip(values, limits.min, limits.max)
-        return self._in_layout(values.astype(dtype))
-
-    def _takes_raw_pixels(self) -> bool:
-        unscaled = (self._model.scale, self._model.zero_point) == (1.0, 0)
-        unchanged = not self._mean.any() and (self._std == 1).all()
-        return bool(unscaled and unchanged and (self._low, self._high) == _RANGES["0-255"])
-
-    def _in_layout(self, images: np.ndarray) -> np.ndarray:
-        if self._layout == "nchw":
-            images = images.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(images)
-
-    def _list_assumptions(self, stated: Preprocessing) -> None:
-        if stated.input_range is None:
-            self.assumed.append("pixels 0-255 (--input-range)")
-        if stated.mean is None and stated.std is None:
-            self.assumed.append("no mean and std (--mean, --std)")
-        if stated.layout is None:
-            self.assumed.append(f"layout {self._layout}, from the input's shape (--layout)")
-        if stated.logits is None:
-            found = "logits" if self._logits else "probabilities"
-            self.assumed.append(f"{found} out, from its outputs (--logits)")
+        return outputs.as_rows(values, len(batch))[:count]
 
 
 def read_metadata(text: str | bytes) -> Metadata:
-    """Parse what cifarnet stored in a file: a JSON object whose `classes`, if any, are names.
+    """Parse what cifarnet stored in a file: a JSON object.
 
     Raises:
-        ArtifactError: anything else.
+        ArtifactError: anything else, or `classes` that are not names, or an unknown `output`.
     """
     try:
         found = json.loads(text)
         classes = found.get("classes", [])
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError("its `classes` are not a list of names")
+        _output(found)
     except (ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"its metadata cannot be read: {error}") from error
     return dict(found)
 
 
-def _layout(shape: tuple[int | None, ...], stated: Layout | None) -> tuple[Layout, int]:
-    """Return the layout of an input of this shape, and the side of its images."""
-    layouts: list[tuple[Layout, int, tuple[int, int]]] = [("nhwc", 3, (1, 2)), ("nchw", 1, (2, 3))]
-    for layout, channels, sides in layouts:
-        if len(shape) == 4 and shape[channels] == 3 and stated in (None, layout):
-            height, width = (shape[i] for i in sides)
-            if height is not None and height == width:
-                return layout, height
-    expected = "[N, S, S, 3] or [N, 3, S, S]" if stated is None else f"in layout {stated}"
-    raise ArtifactError(
-        f"expected a model of square RGB images {expected}, received input {list(shape)}"
-    )
+def _interval(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:.3g} to {limits[1]:.3g}"
 
 
-def _noise(size: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)
-
-
-def _are_probabilities(outputs: np.ndarray) -> bool:
-    """Return whether rows are in [0, 1] and sum to 1 within the rounding of 8-bit outputs."""
-    inside = (outputs >= 0).all() and (outputs <= 1).all()
-    return bool(inside and np.allclose(outputs.sum(axis=1), 1, atol=0.03))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # a damaged network may give inf; the result is NaN then
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+def _output(metadata: Metadata) -> Output:
+    """Return what a file of cifarnet gives, by the first word of `output.what`."""
+    what = str(metadata.get("output", {}).get("what", "probabilities"))
+    if what.startswith("logits"):
+        return "logits"
+    if what.startswith("probabilities"):
+        return "probabilities"
+    raise ValueError(f"its `output` is unknown: {what[:100]}")

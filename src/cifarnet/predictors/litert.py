@@ -13,43 +13,52 @@ from ai_edge_litert.interpreter import Interpreter
 
 from cifarnet import system
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors.base import Metadata, RuntimeModel, read_metadata
+from cifarnet.predictors import litert_metadata
+from cifarnet.predictors.base import RuntimeModel, read_metadata
+from cifarnet.predictors.outputs import choose
 
 # Name of cifarnet's entry in the file's metadata.
 METADATA = b"cifarnet"
 
 
-def load(path: Path) -> RuntimeModel:
+def load(path: Path, output_name: str | None = None) -> RuntimeModel:
     """Load a LiteRT file: float or quantized, with a fixed or an open batch dimension.
 
+    Args:
+        output_name: of the output to read, if there are several.
+
     Raises:
-        ArtifactError: damaged, or with other than one input and one output.
+        ArtifactError: damaged, or with other than one input.
     """
     content = path.read_bytes()
     try:
         if content[4:8] != b"TFL3":
             raise ValueError("expected TFL3 at byte 4, as in every LiteRT file")
         interpreter = _interpreter(content)
-        (inputs,) = interpreter.get_input_details()
-        (outputs,) = interpreter.get_output_details()
-        metadata = _metadata(content)
+        inputs = _only_input(interpreter.get_input_details())
+        found = interpreter.get_output_details()
+        names = [one["name"] for one in found]
+        position = choose(names, [_signature(one) for one in found], output_name)
+        entries = _entries(content)
+        metadata = read_metadata(entries.get(METADATA, b"{}"))
+        standard = litert_metadata.read(content, entries, position)
     except Exception as error:
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} cannot be loaded: {text[:300]}") from error
-    signature = inputs.get("shape_signature", inputs["shape"])
+    outputs = found[position]
     scale, zero_point = inputs["quantization"]
 
     @functools.lru_cache(maxsize=3)
-    def for_batch(count: int) -> Interpreter:
+    def for_shape(shape: tuple[int, ...]) -> Interpreter:
         """Return an interpreter that was resized before its first run; LiteRT may fail later."""
         resized = _interpreter(content)
-        resized.resize_tensor_input(inputs["index"], [count, *inputs["shape"][1:]])
+        resized.resize_tensor_input(inputs["index"], shape)
         with system.quiet():
             resized.allocate_tensors()
         return resized
 
     def run(images: Any) -> Any:
-        interpreter = for_batch(len(images))
+        interpreter = for_shape(images.shape)
         interpreter.set_tensor(inputs["index"], images)
         interpreter.invoke()
         return _dequantize(interpreter.get_tensor(outputs["index"]), *outputs["quantization"])
@@ -57,12 +66,28 @@ def load(path: Path) -> RuntimeModel:
     return RuntimeModel(
         runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
         run=run,
-        shape=tuple(int(d) if d > 0 else None for d in signature),
+        shape=_signature(inputs),
         dtype=inputs["dtype"],
         scale=scale or 1.0,
         zero_point=zero_point,
+        output_step=outputs["quantization"][0],
         metadata=metadata,
+        states=standard.preprocessing,
+        classes=standard.classes,
     )
+
+
+def _only_input(details: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(details) != 1:
+        names = ", ".join(one["name"] for one in details)
+        raise ValueError(f"expected one input, received {names or 'none'}")
+    return details[0]
+
+
+def _signature(details: dict[str, Any]) -> tuple[int | None, ...]:
+    """Return a tensor's shape; None for an open dimension."""
+    shape = details.get("shape_signature", details["shape"])
+    return tuple(int(side) if side > 0 else None for side in shape)
 
 
 def _interpreter(content: bytes) -> Interpreter:
@@ -75,10 +100,12 @@ def _dequantize(values: Any, scale: float, zero_point: int) -> Any:
     return (values.astype(np.float32) - zero_point) * scale if scale else values
 
 
-def _metadata(content: bytes) -> Metadata:
+def _entries(content: bytes) -> dict[bytes, bytes]:
+    """Return the entries of the file's metadata, by name."""
     model = schema.Model.GetRootAs(content, 0)
-    for i in range(model.MetadataLength()):
-        entry = model.Metadata(i)
-        if entry.Name() == METADATA:
-            return read_metadata(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    return {}
+    found = [model.Metadata(i) for i in range(model.MetadataLength())]
+    return {one.Name(): _bytes(model.Buffers(one.Buffer())) for one in found}
+
+
+def _bytes(buffer: Any) -> bytes:
+    return b"" if buffer.DataIsNone() else bytes(buffer.DataAsNumpy().tobytes())

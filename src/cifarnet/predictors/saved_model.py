@@ -9,6 +9,7 @@ from typing import Any
 from cifarnet.backend import tf
 from cifarnet.errors import ArtifactError
 from cifarnet.predictors.base import Metadata, RuntimeModel, read_metadata
+from cifarnet.predictors.outputs import choose
 
 # The folder for files that the model itself does not load.
 METADATA = Path("assets.extra") / "cifarnet.json"
@@ -20,8 +21,11 @@ _REFUSED = re.compile(
 _WEIGHTS = {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"}
 
 
-def load(path: Path) -> RuntimeModel:
+def load(path: Path, output_name: str | None = None) -> RuntimeModel:
     """Load a SavedModel by its signature `serving_default`.
+
+    Args:
+        output_name: of the output to read, if there are several.
 
     Raises:
         ArtifactError: damaged, with operations that access files, or with another signature.
@@ -32,8 +36,10 @@ def load(path: Path) -> RuntimeModel:
         signature = loaded.signatures["serving_default"]
         graph = signature.graph.as_graph_def()
         _refuse(_operation_names([graph]))
-        ((key, spec),) = signature.structured_input_signature[1].items()
-        (output,) = signature.structured_outputs
+        key, spec = _only_input(signature.structured_input_signature[1])
+        found = signature.structured_outputs
+        names = sorted(found)
+        output = names[choose(names, [found[name].shape for name in names], output_name)]
         metadata = _metadata(path)
     except Exception as error:  # TensorFlow raises many kinds
         text = " ".join(str(error).split())
@@ -46,10 +52,16 @@ def load(path: Path) -> RuntimeModel:
     return RuntimeModel(
         runtime=f"TensorFlow {tf.__version__}",
         run=run,
-        shape=tuple(spec.shape.as_list()),
+        shape=() if spec.shape.rank is None else tuple(spec.shape.as_list()),
         dtype=spec.dtype.as_numpy_dtype,
         metadata=metadata,
     )
+
+
+def _only_input(specs: dict[str, Any]) -> tuple[str, Any]:
+    if len(specs) != 1:
+        raise ValueError(f"expected one input, received {', '.join(sorted(specs)) or 'none'}")
+    return next(iter(specs.items()))
 
 
 def _refuse(operations: set[str]) -> None:

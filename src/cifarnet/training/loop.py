@@ -162,7 +162,10 @@ class Loop:
 
     def _save_model(self) -> None:
         weights = self._selected or self._trainer.eval_model.get_weights()
-        models.save(self._trainer.float32_model(weights), self._run.model_file)
+        model = self._trainer.float32_model(weights)
+        classes = self._run.read_record().data.classes
+        about = models.describe(self._run.path.name, model.input_shape[1], classes, "logits")
+        models.save(model, self._run.model_file, about)
 
     def _speed(self) -> float:
         """Return the images per second of this epoch's training steps."""
