@@ -66,6 +66,8 @@ def benchmark(
     with job(callbacks) as callback:
         _check(targets, batch_sizes)
         found = [artifacts.resolve(target, overrides) for target in targets]
+        if all(one.run is not None for one in found):
+            predictors.refuse_options("a run", preprocessing)
         basis = next((one for one in found if one.run is not None), found[0])
         files = [one for target in found for one in _files(target, basis, preprocessing)]
         dataset, split = _dataset(basis, preprocessing, allow_changed_data, callback)

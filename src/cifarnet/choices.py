@@ -28,4 +28,4 @@ MAX_BATCH = 5_000
 # Order of an image batch's dimensions: [N, S, S, 3] or [N, 3, S, S].
 Layout = Literal["nhwc", "nchw"]
 # What a network gives: `probabilities` are of a softmax or of independent sigmoids.
-Output = Literal["logits", "probabilities"]
+OutputKind = Literal["logits", "probabilities"]

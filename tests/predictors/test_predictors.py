@@ -129,7 +129,7 @@ def test_a_foreign_file_lists_its_assumptions(suffix, tmp_path):
     np.testing.assert_allclose(predictor(pixels(4)), expected, atol=1e-6)
     said = " ".join(predictor.assumed)
     assert "pixels 0-255 (--input-range)" in said
-    assert "probabilities out, from its outputs (--output)" in said
+    assert "probabilities out, from its outputs (--output-kind)" in said
     assert predictor.classes == 10
 
 
@@ -147,7 +147,7 @@ def test_a_foreign_file_gets_the_stated_preprocessing(tmp_path):
 def test_logits_are_distinguished_from_probabilities(tmp_path):
     path, model = foreign("linear", ".keras", tmp_path)
     predictor = predictors.load(path)
-    assert "logits out, from its outputs (--output)" in predictor.assumed
+    assert "logits out, from its outputs (--output-kind)" in predictor.assumed
     expected = keras.ops.softmax(model(pixels(4).astype(np.float32)))
     np.testing.assert_allclose(predictor(pixels(4)), np.asarray(expected), atol=1e-5)
 
@@ -164,7 +164,7 @@ def test_integer_inputs_are_quantized_by_the_files_own_constants():
     network = predictors.RuntimeModel(
         "none", run, (2, 8, 8, 3), np.int8, scale=0.01, zero_point=-100
     )
-    said = predictors.Preprocessing("0-1", output="probabilities")
+    said = predictors.Preprocessing("0-1", output_kind="probabilities")
     predictor = predictors.Predictor(network, preprocessing=said)
     images = np.full((3, 8, 8, 3), 51, np.uint8)  # 0.2 of 255
     np.testing.assert_allclose(predictor(images), 0.2, atol=1e-6)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from cifarnet.choices import InputRange, Layout, Output
+from cifarnet.choices import InputRange, Layout, OutputKind
 
 if TYPE_CHECKING:
     from cifarnet.predictors import Preprocessing
@@ -90,8 +90,8 @@ def foreign(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Order of a foreign file's input.",
         ),
         click.option(
-            "--output",
-            type=click.Choice(get_args(Output)),
+            "--output-kind",
+            type=click.Choice(get_args(OutputKind)),
             help="What it gives; probabilities also of independent sigmoids.",
         ),
         click.option("--output-name", metavar="NAME", help="Which of its outputs, if several."),

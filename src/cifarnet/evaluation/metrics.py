@@ -22,7 +22,8 @@ def compute_metrics(
     """Compute the metrics of a split's predictions.
 
     Args:
-        probabilities: float32 [N, K], N at least 1.
+        probabilities: float32 [N, K], N at least 1. Loss and calibration are of rows normalized to
+            sum to 1.
         labels: int [N], 0 to K - 1.
         classes: K names.
 
@@ -43,11 +44,9 @@ def compute_metrics(
     all_classes = np.arange(width)
     predicted = probabilities.argmax(axis=1)
     correct = predicted == labels
-    # log_loss warns of rows whose sum differs from 1 by the rounding of float32.
-    exact = probabilities.astype(np.float64)
-    exact /= exact.sum(axis=1, keepdims=True)
+    exact = _normalized(probabilities)
     top5 = 1.0 if width <= 5 else top_k_accuracy_score(labels, exact, k=5, labels=all_classes)
-    bins = scores.calibration_bins(probabilities, labels)
+    bins = scores.calibration_bins(exact, labels)
     return Evaluation(
         count=count,
         loss=float(log_loss(labels, exact, labels=all_classes)),
@@ -61,6 +60,16 @@ def compute_metrics(
         confusion_matrix=confusion_matrix(labels, predicted, labels=all_classes).tolist(),
         mistakes=_mistakes(probabilities, labels, classes),
     )
+
+
+def _normalized(probabilities: np.ndarray) -> np.ndarray:
+    """Return rows that sum to 1, float64; of independent or rounded probabilities they do not.
+
+    A row of zeros, as 8-bit probabilities of many classes may be, becomes uniform.
+    """
+    rows = probabilities.astype(np.float64)
+    sums = rows.sum(axis=1, keepdims=True)
+    return np.divide(rows, sums, out=np.full_like(rows, 1 / rows.shape[1]), where=sums != 0)
 
 
 def _per_class(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.choices import Output
+from cifarnet.choices import OutputKind
 from cifarnet.errors import ArtifactError
 from cifarnet.predictors import inputs, outputs
 from cifarnet.predictors.preprocessing import (
@@ -95,10 +95,10 @@ class Predictor:
         self._batch_size = self._fixed_batch or batch_size
         rows = self._probe()
         found, text = outputs.kind_of(rows, model.output_step)
-        self._output = said.output or found
-        if said.output is None:
-            self.assumed.append(f"{text} (--output)")
-        self.classes = outputs.to_probabilities(rows, self._output).shape[1]
+        self._output_kind = said.output_kind or found
+        if said.output_kind is None:
+            self.assumed.append(f"{text} (--output-kind)")
+        self.classes = outputs.to_probabilities(rows, self._output_kind).shape[1]
         self.class_names = self._class_names()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -115,13 +115,13 @@ class Predictor:
             )
         if len(pixels) == 0:
             return np.empty((0, self.classes), np.float32)
-        return outputs.to_probabilities(self._in_batches(pixels), self._output)
+        return outputs.to_probabilities(self._in_batches(pixels), self._output_kind)
 
     def _said(self, stated: Preprocessing) -> Preprocessing:
         """Return what is known of input and output, and list what is assumed of the pixels."""
         model = self._model
         if model.metadata:
-            own = replace(RUN_PREPROCESSING, output=_output(model.metadata))
+            own = replace(RUN_PREPROCESSING, output_kind=_output_kind(model.metadata))
             if stated != own:
                 refuse_options("the file", stated)
             return own
@@ -204,7 +204,7 @@ def read_metadata(text: str | bytes) -> Metadata:
         classes = found.get("classes", [])
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError("its `classes` are not a list of names")
-        _output(found)
+        _output_kind(found)
     except (ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"its metadata cannot be read: {error}") from error
     return dict(found)
@@ -214,7 +214,7 @@ def _interval(limits: tuple[float, float]) -> str:
     return f"{limits[0]:.3g} to {limits[1]:.3g}"
 
 
-def _output(metadata: Metadata) -> Output:
+def _output_kind(metadata: Metadata) -> OutputKind:
     """Return what a file of cifarnet gives, by the first word of `output.what`."""
     what = str(metadata.get("output", {}).get("what", "probabilities"))
     if what.startswith("logits"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cifarnet.choices import Output
+from cifarnet.choices import OutputKind
 from cifarnet.errors import ArtifactError
 
 # Rounding step of probabilities in 8 bits, by LiteRT's specification of softmax and logistic. Files
@@ -55,7 +55,7 @@ def as_rows(values: np.ndarray, count: int) -> np.ndarray:
     return values.astype(np.float32, copy=False).reshape(count, -1)
 
 
-def kind_of(rows: np.ndarray, step: float) -> tuple[Output, str]:
+def kind_of(rows: np.ndarray, step: float) -> tuple[OutputKind, str]:
     """Return what outputs [N, K] are, and how that was found.
 
     K probabilities that are rounded to multiples of a step sum to 1 within K x step / 2.
@@ -78,7 +78,7 @@ def kind_of(rows: np.ndarray, step: float) -> tuple[Output, str]:
     return "probabilities", f"independent probabilities out, since they are 0 to 1 and {spread}"
 
 
-def to_probabilities(rows: np.ndarray, kind: Output) -> np.ndarray:
+def to_probabilities(rows: np.ndarray, kind: OutputKind) -> np.ndarray:
     """Return probabilities of outputs [N, K]; one column is of the second of two classes.
 
     Logits go through a softmax, or one column through a sigmoid. Probabilities are returned as they

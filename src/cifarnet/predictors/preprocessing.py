@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from cifarnet.choices import InputRange, Layout, Output
+from cifarnet.choices import InputRange, Layout, OutputKind
 from cifarnet.errors import ConfigError
 
 RANGES: dict[InputRange, tuple[float, float]] = {
@@ -32,7 +32,7 @@ class Preprocessing:
         input_range: what 0 and 255 become: `0-255`, `0-1` or `-1-1`.
         mean, std: per channel, in that range: subtracted, then divided by.
         layout: of the input, `nhwc` or `nchw`.
-        output: what the network gives: `logits`, or `probabilities`, also of independent sigmoids.
+        output_kind: what it gives: `logits`, or `probabilities`, also of independent sigmoids.
         output_name: which output, for a network of several.
         image_size: side of the images, pixels, for a network that leaves it open.
 
@@ -47,13 +47,13 @@ class Preprocessing:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     layout: Layout | None = None
-    output: Output | None = None
+    output_kind: OutputKind | None = None
     output_name: str | None = None
     image_size: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values; take any sequence of three numbers."""
-        known = {"input_range": InputRange, "layout": Layout, "output": Output}
+        known = {"input_range": InputRange, "layout": Layout, "output_kind": OutputKind}
         for name, choices in known.items():
             value = getattr(self, name)
             if value is not None and value not in get_args(choices):
