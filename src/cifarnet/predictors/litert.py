@@ -48,6 +48,23 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
     outputs = found[position]
     scale, zero_point = inputs["quantization"]
 
+    return RuntimeModel(
+        runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
+        run=_runner(content, inputs, outputs),
+        shape=_signature(inputs),
+        dtype=inputs["dtype"],
+        scale=scale or 1.0,
+        zero_point=zero_point,
+        output_step=outputs["quantization"][0],
+        metadata=metadata,
+        states=standard.preprocessing,
+        classes=standard.classes,
+    )
+
+
+def _runner(content: bytes, inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    """Return the function of the details of an input and an output."""
+
     @functools.lru_cache(maxsize=3)
     def for_shape(shape: tuple[int, ...]) -> Interpreter:
         """Return an interpreter that was resized before its first run; LiteRT may fail later."""
@@ -63,18 +80,7 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
         interpreter.invoke()
         return _dequantize(interpreter.get_tensor(outputs["index"]), *outputs["quantization"])
 
-    return RuntimeModel(
-        runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
-        run=run,
-        shape=_signature(inputs),
-        dtype=inputs["dtype"],
-        scale=scale or 1.0,
-        zero_point=zero_point,
-        output_step=outputs["quantization"][0],
-        metadata=metadata,
-        states=standard.preprocessing,
-        classes=standard.classes,
-    )
+    return run
 
 
 def _only_input(details: list[dict[str, Any]]) -> dict[str, Any]:
