@@ -137,6 +137,7 @@ def test_no_other_tag_of_exif_decides_about_the_pixels(kind, order):
         exif_block((0x0112, 3, 1, bytes(4))),
         exif_block((0x0112, 2, 4, b"six\0")),
         exif_block((0x0112, 5, 1, b"\6\0\0\0")),
+        exif_block((0x0112, 3, 3, b"\6\0\0\0")),
     ],
 )
 def test_an_exif_block_that_gives_no_orientation_leaves_the_image_upright(exif):
@@ -158,6 +159,18 @@ def test_metadata_that_pillow_cannot_open_does_not_make_a_jpeg_unreadable():
         segment = bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
         found = image_file.decode(plain[:2] + segment + plain[2:], 8)
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", range(15))
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+def test_a_resolution_of_any_type_does_not_make_a_jpeg_of_a_camera_unreadable(kind, count):
+    stored = encode(photo(24, 16), "JPEG")
+    plain = stored[:2] + stored[20:]  # without JFIF, Pillow looks for the resolution in EXIF
+    entries = ((0x011A, kind, count, b"72.0"), (0x0128, 3, 1, b"\2\0\0\0"))
+    block = exif_block(*entries)
+    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    found = image_file.decode(plain[:2] + segment + plain[2:], 8)
+    np.testing.assert_array_equal(found, image_file.decode(plain, 8))
 
 
 def test_the_color_space_of_a_jpeg_is_still_known():
