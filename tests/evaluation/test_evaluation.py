@@ -49,6 +49,31 @@ def test_precision_recall_f1_and_confusion(found):
     assert (cow.precision, cow.recall, cow.f1) == (0.5, 1.0, pytest.approx(2 / 3))
 
 
+def test_balanced_accuracy_and_macro_f1_by_hand(found):
+    # Recalls 2/3, 1/2, 1; F1 of ant 2 x 1 x 2/3 / (1 + 2/3) = 0.8, of bee 0.5, of cow 2/3.
+    assert found.balanced_accuracy == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert found.macro_f1 == pytest.approx((0.8 + 0.5 + 2 / 3) / 3)
+    evaluation.check(found, "balanced_accuracy>=0.7222")
+    with pytest.raises(GateError, match=r"required macro_f1 >= 0[.]66, measured 0[.]6556"):
+        evaluation.check(found, "macro_f1>=0.66")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_without_images_counts_in_no_mean_and_one_without_predictions_as_0():
+    # True ant, ant, ant, bee; predicted ant, ant, cow, ant: cow has no image, bee is never right.
+    predicted = np.eye(3, dtype=np.float32)[[0, 0, 2, 0]] * 0.8 + 0.2 / 3
+    metrics = evaluation.compute_metrics(predicted, np.array([0, 0, 0, 1]), CLASSES)
+    assert metrics.balanced_accuracy == pytest.approx((2 / 3 + 0) / 2)
+    assert metrics.macro_f1 == pytest.approx((2 / 3 + 0) / 2)  # ant: precision and recall 2/3
+    assert metrics.accuracy == 0.5
+
+
+def test_a_requirement_on_what_an_older_record_lacks_is_refused(found):
+    older = found.model_copy(update={"macro_f1": None})
+    with pytest.raises(ConfigError, match="has no macro_f1; evaluate again"):
+        evaluation.check(older, "macro_f1>=0.5")
+
+
 def test_calibration_error_by_hand(found):
     # Bins of 1/15: (0.533, 0.6] two at 0.6, one right; (0.667, 0.733] one at 0.7, wrong;
     # (0.733, 0.8] two at 0.8, right; (0.867, 0.933] one at 0.9, right.

@@ -87,6 +87,11 @@ def evaluate(
     return {"folder": str(found.path.parent), "pictures": pictures, **found.to_json()}
 
 
+def _class_means(found: Evaluation) -> list[tuple[str, str]]:
+    means = (("balanced", found.balanced_accuracy), ("macro F1", found.macro_f1))
+    return [(name, percent(value)) for name, value in means if value is not None]
+
+
 def _print(found: Evaluation) -> None:
     from rich.table import Table
 
@@ -95,6 +100,7 @@ def _print(found: Evaluation) -> None:
     interval = f"(95 % interval {percent(low)} to {percent(high)})"
     rows = [
         ("accuracy", f"{percent(found.accuracy)}  {interval}"),
+        *_class_means(found),
         # Of five classes or fewer it is always 100 %.
         *([("top-5", percent(found.top5_accuracy))] if len(found.classes) > 5 else []),
         ("loss", f"{found.loss:.4f} nats"),

@@ -47,6 +47,7 @@ def compute_metrics(
     exact = _normalized(probabilities)
     top5 = 1.0 if width <= 5 else top_k_accuracy_score(labels, exact, k=5, labels=all_classes)
     bins = scores.calibration_bins(exact, labels)
+    balanced_accuracy, macro_f1 = _class_means(predicted, labels)
     return Evaluation(
         count=count,
         loss=float(log_loss(labels, exact, labels=all_classes)),
@@ -55,6 +56,8 @@ def compute_metrics(
         top5_accuracy=float(top5),
         expected_calibration_error=scores.calibration_error(bins),
         calibration=[CalibrationBin(**asdict(one)) for one in bins],
+        macro_f1=macro_f1,
+        balanced_accuracy=balanced_accuracy,
         per_class=_per_class(predicted, labels, classes),
         classes=list(classes),
         confusion_matrix=confusion_matrix(labels, predicted, labels=all_classes).tolist(),
@@ -70,6 +73,20 @@ def _normalized(probabilities: np.ndarray) -> np.ndarray:
     rows = probabilities.astype(np.float64)
     sums = rows.sum(axis=1, keepdims=True)
     return np.divide(rows, sums, out=np.full_like(rows, 1 / rows.shape[1]), where=sums != 0)
+
+
+def _class_means(predicted: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Compute balanced accuracy, the mean recall, and macro F1 over the classes that have images.
+
+    A class that is never predicted counts as 0. Images predicted as a class without images lower
+    the recall of their own class alone.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    _, recall, f1, _ = precision_recall_fscore_support(
+        labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
+    )
+    return float(recall), float(f1)
 
 
 def _per_class(

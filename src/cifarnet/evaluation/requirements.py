@@ -14,7 +14,14 @@ _OPERATORS = {
     ">": lambda a, b: a > b,
     "<": lambda a, b: a < b,
 }
-SCALARS = ("accuracy", "top5_accuracy", "loss", "expected_calibration_error")
+SCALARS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "top5_accuracy",
+    "loss",
+    "expected_calibration_error",
+)
 
 
 def parse_requirement(text: str) -> tuple[str, str, float]:
@@ -47,6 +54,8 @@ def check(evaluation: Evaluation, requirement: str) -> None:
         ConfigError: as for `parse_requirement`.
     """
     metric, operator, bound = parse_requirement(requirement)
-    value = float(getattr(evaluation, metric))
+    value = getattr(evaluation, metric)
+    if value is None:
+        raise ConfigError(f"the evaluation has no {metric}; evaluate again to measure it")
     if not _OPERATORS[operator](value, bound):
         raise GateError(f"required {metric} {operator} {bound:g}, measured {value:.4f}")

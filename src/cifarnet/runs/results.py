@@ -68,6 +68,8 @@ class Evaluation(Record):
     Attributes:
         loss: mean negative log-likelihood, nats.
         accuracy, top5_accuracy, expected_calibration_error: 0 to 1.
+        macro_f1, balanced_accuracy: mean F1 and mean recall of the classes that have images, 0 to
+            1; None in records of earlier versions.
         accuracy_interval: 95 % interval of the accuracy (Wilson).
         confusion_matrix: counts; rows are true classes, columns predicted ones.
         mistakes: the most confident ones first.
@@ -79,6 +81,8 @@ class Evaluation(Record):
     accuracy_interval: list[Number]
     top5_accuracy: Number
     expected_calibration_error: Number
+    macro_f1: Number | None = None
+    balanced_accuracy: Number | None = None
     calibration: list[CalibrationBin]
     per_class: list[ClassMetrics]
     classes: list[str]
