@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from cifarnet.errors import ConfigError
 def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
     loaded = config.load(write(tmp_path, MINIMAL))
     assert loaded.model_dump() == {
-        "name": "run",
+        "name": "c",
         "seed": 0,
         "data": {
             "source": "cifar10",
@@ -386,3 +387,89 @@ def test_data_alone_reads_cifar10_whole():
     assert config.data_only(["data.limit=7", "seed=3"]).data.limit == 7
     with pytest.raises(ConfigError, match="config is not a valid config"):
         config.data_only(["data.limit=x"])
+
+
+# --- text keys and names --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["001", "1e3", "null", "yes", "true", "2024-01-01", "0x10", "1.0"])
+def test_an_override_of_a_text_key_is_text_as_written(text, tmp_path):
+    file = write(tmp_path, MINIMAL)
+    overrides = [f"name={text}", f"model.layers.1.Dense.name={text}"]
+    loaded = config.load(file, overrides)
+    assert (loaded.name, loaded.model.layers[1]["Dense"]["name"]) == (text, text)
+    quoted = [f'name="{text}"', f"model.layers.1.Dense.name='{text}'"]
+    assert config.load(file, quoted) == loaded
+    # What is written from it reads back as text.
+    assert config.load(write(tmp_path, config.dump(loaded), "dumped.yaml")) == loaded
+    inner = "model.layers.0={Residual: {layers: [Flatten]}}"
+    nested = config.load(file, [inner, "model.layers.0.Residual.layers.0={Dense: {name: a}}"])
+    assert nested.model.layers[0]["Residual"]["layers"] == [{"Dense": {"name": "a"}}]
+    named = [inner, "model.layers.0.Residual.layers.0={Dense: {}}"]
+    path = f"model.layers.0.Residual.layers.0.Dense.name={text}"
+    found = config.load(file, [*named, path]).model.layers[0]["Residual"]["layers"]
+    assert found == [{"Dense": {"name": text}}]
+
+
+def test_every_key_of_free_text_takes_an_override_as_written(tmp_path):
+    """`name` and `data.path` today; keys of other types are YAML."""
+    free = []
+
+    def walk(model: type, at: str) -> None:
+        for name, field in model.model_fields.items():
+            kinds = get_args(field.annotation) or (field.annotation,)
+            if str in kinds or Path in kinds:
+                free.append(at + name)
+            for kind in kinds:
+                if hasattr(kind, "model_fields"):
+                    walk(kind, f"{at}{name}.")
+
+    walk(config.Config, "")
+    assert free == ["name", "data.path"]
+    file = write(tmp_path, MINIMAL)
+    for text in ("001", "a #1", "[x", "%TEMP%", "*star", "a: b", "@x"):
+        assert config.load(file, [f"data.path={text}"]).data.path == Path(text).absolute()
+    for text in ("null", "~", ""):
+        assert config.load(file, ["data.path=x", f"data.path={text}"]).data.path is None
+    assert "train.epochs: expected a valid number" in refused(file, "train.epochs=null")
+
+
+def test_windows_paths_in_double_quotes_say_what_to_write(tmp_path):
+    file = write(tmp_path, MINIMAL)
+    hint = "In double quotes a backslash is an escape: use single quotes or /"
+    for path in (r"C:\new\cats", r"C:\users\me", r"C:\xyz", "C:\\new\\"):
+        assert hint in refused(file, f'data.path="{path}"')
+        written = write(tmp_path, MINIMAL + f'data: {{path: "{path}"}}\n', "w.yaml")
+        assert hint in refused(written)
+        assert config.load(file, [f"data.path={path}"]).data.path == Path(path).absolute()
+        assert config.load(file, [f"data.path='{path}'"]).data.path == Path(path).absolute()
+    # Escapes that YAML has: a line feed, a tab, a next line.
+    for path in (r"C:\new", r"C:\temp", r"C:\Nets"):
+        assert hint in refused(file, f'data.path="{path}"')
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my-net.yaml", "my-net"),
+        ("net.v2.yaml", "net.v2"),
+        ("my net (2).yml", "my-net-2"),
+        ("größe.yaml", "groe"),
+        (".hidden.yaml", "hidden"),
+        ("網.yaml", "run"),
+        ("a" * 80 + ".yaml", "a" * 64),
+    ],
+)
+def test_a_run_is_called_after_its_file_unless_it_has_a_name(file, name, tmp_path):
+    path = write(tmp_path, MINIMAL, file)
+    assert config.load(path).name == name
+    assert config.load(path, ["name=other"]).name == "other"
+    assert config.load(write(tmp_path, MINIMAL + "name: own\n", file)).name == "own"
+
+
+def test_a_file_with_a_base_has_the_name_of_the_base_or_else_its_own(tmp_path):
+    write(tmp_path, MINIMAL, "base.yaml")
+    assert config.load(write(tmp_path, "base: base.yaml\n", "mine.yaml")).name == "mine"
+    assert config.load(write(tmp_path, "base: article\n", "mine.yaml")).name == "article"
+    write(tmp_path, MINIMAL + "name: null\n", "empty.yaml")
+    assert "name: expected a text, received nothing" in refused(tmp_path / "empty.yaml")

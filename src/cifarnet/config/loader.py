@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ def load(name_or_path: Path | str, overrides: Iterable[str] = ()) -> Config:
     document = _read(Path(name_or_path), places, ())
     for text in overrides:
         apply_override(document, text, places)
+    document.setdefault("name", _run_name(Path(name_or_path)))
     return _validate(document, str(name_or_path), places)
 
 
@@ -106,6 +109,12 @@ def _leaves(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, (*at, key))
     else:
         yield ".".join(at), value
+
+
+def _run_name(path: Path) -> str:
+    """Return a file's name without its suffix as a `name` can be: `my net.yaml` gives `my-net`."""
+    text = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("._-")[:64].rstrip("-") or "run"
 
 
 def _read(path: Path, places: Places, chain: tuple[Path, ...]) -> Document:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from cifarnet.config import yaml_file
 from cifarnet.config.renamed_keys import current_path, upgrade
+from cifarnet.config.schema import Config
 from cifarnet.config.text import brief, shown
 from cifarnet.config.yaml_file import MAX_LEVELS, Document, KeyPath
 from cifarnet.errors import ConfigError
+
+_NULL = ("", "~", "null", "Null", "NULL")
 
 Places = dict[KeyPath, str]
 
@@ -50,7 +54,7 @@ def apply_override(document: Document, text: str, places: Places) -> None:
         raise ConfigError(f"{where}: expected key=value, such as train.epochs=3")
     if parts == ["base"]:
         raise ConfigError(f"{where}: a base is read from files only. Write `base:` into the file.")
-    value, inner = yaml_file.parse_value(value_text, where)
+    value, inner = _value(value_text, parts, where)
     value = upgrade(value, where, tuple(parts))
     target: Any = document
     path: KeyPath = ()
@@ -68,6 +72,29 @@ def apply_override(document: Document, text: str, places: Places) -> None:
         _forget(old, places, path)
     target[last] = value
     places.update({current_path((*path, *rest)): f"-o {shown(text)}" for rest in ((), *inner)})
+
+
+def _value(text: str, parts: list[str], where: str) -> tuple[Any, list[KeyPath]]:
+    """Parse the value of an override; that of a text key is taken as written, unless quoted."""
+    text = text.strip()
+    takes_text, optional = _takes_text(parts)
+    if takes_text and text[:1] not in ("'", '"') and not (optional and text in _NULL):
+        return text, []
+    return yaml_file.parse_value(text, where)
+
+
+def _takes_text(parts: list[str]) -> tuple[bool, bool]:
+    """Return whether the key at a path takes any text, and whether it may be null."""
+    if parts[:2] == ["model", "layers"]:  # of a layer's arguments only its name is any text
+        return parts[-1] == "name" and len(parts) > 4, False
+    kinds: tuple[Any, ...] = (Config,)
+    for part in parts:
+        section = next((one for one in kinds if hasattr(one, "model_fields")), None)
+        if section is None or part not in section.model_fields:
+            return False, False
+        annotation = section.model_fields[part].annotation
+        kinds = get_args(annotation) or (annotation,)
+    return str in kinds or Path in kinds, type(None) in kinds
 
 
 def _step(target: Any, part: str, path: KeyPath, where: str) -> str | int:

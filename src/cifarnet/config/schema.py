@@ -5,6 +5,7 @@ The JSON Schema for editors is generated from these models.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from cifarnet.choices import ExportFormat, Quantization, Tta
 from cifarnet.config.layer_list import Layer, normalize_layers
 from cifarnet.config.text import brief, is_text
 
+_NEVER_IN_PATHS = {"Cc", "Zl", "Zp"}  # Unicode's control characters, line and paragraph separators
 _COUNT_LIMIT = 2**31  # exclusive
 
 # Strict: `epochs: "3"` and `epochs: true` are errors. Integers are accepted as floats.
@@ -237,6 +239,11 @@ class DataConfig(Section):
             raise ValueError(f"{value} cannot be made an absolute path: {error}") from error
         if "\0" in str(path) or not is_text(str(path)):
             raise ValueError(f"expected a path in UTF-8, received {brief(str(path))}")
+        if any(unicodedata.category(c) in _NEVER_IN_PATHS for c in str(path)):
+            raise ValueError(
+                f"expected a path, received control characters in {brief(str(path))}. In double "
+                "quotes a backslash is an escape: use single quotes or /"
+            )
         return path
 
     @pydantic.model_validator(mode="after")
@@ -476,7 +483,7 @@ class Config(Section):
     name: StrictStr = Field(
         "run",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-        description="part of the name of the run directory",
+        description="part of the name of the run directory; by default that of the config file",
     )
     seed: StrictInt = Field(
         0,

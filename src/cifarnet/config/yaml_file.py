@@ -152,11 +152,18 @@ def _parse(text: str, where: str) -> tuple[Any, list[tuple[KeyPath, int]]]:
         problem = error.problem or ""
         if problem.startswith("but ") and error.context:
             problem = f"{error.context}, {problem}"
+        if "quoted scalar" in (error.context or "") and "\\" in _line(text, error.context_mark):
+            problem += ". In double quotes a backslash is an escape: use single quotes or /"
         raise _invalid(where, error.problem_mark, problem) from error
     except RecursionError as error:
         raise _too_large(where) from error
     except (yaml.YAMLError, ValueError, LookupError) as error:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _line(text: str, mark: yaml.Mark | None) -> str:
+    lines = text.splitlines()
+    return lines[mark.line] if mark and mark.line < len(lines) else ""
 
 
 def _without_sharing(value: Any) -> Any:
