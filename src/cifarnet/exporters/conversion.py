@@ -105,4 +105,7 @@ def _suspects(model: keras.Model) -> str:
     found = [f"{one.name} ({type(one).__name__})" for one in model.layers if isinstance(one, kinds)]
     if not found:
         return "No layer of the network is known to cause this."
-    return f"Known to cause this: recurrent layers, here {', '.join(found)}."
+    return (
+        f"Known to cause this: recurrent layers, here {', '.join(found)}; an LSTM converts with "
+        "`unroll: true`."
+    )
