@@ -104,7 +104,7 @@ def _source(
     artifact: Artifact, predictor: Predictor, dataset: data.Dataset, split: str, tta: str
 ) -> EvaluationSource:
     assumed = [*predictor.assumed]
-    if artifact.run is None and "classes" not in predictor.metadata:
+    if artifact.run is None and predictor.class_names is None:
         assumed.append(f"outputs in the order {', '.join(dataset.classes[:3])}, ...")
     return EvaluationSource(
         artifact=str(artifact.path),
