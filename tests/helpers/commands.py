@@ -27,7 +27,8 @@ def forking() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["helpers.preloaded"])
     # Python 3.11 does not hand `sys.path` to it.
-    with unittest.mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1])):
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with unittest.mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(paths)):
         forkserver.ensure_running()
     return context
 
