@@ -43,7 +43,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/schedules.py": ("tests/training/test_schedules.py",),
     "training/averages.py": ("tests/training/test_training.py",),
     "training/step.py": ("tests/training/test_step.py", "tests/training/test_training.py"),
-    "training/loop.py": ("tests/training/test_training.py",),
+    "training/loop.py": ("tests/training/test_loop.py", "tests/training/test_training.py"),
     "data/augment.py": ("tests/data/test_augment.py",),
     "data/sampling.py": ("tests/data/test_dataset.py",),
     "data/dataset.py": ("tests/data/test_dataset.py",),
@@ -65,7 +65,15 @@ TESTS: dict[str, tuple[str, ...]] = {
     "predictors/saved_model.py": ("tests/predictors",),
 }
 LIBRARIES = (
-    *("tensorflow", "keras", "sklearn.metrics", "matplotlib.figure", "pydantic", "rich", "PIL.Image"),
+    *(
+        "tensorflow",
+        "keras",
+        "sklearn.metrics",
+        "matplotlib.figure",
+        "pydantic",
+        "rich",
+        "PIL.Image",
+    ),
     *("matplotlib.backends.backend_agg", "onnxruntime", "tf2onnx", "ai_edge_litert.interpreter"),
     *("pytest", "hypothesis"),
 )
@@ -339,7 +347,9 @@ def test_all(
             yield job.number, code
 
 
-def try_module(module: str, copies: Copies, changes: int, seed: int, limit: float) -> dict[str, Any]:
+def try_module(
+    module: str, copies: Copies, changes: int, seed: int, limit: float
+) -> dict[str, Any]:
     """Try a module's changes.
 
     Returns:

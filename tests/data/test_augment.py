@@ -85,6 +85,23 @@ def test_scale_magnifies_about_the_center():
     np.testing.assert_allclose(result[0, :, 4, 0], expected, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "draw", "factor"),
+    [("scale", 0.0, 0.5), ("scale", 0.25, 0.75), ("contrast", 0.25, 0.75), ("contrast", 1.0, 1.5)],
+)
+def test_factors_are_from_one_less_to_one_more_than_the_fraction(kind, draw, factor):
+    """Of a ramp of 4 per column about 100: slope 4 / factor if scaled, 4 x factor in contrast."""
+    ramp = (100 + 4 * (np.arange(8) - 3.5)).astype(np.float32)
+    pixels = np.broadcast_to(ramp[None, None, :, None], (1, 8, 8, 3))
+    result = build([{"kind": kind, "fraction": 0.5}]).apply(
+        tf.constant(pixels), tf.constant([[draw]])
+    )
+    slope = 4 / factor if kind == "scale" else 4 * factor
+    np.testing.assert_allclose(
+        np.asarray(result)[0, 4, 3:5, 0], 100 + slope * np.array([-0.5, 0.5])
+    )
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_cutout_fills_one_square_with_the_mean(dtype):
     pixels = np.full((1, 8, 8, 3), 200, dtype)
@@ -105,6 +122,27 @@ def test_cutout_as_large_as_the_image_fills_it():
         [[0.3, 0.7]],
     )
     np.testing.assert_array_equal(result, np.broadcast_to(MEAN, (1, 8, 8, 3)))
+
+
+def test_cutout_rounds_the_mean_and_starts_anywhere_equally_often():
+    cutout = augment.build([config.Cutout(kind="cutout", size=3)], (10.4, 20.6, 30.5))
+    pixels = np.full((6000, 8, 8, 3), 200, np.uint8)
+    result = np.asarray(cutout.apply(tf.constant(pixels), cutout.draw(0, 0, 6000)))
+    assert {tuple(color) for color in result[result[..., 0] != 200]} == {(10, 21, 30)}
+    inside = result[..., 0] != 200
+    for sides in (inside.any(axis=2), inside.any(axis=1)):
+        assert (sides.sum(axis=1) == 3).all()
+        starts = np.bincount(sides.argmax(axis=1))
+        assert len(starts) == 6 and starts.min() > 900 and starts.max() < 1100
+
+
+@pytest.mark.parametrize(("draw", "change"), [(0.0, -51), (0.25, -25.5), (0.5, 0), (0.75, 25.5)])
+def test_brightness_changes_by_up_to_its_fraction_of_255(draw, change):
+    pixels = np.full((1, 8, 8, 3), 100, np.uint8)
+    result = build([{"kind": "brightness", "fraction": 0.2}]).apply(
+        tf.constant(pixels), tf.constant([[draw]])
+    )
+    np.testing.assert_allclose(result, np.full((1, 8, 8, 3), 100 + change), atol=1e-3)
 
 
 def test_brightness_adds_and_clips():
@@ -172,6 +210,33 @@ def test_result_depends_on_seed_epoch_and_index_alone():
     np.testing.assert_array_equal(together[[5, 2]], np.asarray(alone))
     for other in (transforms.draw(3, 5, 6), transforms.draw(4, 4, 6)):
         assert (other != whole).all()
+
+
+def test_the_streams_of_numbers_stay_what_they_are():
+    """A change of them would change the bits of every training."""
+    draws = build([{"kind": "flip"}, {"kind": "crop"}]).draw(seed=3, epoch=4, count=6)
+    columns = [
+        np.random.default_rng([3, 4, position, 2]).random((6, width), np.float32)
+        for position, width in enumerate((1, 2))
+    ]
+    np.testing.assert_array_equal(draws, np.concatenate(columns, axis=1))
+    alternating = build([{"kind": "flip"}, {"kind": "alternating_flip"}])
+    once = np.random.default_rng([3, 1]).random((6, 1), np.float32)
+    np.testing.assert_array_equal(alternating.draw(3, 4, 6)[:, 1:], once)
+    largest = np.float32(1 - 2**-24)
+    np.testing.assert_array_equal(alternating.draw(3, 5, 6)[:, 1:], largest - once)
+    assert np.nextafter(largest, np.float32(2)) == 1
+
+
+def test_each_transform_takes_as_many_numbers_as_it_needs():
+    widths = {kind: entry.width for kind, entry in augment.KINDS.items()}
+    assert widths == {**dict.fromkeys(schema_kinds(), 1), "crop": 2, "cutout": 2}
+    # No shift, no flip, and the fourth number for the brightness.
+    sections = [{"kind": "crop", "pixels": 2}, {"kind": "flip"}, {"kind": "brightness"}]
+    result = build([*sections[:2], {**sections[2], "fraction": 0.2}]).apply(
+        tf.constant(np.full((1, 8, 8, 3), 100, np.uint8)), tf.constant([[0.5, 0.5, 0.9, 0.75]])
+    )
+    np.testing.assert_allclose(result, np.full((1, 8, 8, 3), 125.5), atol=1e-3)
 
 
 def test_equal_transforms_at_two_places_draw_differently():

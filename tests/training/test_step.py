@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cifarnet import config, data
+from cifarnet import config, data, models
 from cifarnet.training import losses
 from cifarnet.training.step import Trainer
 
@@ -151,3 +151,84 @@ def test_a_transformed_training_resumes_to_the_same_bits(trainer):
     rest.steps(1), rest.steps(2), rest.steps(2)
     for a, b in zip(weights(whole), weights(rest), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def changed(**sections) -> config.Config:
+    """`SETTINGS` with keys of some sections replaced."""
+    document = SETTINGS.model_dump(mode="json")
+    for name, keys in sections.items():
+        document[name] |= keys
+    return config.parse(document)
+
+
+def test_validation_in_batches_is_that_of_all_images_at_once(dataset):
+    assert len(dataset.validation.labels) == 40
+    whole = Trainer(SETTINGS, dataset).validate()
+    # The last batch has 4 images.
+    parts = Trainer(changed(evaluate={"batch_size": 12}), dataset).validate()
+    assert parts == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0.01, 1), (0.5, 2), (1.5, 6), (1.6, 6), (1.7, 7)])
+def test_epochs_are_rounded_to_steps_and_one_at_least(dataset, epochs, steps):
+    ours = Trainer(changed(train={"epochs": epochs}), dataset)
+    assert (ours.step, ours.steps_per_epoch, ours.total_steps) == (0, 4, steps)
+
+
+def test_a_batch_may_be_the_whole_training_set_and_what_is_left_over_is_left_out(dataset):
+    for batch, steps in ((160, 1), (159, 1), (80, 2), (79, 2), (53, 3)):
+        assert Trainer(changed(train={"batch_size": batch}), dataset).steps_per_epoch == steps
+
+
+def test_the_learning_rate_is_that_of_the_latest_step(dataset):
+    ours = Trainer(changed(train={"schedule": {"kind": "step", "at": [1], "factor": 0.5}}), dataset)
+    rates = [ours.learning_rate()]
+    for _ in range(8):
+        ours.steps(1)
+        rates.append(ours.learning_rate())
+        assert float(ours._optimizer.learning_rate) == pytest.approx(rates[-1])
+    assert rates == pytest.approx([0.01] * 5 + [0.005] * 4)
+
+
+def test_whitening_looks_at_the_first_5000_training_images():
+    settings = config.parse(
+        {
+            "data": {"source": "synthetic", "validation_fraction": 0.0},
+            "model": {
+                "layers": [
+                    {
+                        "Conv2D": {
+                            "filters": 24,
+                            "kernel_size": 2,
+                            "kernel_initializer": "whitening",
+                        }
+                    },
+                    "Flatten",
+                    {"Dense": {"units": 10}},
+                ]
+            },
+            "train": {"epochs": 1, "batch_size": 100, "learning_rate": 1, "precision": "float32"},
+        }
+    )
+    images = data.load(settings.data, 0)
+    kernel = Trainer(settings, images).model.get_weights()[0]
+    for count, equal in ((5000, True), (4999, False), (5001, False)):
+        given = models.build(
+            settings.model, 32, 10, images.mean, images.std, "float32", images.train.pixels[:count]
+        )
+        assert np.array_equal(kernel, given.get_weights()[0]) == equal
+
+
+def test_the_average_is_of_every_step_also_in_a_group(dataset):
+    settings = changed(train={"ema": 0.3})
+    together, apart = Trainer(settings, dataset), Trainer(settings, dataset)
+    together.steps(4)
+    average = apart.model.get_weights()
+    for step in range(1, 5):
+        apart.steps(1)
+        # From step 3 on, (1 + n) / (10 + n) is above 0.3.
+        decay = min(0.3, (1 + step) / (10 + step))
+        now = apart.model.get_weights()
+        average = [decay * a + (1 - decay) * w for a, w in zip(average, now, strict=True)]
+    for ours, expected in zip(together.eval_model.get_weights(), average, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
