@@ -40,7 +40,16 @@ def test_warm_up_multiplies_the_first_steps():
     assert table == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0])
 
 
-def test_a_single_step_gives_the_tables_value():
-    train = config.TrainConfig(epochs=4, learning_rate=1.0, schedule={"kind": "cosine"})
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"kind": "constant"},
+        {"kind": "cosine"},
+        {"kind": "triangle"},
+        {"kind": "step", "at": [1, 2]},
+    ],
+)
+def test_a_single_step_gives_the_tables_value(schedule):
+    train = config.TrainConfig(epochs=4, learning_rate=1.0, schedule=schedule)
     rate = schedules.build(train, 2, 8)
-    assert float(rate(np.asarray(3))) == rate(np.arange(8))[3]
+    assert [float(rate(np.asarray(step))) for step in range(8)] == rate(np.arange(8)).tolist()
