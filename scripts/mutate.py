@@ -46,7 +46,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/step.py": ("tests/training/test_step.py", "tests/training/test_training.py"),
     "training/loop.py": ("tests/training/test_loop.py", "tests/training/test_training.py"),
     "data/augment.py": ("tests/data/test_augment.py",),
-    "data/sampling.py": ("tests/data/test_dataset.py",),
+    "data/sampling.py": ("tests/data/test_sampling.py",),
     "data/dataset.py": ("tests/data/test_dataset.py",),
     "data/recorded.py": ("tests/test_changed_data.py",),
     "benchmarking.py": ("tests/test_benchmarking.py",),
@@ -126,9 +126,9 @@ class Change:
 
     def diff(self, source: bytes, name: str) -> str:
         """Return what changes, without context."""
-        texts = [text.decode().splitlines() for text in (source, self.apply(source))]
-        lines = list(difflib.unified_diff(*texts, lineterm="", n=0))[2:]
-        return "\n".join([name, *lines])
+        before, after = (text.decode().splitlines() for text in (source, self.apply(source)))
+        lines = list(difflib.unified_diff(before, after, lineterm="", n=0))
+        return "\n".join([name, *lines[2:]])
 
 
 class Changes(ast.NodeVisitor):

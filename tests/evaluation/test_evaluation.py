@@ -1,14 +1,19 @@
 """Metrics of hand-computed examples; views of test-time augmentation; files; requirements."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from cifarnet import config, evaluation, training
+from cifarnet import config, data, evaluation, scores, training
 from cifarnet.errors import ArtifactError, ConfigError, DataError, GateError
+from cifarnet.predictors import load
 from cifarnet.runs import Evaluation, documents
 from cifarnet.runs.results import EvaluationSource
 
@@ -95,6 +100,52 @@ def test_interval_is_wilsons(found):
     labels = np.repeat([0, 1], [9000, 1000])
     low, high = evaluation.compute_metrics(probabilities, labels, CLASSES).accuracy_interval
     assert (round(low, 4), round(high, 4)) == (0.894, 0.9057)
+
+
+def test_intervals_of_none_and_all_right_end_at_0_and_1():
+    # Wilson 1927 with z = 1.959964: z^2 / (n + z^2) = 0.2775 of 10.
+    sure = np.tile(np.float32([[1.0, 0.0, 0.0]]), (10, 1))
+    for label, expected in ((1, (0.0, 0.2775)), (0, (0.7225, 1.0))):
+        interval = evaluation.compute_metrics(sure, np.full(10, label), CLASSES).accuracy_interval
+        assert interval == pytest.approx(expected, abs=1e-4)
+        assert interval[0] >= 0.0 and interval[1] <= 1.0
+
+
+def test_forty_mistakes_at_most_are_listed():
+    confidence = np.linspace(0.6, 0.9, 50, dtype=np.float32)
+    probabilities = np.stack([confidence, 1 - confidence, 0 * confidence], axis=1)
+    found = evaluation.compute_metrics(probabilities, np.ones(50, int), CLASSES)
+    assert [one.index for one in found.mistakes] == list(range(49, 9, -1))
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(5, 1.0), (6, 0.0), (7, 0.0)])
+def test_the_label_is_among_five_classes_at_most(classes, expected):
+    """The least probable class of five is among the first five, that of six is not."""
+    rising = np.arange(1, classes + 1, dtype=np.float32)[None]
+    names = [str(i) for i in range(classes)]
+    found = evaluation.compute_metrics(rising / rising.sum(), np.array([0]), names)
+    assert found.top5_accuracy == expected
+
+
+def test_rows_of_other_sums_are_normalized_and_zeros_are_uniform():
+    rows = np.float32([[0.2, 0.2, 0.0], [0.0, 0.0, 0.0]])
+    found = evaluation.compute_metrics(rows, np.array([1, 2]), CLASSES)
+    assert found.loss == pytest.approx(-np.log([1 / 2, 1 / 3]).mean())
+
+
+def test_confidences_on_an_edge_are_of_the_lower_bin():
+    edges = np.linspace(0, 1, 16)
+    rows = np.stack([edges[9:15], 1 - edges[9:15]], axis=1)
+    bins = scores.calibration_bins(rows, np.zeros(6, int))
+    assert [one.count for one in bins] == [0] * 8 + [1] * 6 + [0]
+    assert [one.low for one in bins] == edges[:-1].tolist()
+    assert [one.high for one in bins] == edges[1:].tolist()
+    # Certain, and not even that.
+    certain = scores.calibration_bins(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([0, 0]))
+    assert [one.count for one in certain] == [1] + [0] * 13 + [1]
+    assert scores.log_loss(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([0, 0]), 0.125) == (
+        pytest.approx(-np.log([0.5, 0.125]).mean())
+    )
 
 
 def test_top5_of_ten_classes():
@@ -203,9 +254,34 @@ def test_written_files_hold_the_metrics_and_what_pictures_need(tmp_path):
         np.testing.assert_array_equal(file["mistakes"], pixels[[2, 4]])
 
 
+def test_the_time_is_of_the_predictions(monkeypatch):
+    now = [7.0]
+
+    def predict(pixels):
+        now[0] += 0.75
+        return PROBABILITIES
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    about = EvaluationSource(split="test")
+    found, _ = evaluation.measure(predict, images(6), LABELS, CLASSES, about)
+    assert (found.about.seconds, found.about.images_per_second) == (0.75, 8.0)
+
+
 @pytest.mark.parametrize("requirement", ["accuracy>=0.6", "loss < 2", " top5_accuracy >= 1"])
 def test_requirements_that_hold(found, requirement):
     evaluation.check(found, requirement)
+
+
+@pytest.mark.parametrize(
+    ("operator", "holding"), [(">=", "=<"), ("<=", "=>"), (">", "<"), ("<", ">")]
+)
+def test_each_comparison_at_its_bound(operator, holding, found):
+    """`holding`: where bounds may lie beside the accuracy of 0.5."""
+    half = found.model_copy(update={"accuracy": 0.5})
+    for where, bound in (("<", "0.4999"), ("=", "0.5"), (">", "0.5001")):
+        holds = where in holding
+        with nullcontext() if holds else pytest.raises(GateError, match=r"measured 0\.5000"):
+            evaluation.check(half, f"accuracy{operator}{bound}")
 
 
 def test_a_requirement_that_does_not_hold_states_bound_and_value(found):
@@ -224,7 +300,7 @@ def test_requirements_of_another_form(text):
 
 
 def test_requirements_of_unknown_metrics():
-    with pytest.raises(ConfigError, match="expected one of accuracy, top5_accuracy, loss"):
+    with pytest.raises(ConfigError, match="expected one of accuracy, balanced_accuracy, macro_f1"):
         evaluation.parse_requirement("acuracy>=0.5")
 
 
@@ -265,6 +341,49 @@ def test_predict_states_what_is_wrong_with_its_arguments(run):
         evaluation.predict(run, "a.png")
     with pytest.raises(DataError, match="at least one image"):
         evaluation.predict(run, [])
+
+
+def test_predictions_are_ranked_and_what_cannot_be_read_is_listed(run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    (tmp_path / "folder").mkdir()
+    files = [tmp_path / "folder" / f"{i}.png" for i in range(6)]
+    for file, image in zip(files, pixels, strict=True):
+        Image.fromarray(image).save(file)
+    files[1].write_bytes(b"nothing")
+    absent = tmp_path / "absent.png"
+    expected = load(run.model_file)(pixels)
+    names = run.read_record().data.classes
+    found = evaluation.predict(run, [files[5], absent, tmp_path / "folder"])
+    assert [one.image for one in found.images] == [files[i] for i in (5, 0, 2, 3, 4)]
+    assert [path for path, _ in found.unreadable] == [absent, files[1]]
+    for one in found.images:
+        row = expected[int(one.image.stem)]
+        ranked = sorted(zip(names, row.tolist(), strict=True), key=lambda pair: -pair[1])
+        assert [name for name, _ in one.classes] == [name for name, _ in ranked[:3]]
+        assert [p for _, p in one.classes] == pytest.approx([p for _, p in ranked[:3]], abs=1e-6)
+    for top in (1, 4):
+        (one,) = evaluation.predict(run, [files[0]], top=top).images
+        assert len(one.classes) == top
+    with pytest.raises(DataError, match=r"at least one image, received none: .*absent"):
+        evaluation.predict(run, [absent, files[1]])
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_runs_evaluation_is_of_its_split_and_lies_in_the_run(split, run, tmp_path):
+    images = data.load(config.load(run.config_file).data, 0).split(split)
+    expected = load(run.model_file)(images.pixels).argmax(axis=1)
+    found = evaluation.evaluate(run, split, callbacks=[])
+    assert (found.count, found.about.split) == (len(images.labels), split)
+    assert found.accuracy == pytest.approx((expected == images.labels).mean())
+    assert found.path == run.evaluation_folder / f"{split}.json"
+    assert found.about.digest == run.read_record().data.digests[split]
+    viewed = evaluation.evaluate(run, split, tta="mirror", callbacks=[], output=tmp_path)
+    assert (viewed.path, viewed.about.tta) == (tmp_path / f"{split}-mirror.json", "mirror")
+    copy = tmp_path / "copy.keras"
+    copy.write_bytes(run.model_file.read_bytes())
+    with pytest.raises(DataError, match="only a run knows its validation images"):
+        evaluation.evaluate(copy, "validation", callbacks=[])
+    shutil.rmtree(run.evaluation_folder)  # other tests look for it
 
 
 def test_a_requirement_needs_a_finite_number():
