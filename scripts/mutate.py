@@ -47,7 +47,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/loop.py": ("tests/training/test_loop.py", "tests/training/test_training.py"),
     "data/augment.py": ("tests/data/test_augment.py",),
     "data/sampling.py": ("tests/data/test_sampling.py",),
-    "data/dataset.py": ("tests/data/test_dataset.py",),
+    "data/dataset.py": ("tests/data/test_dataset.py", "tests/data/test_image_folder.py"),
     "data/recorded.py": ("tests/test_changed_data.py",),
     "benchmarking.py": ("tests/test_benchmarking.py",),
     "exporters/targets.py": ("tests/exporters/test_targets.py",),

@@ -98,6 +98,35 @@ def test_splits_are_returned_by_name_and_an_unknown_name_is_refused(monkeypatch)
             dataset.split(name)
 
 
+# --- images on which artifacts are compared ---------------------------------------------
+
+
+@pytest.mark.parametrize(("fraction", "split"), [(0.5, "validation"), (0.0, "train")])
+def test_artifacts_are_compared_on_validation_images_or_training_images(
+    monkeypatch, fraction, split
+):
+    provide(monkeypatch, [20, 20])
+    dataset = data.load(DataConfig(validation_fraction=fraction), seed=0)
+    name, pixels, labels = dataset.comparison()
+    assert (name, dataset.comparison_split) == (split, split)
+    np.testing.assert_array_equal(pixels, dataset.split(split).pixels)
+    np.testing.assert_array_equal(labels, dataset.split(split).labels)
+
+
+def test_five_thousand_images_at_most_are_compared_evenly_spaced(monkeypatch):
+    provide(monkeypatch, [7001, 6998], size=1)
+    train = data.load(DataConfig(validation_fraction=0.0), seed=0).train
+    for count in (4999, 5000, 5001, 13_999):
+        few = train.take(np.arange(count))
+        numbered = dataclasses.replace(few, pixels=np.arange(count))
+        dataset = data.Dataset(None, numbered, numbered.take(np.arange(0)), numbered)
+        rows = dataset.sample("train").pixels
+        assert len(rows) == min(count, 5000)
+        assert (rows[0], rows[-1]) == (0, count - 1)
+        assert set(np.diff(rows)) <= {count // 5000, count // 5000 + 1} | {1}
+        np.testing.assert_array_equal(dataset.sample("train").labels, few.labels[rows])
+
+
 # --- limit ----------------------------------------------------------------------------
 
 
