@@ -90,25 +90,25 @@ def test_extreme_images_are_noise_black_and_white():
 
 
 def test_what_is_measured_by_hand():
-    """Four images, and 66 extreme ones of which only the difference counts."""
-    expected = np.full((70, 2), 0.5, np.float32)
-    expected[:4] = [[0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.25, 0.75]]
+    """Five images, and 66 extreme ones of which only the difference counts."""
+    expected = np.full((71, 2), 0.5, np.float32)
+    expected[:5] = [[0.75, 0.25]] * 2 + [[0.25, 0.75]] * 3
     predicted = expected.copy()
     predicted[0] = [0.25, 0.75]
-    predicted[69] = [1.0, 0.0]  # an extreme image
-    labels = np.array([0, 1, 1, 1])
+    predicted[70] = [1.0, 0.0]  # an extreme image
+    labels = np.array([0, 1, 1, 1, 1])
     found = parity.measure(expected, predicted, "some runtime", "validation", labels)
-    assert (found.runtime, found.split, found.images) == ("some runtime", "validation", 4)
+    assert (found.runtime, found.split, found.images) == ("some runtime", "validation", 5)
     assert found.max_difference == 0.5
-    assert (found.agreement, found.accuracy, found.reference_accuracy) == (0.75, 0.5, 0.75)
-    # Likelihoods 1/4, 1/4, 3/4, 3/4 and 3/4, 1/4, 3/4, 3/4; all are sure by 3/4.
-    assert found.loss == pytest.approx(-np.log([0.25, 0.25, 0.75, 0.75]).mean())
-    assert found.reference_loss == pytest.approx(-np.log([0.75, 0.25, 0.75, 0.75]).mean())
-    assert found.calibration_error == pytest.approx(0.25)
-    assert found.reference_calibration_error == pytest.approx(0.0)
+    assert (found.agreement, found.accuracy, found.reference_accuracy) == (0.8, 0.6, 0.8)
+    assert found.loss == pytest.approx(-np.log([0.25, 0.25, 0.75, 0.75, 0.75]).mean())
+    assert found.reference_loss == pytest.approx(-np.log([0.75, 0.25, 0.75, 0.75, 0.75]).mean())
+    # All are sure by 3/4.
+    assert found.calibration_error == pytest.approx(0.15)
+    assert found.reference_calibration_error == pytest.approx(0.05)
     predicted[1] = [1.0, 0.0]
     found = parity.measure(expected, predicted, "x", "validation", labels)
-    likelihoods = [0.25, 1 / 512, 0.75, 0.75]
+    likelihoods = [0.25, 1 / 512, 0.75, 0.75, 0.75]
     assert found.loss == pytest.approx(-np.log(likelihoods).mean())
 
 
