@@ -48,7 +48,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/augment.py": ("tests/data/test_augment.py",),
     "data/sampling.py": ("tests/data/test_sampling.py",),
     "data/dataset.py": ("tests/data/test_dataset.py", "tests/data/test_image_folder.py"),
-    "data/recorded.py": ("tests/test_changed_data.py",),
+    "data/recorded.py": ("tests/data/test_recorded.py", "tests/test_changed_data.py"),
     "benchmarking.py": ("tests/test_benchmarking.py",),
     "exporters/targets.py": ("tests/exporters/test_targets.py",),
     "exporters/parity.py": ("tests/exporters/test_parity.py",),
@@ -375,7 +375,10 @@ def try_module(
     start = time.monotonic()
     controls = dict(test_all(module, [source, b"raise ImportError\n" + source], copies, limit))
     if controls[0] != 0 or controls[1] == 0:
-        raise click.ClickException(f"{module}: the tests end with {controls}, expected 0 and not 0")
+        logs = "\n".join((copy / "log.txt").read_text()[-2000:] for copy in copies.free)
+        raise click.ClickException(
+            f"{module}: the tests end with {controls}, expected 0 and not 0\n{logs}"
+        )
     chosen = choose(source, changes, seed)
     survivors = {}
     versions = [one.apply(source) for one in chosen]

@@ -1,5 +1,6 @@
 """Artifacts side by side, each in its own process."""
 
+import itertools
 import json
 import shutil
 
@@ -10,7 +11,16 @@ from click.testing import CliRunner
 from helpers.commands import cifarnet
 from PIL import Image
 
-from cifarnet import benchmarking, config, evaluation, exporters, models, predictors, training
+from cifarnet import (
+    artifacts,
+    benchmarking,
+    config,
+    evaluation,
+    exporters,
+    models,
+    predictors,
+    training,
+)
 from cifarnet.benchmarking import ModelFile
 from cifarnet.callbacks import Callback
 from cifarnet.cli.benchmark import benchmark
@@ -92,6 +102,49 @@ def test_latency_is_of_the_calls_alone():
     assert speed.calls == 45
     assert speed.median_milliseconds == 23.0
     assert speed.p90_milliseconds == pytest.approx(40.6)
+
+
+def test_thirty_calls_at_least_are_timed_each_of_other_images(monkeypatch):
+    now, seen = [0.0], []
+
+    def predict(batch):
+        now[0] += 2.0
+        seen.append(batch)
+        return batch
+
+    monkeypatch.setattr(benchmarking.time, "perf_counter", lambda: now[0])
+    speed = benchmarking._time(predict, pixels(), 16)
+    assert (speed.batch_size, speed.calls, len(seen)) == (16, 30, 35)
+    assert (speed.median_milliseconds, speed.images_per_second) == (2000.0, 8.0)
+    images = pixels()
+    for call, batch in enumerate(seen):
+        np.testing.assert_array_equal(batch, images[(16 * call + np.arange(16)) % 40])
+
+
+@pytest.mark.parametrize(
+    ("held_out", "classes", "accuracy"), [(True, 10, 0.75), (False, 10, None), (True, 9, None)]
+)
+def test_one_artifacts_record(held_out, classes, accuracy, files, monkeypatch):
+    path, top = files[0]
+    labels = top.copy()
+    labels[:10] = (top[:10] + 1) % 10
+    ticks = itertools.count()
+    monkeypatch.setattr(benchmarking.time, "perf_counter", lambda: float(next(ticks)))
+    file = ModelFile("one", path, predictors.RUN_PREPROCESSING, held_out)
+    record, found = benchmarking._measure(file, pixels(), labels, classes, (2, 8))
+    np.testing.assert_array_equal(found, top)
+    assert (record.accuracy, record.agreement, record.name) == (accuracy, 1.0, "one")
+    assert (record.bytes, record.assumed) == (path.stat().st_size, [])
+    assert [one.batch_size for one in record.speed] == [2, 8]
+    assert [one.images_per_second for one in record.speed] == [2.0, 8.0]
+
+
+def test_the_size_of_a_folder_is_that_of_its_files(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a").write_bytes(bytes(10))
+    (tmp_path / "inner" / "b").write_bytes(bytes(5))
+    assert benchmarking._size(tmp_path) == 15
+    assert benchmarking._size(tmp_path / "a") == 10
 
 
 def test_a_file_that_is_no_model_is_refused_by_its_process(tmp_path):
@@ -199,6 +252,40 @@ def two_seeds(tmp_path_factory):
         training.train(config.parse({**settings, "seed": seed}), place / "runs", callbacks=[])
         for seed in (0, 1)
     ]
+
+
+def test_files_of_the_same_split_count_as_held_out(two_seeds, tmp_path):
+    exporters.export(two_seeds[0], formats=["keras"], callbacks=[])
+    lone = tmp_path / "lone.keras"
+    shutil.copy(two_seeds[0].model_file, lone)
+    first, second, outside = (artifacts.resolve(one) for one in (*two_seeds, lone))
+    stated = predictors.Preprocessing("0-1")
+
+    def listed(target, basis):
+        return [
+            (one.name, one.path, one.preprocessing, one.held_out)
+            for one in benchmarking._files(target, basis, stated)
+        ]
+
+    export = first.path.parent / "exports" / "keras" / "model.keras"
+    own = predictors.RUN_PREPROCESSING
+    assert listed(first, first) == [
+        ("model.keras", first.path, own, True),
+        ("keras", export, None, True),
+    ]
+    assert [known for *_, known in listed(first, second)] == [False, False]
+    assert listed(outside, first) == [("lone.keras", lone, stated, False)]
+    assert listed(outside, outside) == [("lone.keras", lone, stated, True)]
+    of_run = artifacts.resolve(export)
+    assert [(name, path) for name, path, *_ in listed(of_run, first)] == [("keras", export)]
+    # The record is in the run, or beside a file.
+    assert benchmarking._file(first, None) == two_seeds[0].path / "benchmark.json"
+    assert benchmarking._file(of_run, None) == export.with_name("model.keras.benchmark.json")
+    assert benchmarking._file(outside, None) == tmp_path / "lone.keras.benchmark.json"
+    assert benchmarking._file(first, tmp_path) == tmp_path / "benchmark.json"
+    dataset, split = benchmarking._dataset(first, None, False, Callback())
+    assert (split, len(dataset.validation.labels)) == ("validation", 60)
+    assert dataset.digests() == two_seeds[0].read_record().data.digests
 
 
 def test_files_that_may_know_the_images_have_no_accuracy(two_seeds, tmp_path):
