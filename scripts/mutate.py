@@ -39,12 +39,43 @@ import click
 ROOT = Path(__file__).parents[1]
 PACKAGE = "src/cifarnet"
 _PREDICTORS = ("tests/predictors/test_predictors.py", "tests/predictors/test_own_files.py")
+# Not all of the file, which takes minutes.
+_TRAINING = "tests/training/test_training.py::test_"
+_AVERAGES = tuple(
+    _TRAINING + name
+    for name in (
+        "the_average_follows_its_formula",
+        "lookahead_follows_its_definition",
+        "lookahead_ends_on_the_slow_copy",
+    )
+)
+_STEP = tuple(
+    _TRAINING + name
+    for name in (
+        "two_steps_equal_their_arithmetic",
+        "a_frozen_layer_is_trained_for_its_epochs_only",
+        "freezing_an_unknown_layer_is_refused",
+        "regularizers_of_layers_count",
+        "validation_is_what_the_kept_weights_give",
+        "a_batch_larger_than_the_set_is_refused",
+        "every_epoch_sees_every_image_in_another_order",
+    )
+)
+_LOOP = tuple(
+    _TRAINING + name
+    for name in (
+        "checkpoints_as_often_as_asked",
+        "select_best_keeps_the_best_epochs_weights",
+        "without_validation_images_there_is_nothing_to_validate",
+        "early_stopping_ends_when_the_loss_no_longer_falls",
+    )
+)
 # Tests of each module, the quickest first.
 TESTS: dict[str, tuple[str, ...]] = {
     "training/schedules.py": ("tests/training/test_schedules.py",),
-    "training/averages.py": ("tests/training/test_training.py",),
-    "training/step.py": ("tests/training/test_step.py", "tests/training/test_training.py"),
-    "training/loop.py": ("tests/training/test_loop.py", "tests/training/test_training.py"),
+    "training/averages.py": _AVERAGES,
+    "training/step.py": ("tests/training/test_step.py", *_AVERAGES, *_STEP),
+    "training/loop.py": ("tests/training/test_loop.py", *_LOOP),
     "data/augment.py": ("tests/data/test_augment.py",),
     "data/sampling.py": ("tests/data/test_sampling.py",),
     "data/dataset.py": ("tests/data/test_dataset.py", "tests/data/test_image_folder.py"),
