@@ -417,7 +417,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path, unbroke
     shutil.rmtree(run.path / "checkpoint")
     before = run.config_file.read_text()
     run.config_file.write_text(before.replace("filters: 4", "filters: 5"))
-    with pytest.raises(ArtifactError, match="damaged or was replaced"):
+    with pytest.raises(ArtifactError, match="damaged, missing or was replaced"):
         training.resume(run)
     run.config_file.write_text(before)
     training.resume(run)
