@@ -100,7 +100,8 @@ def test_speed_and_times_are_of_the_steps(monkeypatch, tmp_path):
     assert record.images_per_second == (BATCH / 0.125 + BATCH / 0.25) / 2
     assert (record.epochs_done, record.steps_done, record.selected_epoch) == (2.0, 60, 2)
     assert record.validation_accuracy == float(second["validation_accuracy"])
-    assert run.read_record().stop_reason == "all epochs done"
+    assert record.stop_reason == "all epochs done"
+    assert (run.plots_folder / "curves.png").is_file()
 
 
 def test_progress_counts_steps_and_predicts_the_time_left(monkeypatch, tmp_path):
