@@ -100,7 +100,7 @@ def test_speed_and_times_are_of_the_steps(monkeypatch, tmp_path):
     assert record.images_per_second == (BATCH / 0.125 + BATCH / 0.25) / 2
     assert (record.epochs_done, record.steps_done, record.selected_epoch) == (2.0, 60, 2)
     assert record.validation_accuracy == float(second["validation_accuracy"])
-    assert record.stop_reason == "all epochs done"
+    assert (record.status, record.stop_reason) == ("finished", "all epochs done")
     assert (run.plots_folder / "curves.png").is_file()
 
 
@@ -149,7 +149,32 @@ def test_the_first_step_whose_loss_is_no_number_is_named(broken, epoch, monkeypa
     message = rf"not finite at step {broken} \(epoch {epoch}\).*learning_rate=0\.001,"
     with pytest.raises(TrainingError, match=message):
         training.train(settings(), tmp_path, callbacks=[paced])
-    assert runs.open_run("latest", tmp_path).read_record().status == "failed"
+    record = runs.open_run("latest", tmp_path).read_record()
+    assert record.status == "failed"
+    assert record.stop_reason.startswith("the loss is not finite")
+
+
+def test_an_error_that_is_none_of_ours_is_recorded_with_its_kind(monkeypatch, tmp_path):
+    def steps(self, count):
+        raise ValueError("out of luck")
+
+    monkeypatch.setattr(Trainer, "steps", steps)
+    with pytest.raises(ValueError, match="out of luck"):
+        training.train(settings(), tmp_path, callbacks=[])
+    record = runs.open_run("latest", tmp_path).read_record()
+    assert (record.status, record.stop_reason) == ("failed", "ValueError: out of luck")
+
+
+def test_a_callback_stops_a_training_with_a_checkpoint(monkeypatch, tmp_path):
+    class Stops(Paced):
+        def stop_reason(self):
+            return "enough" if sum(self.counts) >= 4 else None
+
+    run = training.train(settings(), tmp_path, callbacks=[Stops(monkeypatch, lambda _: 0.125)])
+    record = run.read_record()
+    assert (record.status, record.stop_reason, record.steps_done) == ("stopped", "enough", 4)
+    assert [path.stem for path in run.checkpoints()] == ["step-00000004"]
+    assert record.epochs_done == 0.133  # 4 of 30
 
 
 def test_the_result_of_the_best_epoch_is_recorded_when_it_is_selected(monkeypatch, tmp_path):
