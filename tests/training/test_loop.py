@@ -177,9 +177,13 @@ def test_a_callback_stops_a_training_with_a_checkpoint(monkeypatch, tmp_path):
     assert record.epochs_done == 0.133  # 4 of 30
 
 
-def test_the_result_of_the_best_epoch_is_recorded_when_it_is_selected(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("select", "epoch", "accuracy"), [("best", 2, 0.75), ("last", 4, 0.25)])
+def test_the_result_of_the_selected_epoch_is_recorded(
+    select, epoch, accuracy, monkeypatch, tmp_path
+):
     accuracies = iter([0.5, 0.75, 0.75, 0.25])
     monkeypatch.setattr(Trainer, "validate", lambda self: (1.0, next(accuracies)))
-    run = training.train(settings(epochs=4, select="best"), tmp_path, callbacks=[])
+    run = training.train(settings(epochs=4, select=select), tmp_path, callbacks=[])
     record = run.read_record()
-    assert (record.best_epoch, record.selected_epoch, record.validation_accuracy) == (2, 2, 0.75)
+    assert record.best_epoch == 2
+    assert (record.selected_epoch, record.validation_accuracy) == (epoch, accuracy)
