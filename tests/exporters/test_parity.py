@@ -112,6 +112,20 @@ def test_what_is_measured_by_hand():
     assert found.loss == pytest.approx(-np.log(likelihoods).mean())
 
 
+@pytest.mark.parametrize("image", [1, 70])
+def test_one_probability_that_is_not_finite_proves_nothing(image):
+    expected = np.full((71, 2), 0.5, np.float32)
+    predicted = expected.copy()
+    predicted[image, 0] = np.nan
+    found = parity.measure(expected, predicted, "x", "validation", np.zeros(5, int))
+    assert found.max_difference is None
+    assert (found.loss is None) == (found.calibration_error is None) == (image < 5)
+    assert found.reference_loss == pytest.approx(np.log(2))
+    for quantized in (False, True):
+        with pytest.raises(GateError, match="not finite"):
+            parity.check(found, quantized, DEFAULT)
+
+
 def test_networks_see_the_images_then_the_extremes():
     seen = []
 
