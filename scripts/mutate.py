@@ -106,18 +106,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "predictors/saved_model.py": _PREDICTORS,
 }
 LIBRARIES = (
-    *(
-        "tensorflow",
-        "keras",
-        "sklearn.metrics",
-        "matplotlib.figure",
-        "pydantic",
-        "rich",
-        "PIL.Image",
-    ),
-    *("matplotlib.backends.backend_agg", "onnxruntime", "tf2onnx", "ai_edge_litert.interpreter"),
-    *("pytest", "hypothesis"),
-)
+    "tensorflow keras sklearn.metrics matplotlib.figure matplotlib.backends.backend_agg PIL.Image "
+    "pydantic rich onnxruntime tf2onnx ai_edge_litert.interpreter pytest hypothesis"
+).split()
 COMPARISONS = {
     ast.Lt: ("<", "<="),
     ast.LtE: ("<=", "<"),

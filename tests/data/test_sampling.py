@@ -64,6 +64,12 @@ def test_the_share_of_a_class_is_rounded_and_one_row_at_least(count, fraction, e
         stratified(np.zeros(10, np.uint8), 0.96, 0, ("a",), "key")
 
 
+def test_three_classes_are_balanced_as_far_as_they_go():
+    labels = np.repeat(np.arange(3, dtype=np.uint8), [40, 3, 40])
+    rows = balanced(labels, 23, 0, ("a", "b", "c"))
+    assert np.bincount(labels[rows]).tolist() == [10, 3, 10]
+
+
 def test_the_rows_of_a_seed_stay_what_they_are():
     """A change of them would give every run another split."""
     random = np.random.default_rng(5)
