@@ -105,10 +105,21 @@ TESTS: dict[str, tuple[str, ...]] = {
     "predictors/onnx.py": ("tests/predictors/test_onnx_files.py", *_PREDICTORS),
     "predictors/saved_model.py": _PREDICTORS,
 }
-LIBRARIES = (
-    "tensorflow keras sklearn.metrics matplotlib.figure matplotlib.backends.backend_agg PIL.Image "
-    "pydantic rich onnxruntime tf2onnx ai_edge_litert.interpreter pytest hypothesis"
-).split()
+LIBRARIES = [
+    "tensorflow",
+    "keras",
+    "sklearn.metrics",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "PIL.Image",
+    "pydantic",
+    "rich",
+    "onnxruntime",
+    "tf2onnx",
+    "ai_edge_litert.interpreter",
+    "pytest",
+    "hypothesis",
+]
 COMPARISONS = {
     ast.Lt: ("<", "<="),
     ast.LtE: ("<=", "<"),
