@@ -232,3 +232,17 @@ def test_the_average_is_of_every_step_also_in_a_group(dataset):
         average = [decay * a + (1 - decay) * w for a, w in zip(average, now, strict=True)]
     for ours, expected in zip(together.eval_model.get_weights(), average, strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_the_state_has_both_averages(dataset):
+    options = {"ema": 0.9, "lookahead": {"every": 3}}
+    whole, first, rest = (Trainer(changed(train=options), dataset) for _ in range(3))
+    whole.steps(4)
+    first.steps(2)
+    rest.load_state(first.state())
+    assert rest.step == 2
+    rest.steps(2)
+    groups = {name.split("/")[0] for name in first.state()}
+    assert groups == {"model", "optimizer", "average", "lookahead", "step"}
+    for name, value in whole.state().items():
+        np.testing.assert_array_equal(value, rest.state()[name], err_msg=name)
