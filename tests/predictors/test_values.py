@@ -154,7 +154,7 @@ def test_what_is_stated_goes_before_what_the_file_says():
 
 
 def test_the_model_of_a_run_takes_raw_pixels_and_gives_logits():
-    assert values(RUN_PREPROCESSING, [0, 51, 255]) == [0, 51, 255]
+    assert values(RUN_PREPROCESSING, [51, 102, 255]) == [51, 102, 255]
     assert (RUN_PREPROCESSING.layout, RUN_PREPROCESSING.output_kind) == ("nhwc", "logits")
     refuse_options("x", None)
     refuse_options("x", Preprocessing())
@@ -297,3 +297,48 @@ def test_metadata_of_an_unknown_output_is_refused():
     assert read_metadata('{"output": {"what": "logits"}}') == {"output": {"what": "logits"}}
     with pytest.raises(ArtifactError, match="its `output` is unknown: scores"):
         read_metadata('{"output": {"what": "scores"}}')
+    for text in ('{"classes": [1]}', '{"classes": "ab"}', "[]"):
+        with pytest.raises(ArtifactError, match="its metadata cannot be read"):
+            read_metadata(text)
+
+
+ASSUMED = [
+    "pixels 0-255 (--input-range)",
+    "no mean and std (--mean, --std)",
+    "layout nhwc, from the input's shape (--layout)",
+    "probabilities out, from its outputs (--output-kind)",
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "red", "left_out"),
+    [
+        (None, 51, []),
+        (Preprocessing(), 51, []),
+        (Preprocessing("0-1"), 0.2, [0]),
+        (Preprocessing(mean=(1, 0, 0)), 50, [1]),
+        (Preprocessing(std=(2, 1, 1)), 25.5, [1]),
+        (Preprocessing(layout="nhwc"), 51, [2]),
+        (Preprocessing(output_kind="probabilities"), 51, [3]),
+        (Preprocessing("-1-1", (0, 0, 0), (1, 1, 1), "nhwc", "probabilities"), -0.6, range(4)),
+    ],
+    ids=str,
+)
+def test_what_is_not_stated_is_assumed_and_listed(said, red, left_out):
+    seen = []
+
+    def run(images):
+        seen.append(images)
+        return np.tile(np.float32([0.25, 0.75]), (len(images), 1))
+
+    model = RuntimeModel("none", run, (None, 4, 4, 3), np.float32)
+    found = Predictor(model, preprocessing=said)
+    assert found.assumed == [text for i, text in enumerate(ASSUMED) if i not in left_out]
+    found(np.full((1, 4, 4, 3), 51, np.uint8))
+    np.testing.assert_allclose(seen[-1][..., 0], red, atol=1e-6)
+    own = RuntimeModel("none", run, (None, 4, 4, 3), np.float32, metadata={"classes": ["a", "b"]})
+    if said is None or not said.stated():
+        assert Predictor(own, preprocessing=said).assumed == []
+    else:
+        with pytest.raises(ConfigError, match="the file states its input and output itself"):
+            Predictor(own, preprocessing=said)
