@@ -267,7 +267,10 @@ def test_the_time_is_of_the_predictions(monkeypatch):
     assert (found.about.seconds, found.about.images_per_second) == (0.75, 8.0)
 
 
-@pytest.mark.parametrize("requirement", ["accuracy>=0.6", "loss < 2", " top5_accuracy >= 1"])
+@pytest.mark.parametrize(
+    "requirement",
+    ["accuracy>=0.6", "loss < 2", " top5_accuracy >= 1", "expected_calibration_error<=0.3"],
+)
 def test_requirements_that_hold(found, requirement):
     evaluation.check(found, requirement)
 
