@@ -29,6 +29,7 @@ from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.runs import Benchmark, documents
 from cifarnet.runs.results import BenchmarkedArtifact, Speed
 
+CLASSES = tuple("abcdefghij")
 LOGITS = predictors.RUN_PREPROCESSING
 
 
@@ -68,7 +69,7 @@ def test_figures_are_those_of_the_artifacts(files):
         def on_stage(self, what):
             stages.append(what)
 
-    one, two = benchmarking.compare(given, Images(pixels(), labels), 10, [1, 8], Stages())
+    one, two = benchmarking.compare(given, Images(pixels(), labels), CLASSES, [1, 8], Stages())
     assert stages == ["measuring 1", "measuring 2"]
     assert (one.accuracy, one.agreement) == (0.75, 1.0)
     assert two.accuracy == np.mean(other == labels)
@@ -131,7 +132,7 @@ def test_one_artifacts_record(held_out, classes, accuracy, files, monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr(benchmarking.time, "perf_counter", lambda: float(next(ticks)))
     file = ModelFile("one", path, predictors.RUN_PREPROCESSING, held_out)
-    record, found = benchmarking._measure(file, pixels(), labels, classes, (2, 8))
+    record, found = benchmarking._measure(file, pixels(), labels, CLASSES[:classes], (2, 8))
     np.testing.assert_array_equal(found, top)
     assert (record.accuracy, record.agreement, record.name) == (accuracy, 1.0, "one")
     assert (record.bytes, record.assumed) == (path.stat().st_size, [])
@@ -153,7 +154,7 @@ def test_a_file_that_is_no_model_is_refused_by_its_process(tmp_path):
         benchmarking.compare(
             [ModelFile("bad", tmp_path / "bad.keras")],
             Images(pixels(), np.zeros(40)),
-            10,
+            CLASSES,
             [1],
             Callback(),
         )
@@ -296,7 +297,7 @@ def test_files_that_may_know_the_images_have_no_accuracy(two_seeds, tmp_path):
         first, second, lone, batch_sizes=[1], preprocessing=LOGITS, callbacks=[]
     )
     assert found.split == "validation"
-    own, other, foreign = found.artifacts
+    own, *_, other, foreign = (one for one in found.artifacts if one.name.endswith(".keras"))
     assert own.accuracy is not None
     assert other.accuracy is None and foreign.accuracy is None
     assert foreign.agreement == 1.0
@@ -324,5 +325,18 @@ def test_another_number_of_classes_gives_no_accuracy(tmp_path):
     keras.Sequential(layers).save(path)
     labels = np.zeros(40, np.uint8)
     files = [ModelFile("seven", path, LOGITS)]
-    (found,) = benchmarking.compare(files, Images(pixels(), labels), 10, [1], Callback())
+    (found,) = benchmarking.compare(files, Images(pixels(), labels), CLASSES, [1], Callback())
     assert found.accuracy is None
+
+
+def test_classes_of_another_order_are_put_in_order(tmp_path):
+    plain, named = tmp_path / "plain.keras", tmp_path / "named.keras"
+    models.save(network(1), plain)
+    about = {"classes": list(reversed(CLASSES)), "output": {"what": "logits"}}
+    models.save(network(1), named, about)
+    top = predictors.load(plain, preprocessing=LOGITS)(pixels()).argmax(axis=1)
+    files = [ModelFile("plain", plain, LOGITS), ModelFile("named", named)]
+    labels = (9 - top).astype(np.uint8)
+    measured = benchmarking.compare(files, Images(pixels(), labels), CLASSES, [1], Callback())
+    assert measured[1].accuracy == 1.0
+    assert measured[0].accuracy == measured[1].agreement == np.mean(top == labels)

@@ -10,7 +10,7 @@ import pytest
 from helpers.commands import cifarnet
 from PIL import Image
 
-from cifarnet import benchmarking, config, evaluation, exporters, runs, training
+from cifarnet import benchmarking, config, data, evaluation, exporters, runs, training
 from cifarnet.errors import ArtifactError, ConfigError, DataError
 from cifarnet.runs import Run
 
@@ -102,9 +102,9 @@ def replace(place: Path, name: str) -> None:
 
 
 CHANGES = {
-    "add": (add, "3 images new"),
+    "add": (add, "3 new images"),
     "remove": (remove, "1 of {n} {split} images missing or unreadable"),
-    "rename": (rename, "1 of {n} {split} images missing or unreadable, 1 images new"),
+    "rename": (rename, "1 of {n} {split} images missing or unreadable, 1 new image"),
     "damage": (damage, "1 of {n} {split} images missing or unreadable"),
     "replace": (replace, "1 of {n} {split} images changed"),
 }
@@ -166,6 +166,8 @@ def test_other_uses_of_the_images_are_refused_too(run, place):
 
 def test_moved_images_are_found_by_an_override_and_proven(run, place):
     (place / "images").rename(place / "moved")
+    with pytest.raises(DataError, match=r"are not in .*images; say .* -o data\.path=FOLDER"):
+        evaluation.evaluate(run, callbacks=[], overrides=here(place))
     moved = [f"data.path={place / 'moved'}"]
     found = evaluation.evaluate(run, callbacks=[], overrides=moved)
     assert found.about.changed_data == ""
@@ -199,6 +201,31 @@ def test_the_command_says_what_to_do_and_what_was_left_out(run, place):
     assert "1 of" in document["about"]["changed_data"]
 
 
+def test_an_image_that_was_unreadable_from_the_start_is_no_change(tmp_path, trained):
+    shutil.copytree(trained / "images", tmp_path / "images")
+    (tmp_path / "images" / "ant" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (tmp_path / "noise.yaml").write_text(CONFIG.replace("epochs: 40", "epochs: 1"))
+    run = training.train(config.load(tmp_path / "noise.yaml"), tmp_path / "runs", callbacks=[])
+    assert files(run, "unused") == ["ant/broken.png"]
+    assert evaluation.evaluate(run, callbacks=[]).about.changed_data == ""
+    assert data.verify_images(run, config.load(run.config_file))[0].right
+
+
+def test_what_is_left_is_measured_even_if_the_layout_is_none(run, place, right):
+    shutil.rmtree(place / "images" / "bee")
+    with pytest.raises(DataError, match=r"of \d+ test images missing or unreadable"):
+        evaluation.evaluate(run, callbacks=[], overrides=here(place))
+    found = evaluation.evaluate(run, callbacks=[], overrides=here(place), allow_changed_data=True)
+    ants = np.array([name.startswith("ant/") for name in files(run, "test")])
+    assert found.count == ants.sum() > 0
+    assert found.accuracy == pytest.approx(right[ants].mean())
+    assert runs.summary(run).test_accuracy is None
+    shutil.rmtree(place / "images" / "ant")
+    (place / "images" / "ant").mkdir()
+    with pytest.raises(DataError, match=r"no test images: .* missing or unreadable"):
+        evaluation.evaluate(run, callbacks=[], overrides=here(place), allow_changed_data=True)
+
+
 def test_verify_looks_at_the_images_too(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "copy")
     place = tmp_path / "copy"
@@ -209,9 +236,12 @@ def test_verify_looks_at_the_images_too(trained, tmp_path):
     assert "right" in cifarnet("runs", "verify", "latest", cwd=place).stdout
     remove(place, files(run, "train")[0])
     shown = cifarnet("runs", "verify", "latest", cwd=place, code=1)
-    assert "train images missing or unreadable" in shown.stdout
+    assert "WRONG" in shown.stdout and "train images missing or unreadable" in shown.stdout
     shutil.rmtree(place / "images")
     assert "is not there" in cifarnet("runs", "verify", "latest", cwd=place).stdout
+    elsewhere = f"data.path={trained / 'images'}"
+    shown = cifarnet("runs", "verify", "latest", "-o", elsewhere, cwd=place).stdout
+    assert "the images are those of images.csv" in shown
 
 
 # --- runs that recorded no split ------------------------------------------------------

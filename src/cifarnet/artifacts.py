@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet import config as cfg
 from cifarnet import data, predictors, runs
-from cifarnet.errors import ConfigError, RunError
-from cifarnet.predictors import Predictor, Preprocessing
-from cifarnet.runs import Run
+from cifarnet.errors import ArtifactError, ConfigError, RunError
+from cifarnet.predictors import Predict, Predictor, Preprocessing
+from cifarnet.runs import Export, Run, documents
 
 _LOCK_TIMEOUT = 30.0  # seconds to wait for another command that writes into the same run
 
@@ -62,25 +62,28 @@ class Artifact:
         # Exports take raw pixels and return probabilities, which are the defaults.
         return predictors.RUN_PREPROCESSING if self.is_run_model else Preprocessing()
 
-    def for_size(self, size: int) -> Artifact:
-        """Return the artifact with images of `size` pixels, if they come from a given folder."""
-        data_config = self.config.data
-        if self.run is not None or data_config.source != "directory":
-            return self
-        resized = data_config.model_copy(update={"image_size": size})
-        return replace(self, config=self.config.model_copy(update={"data": resized}))
-
     def dataset(
-        self, on_fetch: data.OnFetch | None = None, allow_changed: bool = False
+        self,
+        on_fetch: data.OnFetch | None = None,
+        allow_changed: bool = False,
+        predictor: Predictor | None = None,
     ) -> data.Dataset:
         """Load the images of the run in its recorded splits; outside any run, those of `config`.
+
+        Args:
+            on_fetch, allow_changed: as for `data.load_recorded`.
+            predictor: of a file outside any run: a given folder is read at its size, and only
+                images are used that it was not trained on, as far as the file says.
 
         Raises:
             DataError: as for `data.load_recorded`.
         """
-        if self.run is None:
+        if self.run is not None:
+            return data.load_recorded(self.run, self.config, on_fetch, allow_changed)
+        if predictor is None or self.config.data.source != "directory":
             return data.load(self.config.data, self.config.seed, on_fetch)
-        return data.load_recorded(self.run, self.config, on_fetch, allow_changed)
+        resized = self.config.data.model_copy(update={"image_size": predictor.size})
+        return data.load_given(resized, predictor.test_fraction, on_fetch)
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[None]:
@@ -109,11 +112,39 @@ class Artifact:
         return [f"class {i}" for i in range(predictor.classes)]
 
 
+def align(predictor: Predictor, classes: Sequence[str]) -> tuple[Predict, list[str]]:
+    """Give a network's outputs in the order of a dataset's classes.
+
+    Returns:
+        The predict function; and what is assumed of the order.
+
+    Raises:
+        ArtifactError: the network has another number of classes; or a file of cifarnet has others.
+    """
+    if predictor.classes != len(classes):
+        raise ArtifactError(
+            f"the network gives {predictor.classes} classes, the images have {len(classes)}: "
+            f"{', '.join(classes[:5])}, ... Give images of its classes with "
+            "-o data.source=directory -o data.path=FOLDER"
+        )
+    names = predictor.class_names
+    if names is not None and set(names) == set(classes):
+        order = [names.index(name) for name in classes]
+        return (lambda pixels: predictor(pixels)[:, order]), []
+    if names is not None and predictor.metadata:
+        raise ArtifactError(
+            f"the network has the classes {', '.join(names[:5])}, ..., the images have "
+            f"{', '.join(classes[:5])}, ... Give images of its classes with -o data.path=FOLDER"
+        )
+    own = "" if names is None else f" for its own {', '.join(names[:3])}, ..."
+    return predictor, [f"outputs in the order {', '.join(classes[:3])}, ...{own}"]
+
+
 def resolve(target: Run | str | Path, overrides: Iterable[str] = ()) -> Artifact:
     """Find the artifact that a run, a path, a run's name or `latest` stands for.
 
     Args:
-        target: what to find.
+        target: what to find; also the folder of an export.
         overrides: `key=value` texts: `data.path` of a run whose images have moved; outside any
             run, `data` keys that say which images to use instead of CIFAR-10.
 
@@ -122,6 +153,8 @@ def resolve(target: Run | str | Path, overrides: Iterable[str] = ()) -> Artifact
         ConfigError: an override of another key, or the run's config is damaged.
     """
     path = target.path if isinstance(target, Run) else Path(target)
+    if (path / "export.json").is_file():
+        path = documents.read(path / "export.json", Export).path
     if (path.is_file() and path.suffix) or (path / "saved_model.pb").is_file():
         homes = [parent for parent in path.resolve().parents if (parent / "run.json").is_file()]
         if not homes:

@@ -72,7 +72,7 @@ def benchmark(
         files = [one for target in found for one in _files(target, basis, preprocessing)]
         dataset, split = _dataset(basis, preprocessing, allow_changed_data, callback)
         images = dataset.sample(split)
-        measured = compare(files, images, len(dataset.classes), batch_sizes, callback)
+        measured = compare(files, images, dataset.classes, batch_sizes, callback)
         record = _record(dataset, split, len(images.labels), measured)
         callback.on_result(record)
         with found[0].writing(path := _file(found[0], output)):
@@ -95,8 +95,8 @@ def _dataset(
 ) -> tuple[data.Dataset, str]:
     """Load the images that artifacts are measured on, and choose the split."""
     if basis.run is None:
-        basis = basis.for_size(basis.load(preprocessing).size)
-        return basis.dataset(callback.on_fetch, allow_changed), "test"
+        predictor = basis.load(preprocessing)
+        return basis.dataset(callback.on_fetch, allow_changed, predictor), "test"
     dataset = basis.dataset(callback.on_fetch, allow_changed)
     return dataset, dataset.comparison_split
 
@@ -138,7 +138,7 @@ class ModelFile(NamedTuple):
 def compare(
     files: Sequence[ModelFile],
     images: data.Images,
-    classes: int,
+    classes: Sequence[str],
     batch_sizes: Sequence[int],
     callback: Callback,
 ) -> list[BenchmarkedArtifact]:
@@ -147,7 +147,7 @@ def compare(
     Args:
         files: agreement is with the first.
         images: what accuracy and agreement are measured on.
-        classes: number of classes of the images.
+        classes: names, by label of the images.
         batch_sizes: images per call.
         callback: notified of each artifact.
 
@@ -220,7 +220,7 @@ def _measure(
     file: ModelFile,
     pixels: np.ndarray,
     labels: np.ndarray,
-    classes: int,
+    classes: Sequence[str],
     batch_sizes: tuple[int, ...],
 ) -> tuple[BenchmarkedArtifact, np.ndarray]:
     """Measure one artifact; also return its top-1 classes of all pixels."""
@@ -229,13 +229,19 @@ def _measure(
     speed = [_time(predictor, pixels, size) for size in batch_sizes]
     # Taken before all pixels are predicted at once, which a deployment does not do.
     peak_memory = system.peak_memory()
-    top = predictor(pixels).argmax(axis=1)
+    predict: predictors.Predict = predictor
+    held_out = file.held_out
+    try:
+        predict, _ = artifacts.align(predictor, classes)
+    except ArtifactError:  # other classes
+        held_out = False
+    top = predict(pixels).argmax(axis=1)
     accuracy = float((top == labels).mean())
     record = BenchmarkedArtifact(
         name=file.name,
         path=str(file.path),
         bytes=_size(file.path),
-        accuracy=accuracy if file.held_out and predictor.classes == classes else None,
+        accuracy=accuracy if held_out else None,
         agreement=1.0,
         runtime=predictor.runtime,
         assumed=predictor.assumed,

@@ -95,6 +95,6 @@ class ExportError(GateError):
 
 
 class Interrupted(CifarnetError):
-    """The user stopped the work; what was done is kept and can be resumed."""
+    """The user stopped the work; what was done can be resumed."""
 
     exit_code = 130

@@ -61,7 +61,7 @@ def test_a_validation_folder_is_the_validation_split(photos, validation):
         [3, 3],
     ]
     assert {f.name.split("/")[0] for f in dataset.validation.files} == {validation}
-    (note, _) = dataset.notes  # the other: the same images are in train and test
+    (note, *_) = dataset.notes  # the others: the same images are in all splits
     assert note == (
         f"the validation split is the folder {validation}; data.validation_fraction does not apply"
     )

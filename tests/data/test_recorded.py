@@ -70,7 +70,7 @@ def test_unchanged_images_are_those_of_the_training(run):
     used = {name for split in SPLITS for name in names(run, split)}
     unused = names(run, "unused")
     assert len(unused) == 60 - len(used) > 0 and not used & set(unused)
-    assert [one.right for one in verify_images(run)] == [True]
+    assert [one.right for one in verify_images(run, cfg.load(run.config_file))] == [True]
 
 
 def test_all_changes_are_counted_by_split_and_kind(run):
@@ -89,11 +89,11 @@ def test_all_changes_are_counted_by_split_and_kind(run):
         f"2 of {train} train images missing or unreadable, "
         f"1 of {test} test images missing or unreadable, "
         f"1 of {train} train images changed, 1 of {validation} validation images changed, "
-        "2 images new, such as bee/new-1.png"
+        "2 new images, such as bee/new-1.png"
     )
     with pytest.raises(DataError, match=f"was trained on: {expected}\\. Restore the images"):
         load(run)
-    (verdict,) = verify_images(run)
+    (verdict,) = verify_images(run, cfg.load(run.config_file))
     assert verdict.right is False and expected in verdict.found
     dataset = load(run, allow=True)
     assert dataset.changes == expected
@@ -108,7 +108,7 @@ def test_all_changes_are_counted_by_split_and_kind(run):
 
 def test_a_folder_that_is_not_there_is_unknown(run):
     shutil.rmtree(run.path.parents[1] / "photos")
-    assert [one.right for one in verify_images(run)] == [None]
+    assert [one.right for one in verify_images(run, cfg.load(run.config_file))] == [None]
 
 
 def test_sources_without_files_have_no_rows():

@@ -1,6 +1,7 @@
 """A model file outside any run, on images given with it."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from helpers.commands import cifarnet
 from PIL import Image
 
-from cifarnet import evaluation
+from cifarnet import config, evaluation, training
 from cifarnet.errors import ArtifactError, ConfigError
+from cifarnet.runs import Run
 
 SIZE = 24
 
@@ -67,9 +69,65 @@ def test_its_own_class_names_decide_the_order(photos, tmp_path):
     assert not any("in the order" in one for one in found.about.assumed)
 
 
+@pytest.fixture
+def flat(photos, tmp_path) -> Path:
+    """The same classes without splits, 4 images each."""
+    shutil.copytree(photos / "test", tmp_path / "flat")
+    return tmp_path / "flat"
+
+
+def trained(place: Path, images: Path, **more) -> Run:
+    settings = {
+        "data": {"source": "directory", "path": str(images), "image_size": SIZE, **more},
+        "model": {"layers": ["Flatten", {"Dense": {"units": 3}}]},
+        "train": {"epochs": 1, "batch_size": 2, "learning_rate": 0.001, "precision": "float32"},
+    }
+    return training.train(config.parse(settings), place / "runs", callbacks=[])
+
+
+def test_all_images_of_a_folder_without_splits_are_measured(flat, tmp_path):
+    path = network(tmp_path / "levels.keras")
+    found = evaluation.evaluate(path, callbacks=[], overrides=given(flat))
+    assert (found.count, found.accuracy) == (12, 1.0)
+
+
+def test_a_file_of_cifarnet_is_not_measured_on_what_it_was_trained_on(flat, tmp_path):
+    run = trained(tmp_path, flat, validation_fraction=0.0, test_fraction=0.4)
+    inside = evaluation.evaluate(run, callbacks=[])
+    shutil.copy(run.model_file, tmp_path / "lone.keras")
+    outside = evaluation.evaluate(tmp_path / "lone.keras", callbacks=[], overrides=given(flat))
+    assert outside.about.digest == inside.about.digest
+    assert outside.count == inside.count < 12
+
+
+def test_other_class_names_are_refused(photos, tmp_path):
+    path = network(tmp_path / "levels.keras", ("dark", "gray", "white"))
+    with pytest.raises(ArtifactError, match="has the classes dark, gray, white"):
+        evaluation.evaluate(path, callbacks=[], overrides=given(photos))
+
+
+def test_copies_of_training_images_are_counted(photos, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(photos / "test", tmp_path / "copies" / split)
+    run = trained(tmp_path, tmp_path / "copies")
+    # One training image of each class is held out for validation.
+    assert evaluation.evaluate(run, callbacks=[]).about.duplicates == 9
+
+
+def test_a_folder_of_validation_images_is_used_whatever_the_fraction(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.copytree(photos / "test", tmp_path / "photos" / "val")
+    run = trained(tmp_path, tmp_path / "photos", validation_fraction=0.0)
+    assert run.read_record().validation_accuracy is not None
+    shutil.rmtree(tmp_path / "photos" / "val")
+    settings = config.load(run.config_file, ["train.select=best"])
+    with pytest.raises(ConfigError, match=r"best needs a validation set.* or a folder val/"):
+        training.train(settings, tmp_path / "runs", callbacks=[])
+
+
 def test_another_number_of_classes_names_the_option(photos, tmp_path):
     path = network(tmp_path / "two.keras", outputs=2)
-    with pytest.raises(ArtifactError, match=r"gives 2 classes.* has 3: .*-o data\.path=FOLDER"):
+    with pytest.raises(ArtifactError, match=r"gives 2 classes.* have 3: .*-o data\.path=FOLDER"):
         evaluation.evaluate(path, callbacks=[], overrides=given(photos))
 
 

@@ -142,7 +142,8 @@ def optional(method: _Method) -> _Method:
         except (Exception, SystemExit) as error:  # rich exits when the reader of a pipe has gone
             self._given_up = True
             with suppress(Exception, SystemExit):
-                type(self).on_error.__wrapped__(self, error)
+                on_error = type(self).on_error
+                getattr(on_error, "__wrapped__", on_error)(self, error)
 
     return cast("_Method", call)
 

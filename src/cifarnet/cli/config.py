@@ -52,8 +52,8 @@ def list_() -> Any:
 
 
 @config.command()
-@click.argument("name")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("name", metavar="NAME")
+@click.argument("file", type=click.Path(path_type=Path), required=False, metavar="[FILE]")
 def copy(name: str, file: Path | None) -> Any:
     """Write a shipped config to FILE, to edit it; by default NAME.yaml here.
 

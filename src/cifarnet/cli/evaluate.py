@@ -74,17 +74,29 @@ def evaluate(
     foreign = options.preprocessing(**stated)
     with display() as shown:
         found = evaluations.evaluate(
-            *(target, split, tta, foreign, [shown, WhenMeasured(_print)]),
-            *(overrides, allow_changed_data, output),
+            target,
+            split,
+            tta,
+            preprocessing=foreign,
+            callbacks=[shown, WhenMeasured(_print)],
+            overrides=overrides,
+            allow_changed_data=allow_changed_data,
+            output=output,
         )
-    files = [found.path, evaluations.predictions(found), *evaluations.pictures(found)]
-    written = ", ".join(file.name for file in files)
-    console().print(f"in {found.path.parent}: {written}\n", markup=False)
+    _print_files(found)
     for requirement in requirements:
         evaluations.check(found, requirement)
     console().print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
     pictures = [str(picture) for picture in evaluations.pictures(found)]
     return {"folder": str(found.path.parent), "pictures": pictures, **found.to_json()}
+
+
+def _print_files(found: Evaluation) -> None:
+    from cifarnet import evaluation as evaluations
+
+    files = [found.path, evaluations.predictions(found), *evaluations.pictures(found)]
+    written = ", ".join(file.name for file in files)
+    console().print(f"in {found.path.parent}: {written}\n", markup=False)
 
 
 def _class_means(found: Evaluation) -> list[tuple[str, str]]:
@@ -110,6 +122,11 @@ def _print(found: Evaluation) -> None:
         ("runtime", about.runtime),
         *([("assumed", "; ".join(about.assumed))] if about.assumed else []),
         *([("left out", about.changed_data)] if about.changed_data else []),
+        *(
+            [("known", f"{about.duplicates:,} are also training images")]
+            if about.duplicates
+            else []
+        ),
         ("time", f"{duration(about.seconds)}, {about.images_per_second:,.0f} images/s"),
     ]
     screen = console()

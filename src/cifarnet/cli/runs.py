@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cifarnet.cli import options
 from cifarnet.cli.command import Group
 from cifarnet.cli.render import console
 from cifarnet.cli.show import show
@@ -70,7 +71,8 @@ runs.add_command(show)
 
 @runs.command()
 @_run
-def verify(run: str) -> Any:
+@options.data_path
+def verify(run: str, overrides: tuple[str, ...]) -> Any:
     """Recompute the checksums of a run's files; nothing is trained or changed.
 
     Exit code 1 if a file is missing, damaged or replaced, or the images of its folder changed.
@@ -79,27 +81,28 @@ def verify(run: str) -> Any:
     Example:
       cifarnet runs verify latest
     """
-    from cifarnet import data
+    from cifarnet import artifacts, data
     from cifarnet import runs as store
     from cifarnet.errors import RunError
 
     found = store.open_run(run)
-    verdicts = [*store.verify(found), *data.verify_images(found)]
+    config = artifacts.run_config(found, overrides)
+    verdicts = [*store.verify(found), *data.verify_images(found, config)]
     determinism = found.read_record().determinism
     screen = console()
     for one in verdicts:
         word = {True: "right", False: "WRONG", None: "unknown"}[one.right]
         screen.print(f"{word:<8} {one.name}: {one.found}", markup=False)
+    wrong = [one.name for one in verdicts if one.right is False]
+    if wrong:
+        raise RunError(
+            f"{found.path} is not what its record says: {', '.join(wrong)}. Restore them, or "
+            "write results again with the command that wrote them."
+        )
     gives = "gives" if determinism.bit_deterministic else "may not give"
     if determinism.needs:
         text = f"\nTraining again {gives} the same bits. Needed: {determinism.needs}"
         screen.print(text, markup=False)
-    wrong = [one.name for one in verdicts if one.right is False]
-    if wrong:
-        raise RunError(
-            f"{found.path} is not what its record says: {', '.join(wrong)}. Restore the files, "
-            "or write them again with the command that wrote them."
-        )
     known = sum(one.right is True for one in verdicts)
     screen.print(f"all {known} files with a checksum are what the record says", markup=False)
     return {

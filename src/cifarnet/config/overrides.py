@@ -13,7 +13,7 @@ from cifarnet.config.text import brief, shown
 from cifarnet.config.yaml_file import MAX_LEVELS, Document, KeyPath
 from cifarnet.errors import ConfigError
 
-_NULL = ("", "~", "null", "Null", "NULL")
+_NULL = ("", "null", "Null", "NULL")  # `~` is the home of a path
 
 Places = dict[KeyPath, str]
 

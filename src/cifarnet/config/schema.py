@@ -499,15 +499,21 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Config:
-        needs = [
-            name
-            for name, used in (
-                ("train.early_stopping", self.train.early_stopping is not None),
-                ("train.stop", self.train.stop is not None),
-                ("train.select: best", self.train.select == "best"),
-            )
-            if used
-        ]
-        if needs and self.data.validation_fraction == 0.0:
-            raise ValueError(f"{needs[0]} needs a validation set: data.validation_fraction above 0")
+        # A folder may have its own validation split, which only loading it shows.
+        if self.data.validation_fraction == 0.0 and self.data.source != "directory":
+            self.require_validation()
         return self
+
+    def require_validation(self) -> None:
+        """Check that nothing needs validation images.
+
+        Raises:
+            ValueError: a key does.
+        """
+        for name, used in (
+            ("train.early_stopping", self.train.early_stopping is not None),
+            ("train.stop", self.train.stop is not None),
+            ("train.select: best", self.train.select == "best"),
+        ):
+            if used:
+                raise ValueError(f"{name} needs a validation set: data.validation_fraction above 0")

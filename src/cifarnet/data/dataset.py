@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from cifarnet.config import DataConfig
+from cifarnet.data import image_folder
 from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.sampling import stratified
 from cifarnet.data.sources import load_source
@@ -74,10 +75,13 @@ class Dataset:
             raise DataError(f"expected one of the splits {', '.join(SPLITS)}, received {name!r}")
         images = self.images(name)
         if len(images.labels) == 0:
-            raise DataError(
-                f"there are no {name} images: data.validation_fraction is 0 in this config"
-            )
+            raise DataError(f"there are no {name} images: {self._why_empty(name)}")
         return images
+
+    def duplicates(self, name: str) -> int:
+        """Count the images of a split whose files are byte-identical to training images."""
+        train = {file.sha256 for file in self.train.files}
+        return sum(file.sha256 in train for file in self.images(name).files)
 
     def comparison(self) -> tuple[str, np.ndarray, np.ndarray]:
         """Return images on which artifacts are compared; never test images.
@@ -111,6 +115,13 @@ class Dataset:
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of each split: of its pixels' bytes, then its labels'."""
         return self._digests
+
+    def _why_empty(self, name: str) -> str:
+        if self.changes:
+            return self.changes
+        if name == "validation":
+            return "data.validation_fraction is 0 in this config"
+        return f"none of {self.description}"
 
     @cached_property
     def _digests(self) -> dict[str, str]:
@@ -154,6 +165,14 @@ def load(
         key = "data.validation_fraction"
         train, validation = stratified(labels, fraction, seed, source.classes, key)
     return Dataset(source, source.train.take(train), source.train.take(validation), source.test)
+
+
+def load_given(
+    config: DataConfig, test_fraction: float | None = None, on_fetch: OnFetch | None = None
+) -> Dataset:
+    """Load a folder to measure a model file on; see `image_folder.load_given`."""
+    source = image_folder.load_given(config, test_fraction, on_fetch)
+    return Dataset(source, source.train, source.train, source.test)
 
 
 def _digest(images: Images) -> str:

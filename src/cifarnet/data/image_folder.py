@@ -9,12 +9,12 @@ import numpy as np
 
 from cifarnet.config import DataConfig
 from cifarnet.data.image_cache import Decoded, ImageCache
-from cifarnet.data.image_layout import Layout, ListedImage, describe, read_layout
+from cifarnet.data.image_layout import Layout, ListedImage, describe, list_like, read_layout
 from cifarnet.data.image_reader import read_all
 from cifarnet.data.images import ImageFile, Images, OnFetch, Source
 from cifarnet.data.sampling import balanced, by_hash, stratified
 from cifarnet.errors import DataError
-from cifarnet.formatting import printable
+from cifarnet.formatting import count, printable
 
 Listed = dict[str, list[ListedImage]]  # image files by split
 
@@ -69,29 +69,59 @@ def load(
         images["test"],
         (*notes, *_explain(layout, config), *_describe_duplicates(images)),
         images.get("validation"),
-        unused,
+        (*unused, *(name for name, result in read.items() if isinstance(result, str))),
     )
+
+
+def load_given(
+    config: DataConfig, test_fraction: float | None = None, on_fetch: OnFetch | None = None
+) -> Source:
+    """Load a folder to measure a model file on, as the test split alone.
+
+    Args:
+        config: `path`, `image_size` and `max_unreadable`.
+        test_fraction: of the run on a folder that trained the file: without a test folder, only
+            images that its rule holds out are loaded. None: images of the folder of test images,
+            or else of validation images, or else all.
+        on_fetch: as for `load`.
+
+    Raises:
+        DataError: as for `load`.
+    """
+    root = Path(config.path or "")
+    layout = read_layout(root)
+    if test_fraction is not None:
+        given = _hold_out(layout, test_fraction)["test"]
+    else:
+        split = next(name for name in ("test", "validation", "train") if name in layout.images)
+        given = layout.images[split]
+    names = {file.name for file in given}
+    others = [x.name for split in layout.images.values() for x in split if x.name not in names]
+    read = read_all(given, ImageCache(root, config.image_size, whole=False), others, on_fetch)
+    images = _stack(_decoded(given, read), config.image_size)
+    none = images.take(np.arange(0))
+    notes = _check_readable(root, read, config.max_unreadable)
+    about = describe_folder(root, layout.classes)
+    return Source("directory", about, layout.classes, none, images, notes, none)
 
 
 def read_named(
     config: DataConfig, names: Collection[str], on_fetch: OnFetch | None = None
 ) -> tuple[Images, list[str]]:
-    """Read the images of these names, in whatever split they would be now.
+    """Read the images of these names, whether or not the folder's layout is still understood.
 
     Returns:
-        Those that can be read; and the names of all image files of the folder.
+        Those that can be read; and the names of all image files in folders like theirs.
 
     Raises:
-        DataError: see `image_layout.read_layout`.
+        DataError: there is no such folder.
     """
     root = Path(config.path or "")
-    layout = read_layout(root)
-    files = [file for split in layout.images.values() for file in split]
+    files = list_like(root, names)
     wanted = [file for file in files if file.name in names]
     others = [file.name for file in files if file.name not in names]
     read = read_all(wanted, ImageCache(root, config.image_size, whole=False), others, on_fetch)
-    found = [(file, image) for file in wanted if isinstance(image := read[file.name], Decoded)]
-    return _stack(found, config.image_size), [file.name for file in files]
+    return _stack(_decoded(wanted, read), config.image_size), [file.name for file in files]
 
 
 def describe_folder(root: Path, classes: Sequence[str]) -> str:
@@ -148,17 +178,23 @@ def _labels(files: Sequence[ListedImage]) -> np.ndarray:
 def _images(
     files: Sequence[ListedImage], read: Mapping[str, Decoded | str], layout: Layout, split: str
 ) -> Images:
-    found = [(file, image) for file in files if isinstance(image := read[file.name], Decoded)]
+    found = _decoded(files, read)
     labels = _labels([file for file, _ in found])
     counts = np.bincount(labels, minlength=len(layout.classes))
-    for name, count in zip(layout.classes, counts, strict=True):
-        if count == 0:
+    for name, number in zip(layout.classes, counts, strict=True):
+        if number == 0:
             folder = layout.folders.get(split, layout.folders["train"]) / name
             raise DataError(
                 f"the class folder {folder} has no readable image for the {split} split; add some, "
                 "and remove those that cannot be read"
             )
     return _stack(found, found[0][1].pixels.shape[0])
+
+
+def _decoded(
+    files: Sequence[ListedImage], read: Mapping[str, Decoded | str]
+) -> list[tuple[ListedImage, Decoded]]:
+    return [(file, image) for file in files if isinstance(image := read[file.name], Decoded)]
 
 
 def _stack(found: Sequence[tuple[ListedImage, Decoded]], size: int) -> Images:
@@ -184,7 +220,7 @@ def _check_readable(
             f"{root}: {len(errors)} of {len(read)} images cannot be read, more than "
             f"data.max_unreadable {max_unreadable:g} allows: {listed}"
         )
-    return (f"{len(errors)} unreadable images were skipped: {listed}",)
+    return (f"skipped {count(len(errors), 'unreadable image')}: {listed}",)
 
 
 def _explain(layout: Layout, config: DataConfig) -> Iterator[str]:
@@ -205,16 +241,14 @@ def _explain(layout: Layout, config: DataConfig) -> Iterator[str]:
 
 
 def _describe_duplicates(images: Mapping[str, Images]) -> Iterator[str]:
-    """Say which test images are training images too, byte by byte."""
+    """Say which images of other splits are training images too, byte by byte."""
     train = {file.sha256: file.name for file in images["train"].files}
-    twins = [
-        f"{file.name} = {train[file.sha256]}"
-        for file in images["test"].files
-        if file.sha256 in train
-    ]
-    if twins:
-        listed = ", ".join(twins[: _SHOWN // 2]) + (", ..." if len(twins) > _SHOWN // 2 else "")
-        yield (
-            f"{len(twins)} of {len(images['test'].files)} test images are byte-identical to "
-            f"training images, so the test accuracy is too high: {listed}"
-        )
+    for split in ("validation", "test"):
+        files = images[split].files if split in images else ()
+        twins = [f"{file.name} = {train[file.sha256]}" for file in files if file.sha256 in train]
+        if twins:
+            listed = ", ".join(twins[: _SHOWN // 2]) + (", ..." if len(twins) > _SHOWN // 2 else "")
+            yield (
+                f"{len(twins)} of {len(files)} {split} images are byte-identical to training "
+                f"images, so the {split} accuracy is too high: {listed}"
+            )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarnet.data.image_file import HEAD, SUFFIXES, kind_of
+from cifarnet.data.image_file import SUFFIXES
+from cifarnet.data.image_scan import scan, subfolders
 from cifarnet.errors import DataError
 from cifarnet.formatting import printable
 
@@ -26,22 +27,6 @@ _SPLITS = {
     "test": "test",
 }
 _MAX_CLASSES = 256  # labels are uint8
-# What operating systems and network drives leave in folders, besides hidden files.
-_JUNK = {
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    "icon\r",
-    "__macosx",
-    "@eadir",
-    "@recycle",
-    "@tmp",
-    "#recycle",
-    "#snapshot",
-    "$recycle.bin",
-    "system volume information",
-    "lost+found",
-}
 
 
 class ListedImage(NamedTuple):
@@ -126,31 +111,29 @@ def read_layout(root: Path, by_content: bool = True) -> Layout:
     return Layout(root, classes, folders, images, left_out)
 
 
-def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the image files in the given folders and theirs, sorted.
+def list_like(root: Path, recorded: Collection[str]) -> list[ListedImage]:
+    """List the images in class folders like those of recorded names, new ones included.
+
+    Args:
+        root: the folder.
+        recorded: names as in `ListedImage`, all of class folders or all of splits.
 
     Raises:
-        DataError: a path does not exist, or a folder has no images.
+        DataError: no such folder.
     """
-    files: list[Path] = []
-    for path in paths:
-        shown = printable(str(path))
-        if path.is_dir():
-            inside = _walk(path)
-            if not inside:
-                raise DataError(f"{shown} has no images ({', '.join(SUFFIXES)})")
-            files += inside
-        elif path.exists():
-            files.append(path)
-        else:
-            raise DataError(f"there is no image file or folder {shown}")
-    return files
-
-
-def _walk(folder: Path) -> list[Path]:
-    """List the images in a folder and its folders; links to folders are not followed."""
-    inside = [path for path in _folders(folder) if not path.is_symlink()]
-    return _scan(folder, Counter()) + [image for path in inside for image in _walk(path)]
+    if not root.is_dir():
+        raise _no_folder(root)
+    folders = [root]
+    if any(name.count("/") > 1 for name in recorded):
+        splits = {name.split("/")[0] for name in recorded}
+        folders = [path for path in subfolders(root) if printable(_nfc(path.name)) in splits]
+    names: set[str] = set()
+    return [
+        _listed(root, path, 0, names)
+        for folder in folders
+        for class_folder in sorted(subfolders(folder), key=_nfc_first)
+        for path in scan(class_folder, Counter())
+    ]
 
 
 def describe(left_out: Counter[str]) -> str:
@@ -161,8 +144,8 @@ def describe(left_out: Counter[str]) -> str:
 def _find_splits(root: Path, left_out: Counter[str]) -> dict[str, Path]:
     """Return the folder of each split, by the split's name; `train` alone: class folders."""
     if not root.is_dir():
-        raise DataError(f"data.path: expected a folder with a folder per class, found no {root}")
-    folders = _folders(root)
+        raise _no_folder(root)
+    folders = subfolders(root)
     found: dict[str, list[Path]] = {}
     for folder in folders:
         if split := _SPLITS.get(folder.name.casefold()):
@@ -171,7 +154,7 @@ def _find_splits(root: Path, left_out: Counter[str]) -> dict[str, Path]:
         for same in found.values():
             if len(same) > 1:
                 raise _not_understood(root, f"both {same[0].name}/ and {same[1].name}/")
-        left_out["images outside of the splits"] += len(_scan(root, left_out))
+        left_out["images outside of the splits"] += len(scan(root, left_out))
         left_out["other folders"] += len(folders) - len(found)
         return {split: found[split][0] for split in SPLITS if split in found}
     if found and "train" not in found and sum(map(len, found.values())) == len(folders):
@@ -181,20 +164,17 @@ def _find_splits(root: Path, left_out: Counter[str]) -> dict[str, Path]:
 
 def _class_folders(folder: Path, left_out: Counter[str]) -> dict[str, list[Path]]:
     """Return the folders of each class by its name: its NFC name's, then its NFD name's."""
-    if images := _scan(folder, left_out):
+    if images := scan(folder, left_out):
         raise _not_understood(folder, f"the image {images[0].name} outside of a class folder")
     found: dict[str, list[Path]] = {}
-    for path in _folders(folder):
+    for path in subfolders(folder):
         if printable(path.name) != path.name:
             raise DataError(
                 f"{printable(str(path))}: expected the name of a class in printable UTF-8; "
                 "rename the folder"
             )
         found.setdefault(_nfc(path.name), []).append(path)
-    return {
-        name: sorted(same, key=lambda path: path.name != _nfc(path.name))
-        for name, same in found.items()
-    }
+    return {name: sorted(same, key=_nfc_first) for name, same in found.items()}
 
 
 def _counted(folder: Path, found: Iterable[str]) -> tuple[str, ...]:
@@ -209,8 +189,8 @@ def _counted(folder: Path, found: Iterable[str]) -> tuple[str, ...]:
 
 
 def _images_of_class(folder: Path, left_out: Counter[str], by_content: bool) -> list[Path]:
-    images = _scan(folder, left_out)
-    inside = _folders(folder)
+    images = scan(folder, left_out)
+    inside = subfolders(folder)
     if inside and not images:
         raise _not_understood(folder, f"no image in this class folder, but {inside[0].name}/")
     left_out["subfolders"] += len(inside)
@@ -226,54 +206,18 @@ def _listed(root: Path, path: Path, label: int, names: set[str]) -> ListedImage:
     return ListedImage(name, path, label)
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [p for p in _entries(folder) if p.is_dir()]
-
-
-def _scan(folder: Path, left_out: Counter[str]) -> list[Path]:
-    """Return the image files directly in a folder, sorted; count what else there is, but folders.
-
-    A file of an image's suffix is one, whatever its content is; others are told by content.
-    """
-    images = []
-    for path in _entries(folder):
-        if path.is_dir():
-            continue
-        what = _what(path)
-        if what == "image":
-            images.append(path)
-        else:
-            left_out[what] += 1
-    return images
-
-
-def _what(path: Path) -> str:
-    if not path.exists():
-        return "dangling links"
-    if not path.is_file():  # opening a pipe would wait for its other end
-        return "special files"
-    if path.suffix.lower() in SUFFIXES:
-        return "image"
-    try:
-        with path.open("rb") as file:
-            kind = kind_of(file.read(HEAD))
-    except OSError:
-        return "files that may not be read"
-    return kind or f"{printable(path.suffix[:12]) or 'unnamed'} files"
-
-
-def _entries(folder: Path) -> list[Path]:
-    """Return what is in a folder, sorted, without what operating systems leave in folders."""
-    try:
-        found = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{printable(str(folder))} cannot be listed: {error.strerror}") from error
-    return [p for p in found if not p.name.startswith(".") and p.name.casefold() not in _JUNK]
-
-
-def _not_understood(folder: Path, found: str) -> DataError:
-    return DataError(f"{printable(str(folder))}: found {printable(found)}. {_LAYOUTS}")
+def _nfc_first(path: Path) -> tuple[str, bool]:
+    """Sort by NFC name; of two equal ones, the one whose name is NFC comes first."""
+    return _nfc(path.name), path.name != _nfc(path.name)
 
 
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
+
+
+def _no_folder(root: Path) -> DataError:
+    return DataError(f"data.path: expected a folder with a folder per class, found no {root}")
+
+
+def _not_understood(folder: Path, found: str) -> DataError:
+    return DataError(f"{printable(str(folder))}: found {printable(found)}. {_LAYOUTS}")

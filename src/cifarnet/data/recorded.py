@@ -11,11 +11,11 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.config import Config, DataConfig
-from cifarnet.config import load as load_config
 from cifarnet.data import image_folder
 from cifarnet.data.dataset import SPLITS, Dataset, load
 from cifarnet.data.images import ImageFile, Images, OnFetch, Source
-from cifarnet.errors import CifarnetError, DataError
+from cifarnet.errors import DataError
+from cifarnet.formatting import count
 from cifarnet.runs import ImageRow, Run, Verdict
 
 
@@ -47,6 +47,12 @@ def load_recorded(
         DataError: the images cannot be read, or are not those of the run.
         ArtifactError, RunError: the run's records are damaged.
     """
+    folder = config.data.path
+    if config.data.source == "directory" and folder is not None and not folder.is_dir():
+        raise DataError(
+            f"the images of {run.path} are not in {folder}; say where they are with "
+            "-o data.path=FOLDER"
+        )
     if config.data.source == "directory" and runs.has_images(run):
         return _select(run, config.data, on_fetch, allow_changed)
     # Without recorded images, a run of a folder is of format 1.
@@ -62,26 +68,27 @@ def load_recorded(
     return dataset
 
 
-def verify_images(run: Run) -> list[Verdict]:
+def verify_images(run: Run, config: Config) -> list[Verdict]:
     """Compare the images of a run on a folder with its record.
+
+    Args:
+        run: the run.
+        config: as for `load_recorded`.
 
     Returns:
         One verdict, unknown where the folder is not there; none for other sources.
 
     Raises:
-        ConfigError: the run's config is damaged.
+        ArtifactError, RunError: the run's records are damaged.
     """
-    config = load_config(run.config_file)
     folder = config.data.path
     if folder is None or not runs.has_images(run):
         return []
     if not folder.is_dir():
         return [Verdict(str(folder), "the folder of the images is not there", None)]
-    try:
-        load_recorded(run, config)
-    except CifarnetError as error:
-        return [Verdict(str(folder), str(error), False)]
-    return [Verdict(str(folder), "the images are those of images.csv", True)]
+    changes = load_recorded(run, config, allow_changed=True).changes
+    found = changes or "the images are those of images.csv"
+    return [Verdict(str(folder), found, not changes)]
 
 
 def _select(run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_changed: bool) -> Dataset:
@@ -136,7 +143,7 @@ def _describe_changes(
             if counts[split]:
                 parts.append(f"{counts[split]:,} of {total[split]:,} {split} images {what}")
     if new:
-        parts.append(f"{len(new):,} images new, such as {new[0]}")
+        parts.append(f"{count(len(new), 'new image')}, such as {new[0]}")
     return ", ".join(parts)
 
 

@@ -63,8 +63,8 @@ def predict(
     """
     if top < 1:
         raise ConfigError(f"top: expected at least 1, received {top}")
-    if isinstance(images, str):
-        raise DataError(f"images: expected a list of paths, received the text {images!r}")
+    if isinstance(images, str | Path):
+        raise DataError(f"images: expected a list of paths, received the text {str(images)!r}")
     artifact = artifacts.resolve(target)
     predictor = artifact.load(preprocessing)
     pixels, unreadable = _read([Path(image) for image in images], predictor.size)

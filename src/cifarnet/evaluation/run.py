@@ -13,7 +13,7 @@ from cifarnet import artifacts, data, runs
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
 from cifarnet.choices import Split, Tta
-from cifarnet.errors import ArtifactError, ConfigError, DataError
+from cifarnet.errors import ConfigError, DataError
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.tta import with_tta
 from cifarnet.predictors import Predict, Predictor, Preprocessing
@@ -66,7 +66,7 @@ def evaluate(
         _check(artifact, split, kind)
         callback.on_stage(f"loading {artifact.path}")
         predictor = artifact.load(preprocessing)
-        dataset = artifact.for_size(predictor.size).dataset(callback.on_fetch, allow_changed_data)
+        dataset = artifact.dataset(callback.on_fetch, allow_changed_data, predictor)
         evaluation, arrays = _measure(artifact, predictor, dataset, split, kind, callback)
         callback.on_result(evaluation)
         stem = split if kind == "none" else f"{split}-{kind}"
@@ -94,8 +94,10 @@ def _measure(
     callback: Callback,
 ) -> tuple[Evaluation, dict[str, np.ndarray]]:
     images = dataset.split(split)
-    about = _source(artifact, predictor, dataset, split, tta)
-    predict = with_tta(_in_order(predictor, artifact, dataset), tta)
+    predict, order = artifacts.align(predictor, dataset.classes)
+    assumed = [*predictor.assumed, *(order if artifact.run is None else [])]
+    about = _source(artifact, predictor, dataset, split, tta).replace(assumed=assumed)
+    predict = with_tta(predict, tta)
     callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
     return measure(predict, images.pixels, images.labels, dataset.classes, about)
 
@@ -103,17 +105,14 @@ def _measure(
 def _source(
     artifact: Artifact, predictor: Predictor, dataset: data.Dataset, split: str, tta: str
 ) -> EvaluationSource:
-    assumed = [*predictor.assumed]
-    if artifact.run is None and predictor.class_names is None:
-        assumed.append(f"outputs in the order {', '.join(dataset.classes[:3])}, ...")
     return EvaluationSource(
         artifact=str(artifact.path),
         runtime=predictor.runtime,
-        assumed=assumed,
         data=dataset.description,
         split=split,
         tta=tta,
         digest=dataset.digests()[split],
+        duplicates=dataset.duplicates(split),
         changed_data=dataset.changes,
         weights_sha256=_weights(artifact, predictor),
     )
@@ -123,25 +122,6 @@ def _weights(artifact: Artifact, predictor: Predictor) -> str:
     if artifact.run is not None and artifact.is_run_model:
         return runs.weights_digest(artifact.run)
     return str(predictor.metadata.get("weights_sha256", ""))
-
-
-def _in_order(predictor: Predictor, artifact: Artifact, dataset: data.Dataset) -> Predict:
-    """Give a file's outputs in the order of the dataset's classes, where it names its own.
-
-    Raises:
-        ArtifactError: the network and the dataset differ in their number of classes.
-    """
-    names = artifact.classes(predictor)
-    if len(names) != len(dataset.classes):
-        raise ArtifactError(
-            f"the network gives {len(names)} classes, {dataset.description} has "
-            f"{len(dataset.classes)}: {', '.join(dataset.classes[:5])}, ... Give the images of its "
-            "classes with -o data.source=directory -o data.path=FOLDER"
-        )
-    if names == list(dataset.classes) or set(names) != set(dataset.classes):
-        return predictor
-    order = [names.index(name) for name in dataset.classes]
-    return lambda pixels: predictor(pixels)[:, order]
 
 
 def measure(

@@ -63,6 +63,9 @@ def convert(
         model.save(file)
         try:
             return worker.call(_convert, target, file, calibration, metadata, images, folder)
+        except RuntimeError as error:  # of what the worker does before and after the converter
+            name = f"{target.format} ({target.quantization})"
+            raise ArtifactError(f"{name}: {messages.last_telling_line(error, [])}") from error
         except WorkerDied as error:
             raise ArtifactError(
                 f"{target.format} ({target.quantization}): the converter or the runtime crashed "

@@ -65,7 +65,12 @@ def require_operations(content: bytes, layers: Iterable[str]) -> None:
             interpreter.predict(np.zeros(interpreter.shape, np.uint8))  # some fail only then
             return
         except RuntimeError as error:
-            missing = missing or [str(error)]
+            if not missing:
+                reason = " ".join(str(error).split())[:300]
+                raise ArtifactError(
+                    f"TensorFlow Lite Micro cannot run this network: {reason}. For a "
+                    "microcontroller, train a smaller network or one of other layers."
+                ) from error
     if missing:
         raise ArtifactError(
             f"TensorFlow Lite Micro has no {', '.join(missing)}. For a microcontroller, train "

@@ -124,7 +124,7 @@ def _check_scores(parity: Parity, limits: cfg.ExportConfig) -> None:
     )
     for name, before, after, key in scores:
         allowed = getattr(limits, key)
-        if before is None or after is None or after - before > allowed:
+        if before is not None and after is not None and after - before > allowed:
             raise GateError(
                 f"its {name} on {parity.images:,} images is {after:.3f}, the Keras model's is "
                 f"{before:.3f}, allowed {allowed:g} more (export.{key}): its probabilities are "

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from cifarnet import artifacts, data, models, runs, system
+from cifarnet import artifacts, data, runs
 from cifarnet import config as cfg
 from cifarnet.backend import default_settings, keras
 from cifarnet.callbacks import Callback, job
@@ -20,16 +19,19 @@ from cifarnet.data.sampling import balanced
 from cifarnet.errors import (
     ArtifactError,
     ConfigError,
+    DataError,
     ExportError,
     ExportFailure,
     GateError,
     ModelError,
     RunError,
+    TrainingError,
 )
-from cifarnet.exporters import network, parity, pruning, qat
+from cifarnet.exporters import description, parity, pruning, qat
 from cifarnet.exporters.conversion import Converted, convert
+from cifarnet.exporters.formats import FORMATS
 from cifarnet.exporters.targets import Target, targets
-from cifarnet.predictors import Metadata, keras_file
+from cifarnet.predictors import keras_file
 from cifarnet.runs import Export, Run, documents
 from cifarnet.runs.results import CalibrationRecord, Parity, PruneRecord, QatRecord
 from cifarnet.worker import Worker
@@ -106,7 +108,7 @@ def _export_all(wanted: Sequence[Target], exporter: _Exporter) -> list[Export]:
     for target in wanted:
         try:
             written.append(exporter.export(target))
-        except (ArtifactError, GateError, ModelError) as error:
+        except (ArtifactError, ConfigError, GateError, ModelError, TrainingError) as error:
             if len(wanted) == 1:
                 raise
             failures.append(ExportFailure(target.name, error))
@@ -134,7 +136,7 @@ class _Exporter:
         self._config = config
         self._network = _load_model(source)
         self._dataset = dataset
-        self._metadata = _metadata(source, self._dataset)
+        self._metadata = description.metadata(source, config.data, self._dataset)
         self._calibration = _calibration(
             self._dataset, options.calibration_images, self._config.seed
         )
@@ -145,11 +147,14 @@ class _Exporter:
 
     def export(self, target: Target) -> Export:
         """Write one artifact and check its parity."""
+        FORMATS[target.format].require_packages(target.format)
         self._callback.on_stage(f"exporting {target.name}")
         final = self._source.exports_folder / target.name
         with runs.changing(self._source, final), _folder(final) as folder:
             converted, measured, qat_note = self._write_best(target, folder)
-            record = _record(target, converted.path, folder, self._metadata, measured).model_copy(
+            record = description.describe(
+                target, converted.path, folder, self._metadata, measured
+            ).model_copy(
                 update={
                     "calibration": self._calibration_note(target),
                     "prune": self._pruned,
@@ -165,7 +170,10 @@ class _Exporter:
     def _write_best(
         self, target: Target, folder: Path
     ) -> tuple[Converted, Parity, QatRecord | None]:
-        """Write an artifact, in int8 of the network that loses less accuracy by it."""
+        """Write an artifact; in int8 also of a network that was trained for it, if that is better.
+
+        Better is what passes the parity check, then what is more accurate.
+        """
         converted, measured = self._write(target, self._network, folder)
         loss = measured.reference_accuracy - measured.accuracy
         if target.quantization != "int8" or loss <= _QAT_ABOVE:
@@ -174,9 +182,16 @@ class _Exporter:
             f"{target.name} loses {100 * loss:.2f} points; quantization-aware training"
         )
         again, measured_again = self._write(target, self._network_for_int8, folder)
-        if measured_again.accuracy < measured.accuracy:
+        if self._rank(measured_again) < self._rank(measured):
             return *self._write(target, self._network, folder), None
         return again, measured_again, QatRecord(accuracy_before=measured.accuracy)
+
+    def _rank(self, measured: Parity) -> tuple[bool, float]:
+        try:
+            parity.check(measured, True, self._options)
+        except GateError:
+            return False, measured.accuracy
+        return True, measured.accuracy
 
     def _write(self, target: Target, model: keras.Model, folder: Path) -> tuple[Converted, Parity]:
         """Write an artifact and measure its parity."""
@@ -236,38 +251,12 @@ def _load_model(source: Run) -> keras.Model:
 def _calibration(dataset: data.Dataset, count: int, seed: int) -> np.ndarray:
     """Return at most `count` training images, class-balanced: uint8 [N, S, S, 3]."""
     labels = dataset.train.labels
+    if len(np.unique(labels)) < len(dataset.classes):
+        raise DataError(
+            f"an export needs training images of every class, to calibrate int8: {dataset.changes}"
+        )
     rows = balanced(labels, min(count, len(labels)), seed, dataset.classes)
     return dataset.train.pixels[rows]
-
-
-def _metadata(source: Run, dataset: data.Dataset) -> Metadata:
-    """Return what is stored inside every artifact."""
-    size = dataset.train.pixels.shape[1]
-    return {
-        **models.describe(source.path.name, size, dataset.classes, network.OUTPUT),
-        "weights_sha256": hashlib.sha256(source.model_file.read_bytes()).hexdigest(),
-    }
-
-
-def _record(
-    target: Target, artifact: Path, folder: Path, metadata: Metadata, measured: Parity
-) -> Export:
-    files = sorted(file for file in [artifact, *artifact.rglob("*")] if file.is_file())
-    contents = {str(file.relative_to(folder)): file.read_bytes() for file in files}
-    more = {
-        "sha256": {name: hashlib.sha256(one).hexdigest() for name, one in contents.items()},
-        "versions": system.versions(),
-        **metadata,
-    }
-    return Export(
-        artifact=str(artifact.relative_to(folder)),
-        format=target.format,
-        quantization=target.quantization,
-        bytes=sum(map(len, contents.values())),
-        compressed_bytes=sum(len(zlib.compress(one, 9)) for one in contents.values()),
-        parity=measured,
-        **more,
-    )
 
 
 @contextmanager

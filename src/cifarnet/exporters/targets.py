@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, get_args
 
 from cifarnet.choices import QUANTIZATIONS, ExportFormat, Quantization
 from cifarnet.errors import ConfigError
-from cifarnet.exporters.formats import FORMATS
 
 
 class Target(NamedTuple):
@@ -55,7 +54,6 @@ def targets(
                 f"{name}: expected quantization {' or '.join(possible)}, received "
                 f"{', '.join(quantizations)}"
             )
-        FORMATS[name].require_packages(name)
         found += [Target(name, quantization, pruned) for quantization in fitting]
     return found
 

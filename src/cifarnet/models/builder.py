@@ -234,7 +234,8 @@ def _computed(layer: keras.Layer, inputs: Any, tensor: keras.KerasTensor, place:
             f"{tuple(tensor.shape[1:])} and would fail in training. Use another activation, other "
             "arguments or another layer."
         )
-    if not finite:
+    # float16 is too narrow for some networks before their first update of statistics.
+    if not finite and layer.compute_dtype != "float16":
         raise ModelError(
             f"{place}: it gives values that are not finite in {layer.compute_dtype} for black, "
             "white or random images. Use other arguments, another layer before it or `normalize: "

@@ -101,6 +101,13 @@ class Predictor:
         self.classes = outputs.to_probabilities(rows, self._output_kind).shape[1]
         self.class_names = self._class_names()
 
+    @property
+    def test_fraction(self) -> float | None:
+        """Share of a folder's images that the training held out, if the file says it."""
+        about = self.metadata.get("data", {})
+        fraction = about.get("test_fraction") if isinstance(about, dict) else None
+        return float(fraction) if isinstance(fraction, float) else None
+
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return probabilities float32 [N, classes] of pixels uint8 [N, size, size, 3].
 

@@ -88,6 +88,8 @@ def _config(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             return archive.read(_CONFIG).decode("utf-8")
     with h5py.File(path, "r") as file:
+        if "model_config" not in file.attrs:
+            raise ValueError("it has weights without a network; save the whole model")
         config = file.attrs["model_config"]
         return str(config.decode("utf-8") if isinstance(config, bytes) else config)
 

@@ -84,7 +84,7 @@ class RunSummary:
 
     Attributes:
         test_accuracy: without test-time augmentation if that was evaluated, else with; None if the
-            run was trained further since.
+            run was trained further since, or its images had changed.
     """
 
     name: str
@@ -142,6 +142,7 @@ def _test_accuracy(run: Run) -> float | None:
     for path in [folder / "test.json", *sorted(folder.glob("test-*.json"))]:
         with suppress(RunError):
             found = documents.read(path, Evaluation)
-            if found.about.weights_sha256 in ("", weights_digest(run)):
+            is_current = found.about.weights_sha256 in ("", weights_digest(run))
+            if is_current and not found.about.changed_data:
                 return found.accuracy
     return None

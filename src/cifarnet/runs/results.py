@@ -46,6 +46,7 @@ class EvaluationSource(Part):
 
     Attributes:
         changed_data: what differs from the images that the run was given; empty: nothing.
+        duplicates: how many images are byte-identical to training images.
         weights_sha256: of the run's `model.keras` that it is or was exported from; empty: unknown.
     """
 
@@ -56,6 +57,7 @@ class EvaluationSource(Part):
     split: str = ""
     tta: str = "none"
     digest: str = ""
+    duplicates: Count = 0
     changed_data: str = ""
     weights_sha256: str = ""
     seconds: Number = 0.0

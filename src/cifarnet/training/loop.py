@@ -79,7 +79,7 @@ class Loop:
         self._callbacks.on_train_end(self._run, self._run.read_record())
         if status == "interrupted":
             raise Interrupted(
-                f"{self._run.path} is kept. Resume with: cifarnet train --resume {self._run.path}"
+                f"{self._run.path} can be resumed: cifarnet train --resume {self._run.path}"
             )
         return self._run
 
@@ -130,9 +130,7 @@ class Loop:
         trainer, history = self._trainer, self._history
         speed = self._speed()
         start = time.perf_counter()
-        validation = None
-        if self._config.data.validation_fraction > 0:
-            validation = trainer.validate()
+        validation = trainer.validate()
         history.seconds += time.perf_counter() - start
         history.epoch_seconds += time.perf_counter() - start
         early = self._config.train.early_stopping
@@ -164,7 +162,8 @@ class Loop:
         weights = self._selected or self._trainer.eval_model.get_weights()
         model = self._trainer.float32_model(weights)
         classes = self._run.read_record().data.classes
-        about = models.describe(self._run.path.name, model.input_shape[1], classes, "logits")
+        name, images = self._run.path.name, self._config.data
+        about = models.describe(name, images, model.input_shape[1], classes, "logits")
         models.save(model, self._run.model_file, about)
 
     def _speed(self) -> float:

@@ -61,6 +61,7 @@ def train(
             settings, config_file = cfg.load(config), config_file or str(config)
         _check_extras(settings)
         dataset = data.load(settings.data, settings.seed, report.on_fetch)
+        _check_validation(settings, dataset)
         settings, measured = _choose_precision(settings)
         trainer = Trainer(settings, dataset)
         record = describe(settings, dataset, trainer).model_copy(
@@ -129,6 +130,7 @@ def _resume(run: Run, overrides: Iterable[str], report: Callbacks) -> Run:
         )
     _check_extras(config)
     dataset = data.load_recorded(run, config, report.on_fetch)
+    _check_validation(config, dataset)
     trainer = Trainer(config, dataset)
     if saved is not None:
         _restore(run, trainer, saved)
@@ -195,6 +197,14 @@ def _restore(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
             f"train.epochs: expected at least the {done:g} that {run.path} has already trained, "
             f"received {trainer.total_steps / trainer.steps_per_epoch:g}"
         )
+
+
+def _check_validation(config: cfg.Config, dataset: data.Dataset) -> None:
+    if len(dataset.validation.labels) == 0:
+        try:
+            config.require_validation()
+        except ValueError as error:
+            raise ConfigError(f"{error}, or a folder val/ of images") from error
 
 
 def _check_extras(config: cfg.Config) -> None:

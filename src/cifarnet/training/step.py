@@ -141,9 +141,11 @@ class Trainer:
         """Return the learning rate of the latest step."""
         return float(self._rates(np.asarray(max(0, self.step - 1))))
 
-    def validate(self) -> tuple[float, float]:
-        """Measure `eval_model` on the validation images: mean cross-entropy (nats) and accuracy."""
+    def validate(self) -> tuple[float, float] | None:
+        """Measure `eval_model` on the validation images, if any: mean loss (nats) and accuracy."""
         pixels, labels = self._validation_set
+        if len(labels) == 0:
+            return None
         size = self._config.evaluate.batch_size
         sums = [
             self._measure(pixels[i : i + size], labels[i : i + size])
