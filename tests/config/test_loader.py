@@ -429,8 +429,9 @@ def test_every_key_of_free_text_takes_an_override_as_written(tmp_path):
     file = write(tmp_path, MINIMAL)
     for text in ("001", "a #1", "[x", "%TEMP%", "*star", "a: b", "@x"):
         assert config.load(file, [f"data.path={text}"]).data.path == Path(text).absolute()
-    for text in ("null", "~", ""):
+    for text in ("null", ""):
         assert config.load(file, ["data.path=x", f"data.path={text}"]).data.path is None
+    assert config.load(file, ["data.path=~"]).data.path == Path.home()
     assert "train.epochs: expected a valid number" in refused(file, "train.epochs=null")
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.commands import cifarnet
 from PIL import Image
 
-from cifarnet import config, evaluation, training
+from cifarnet import config, evaluation, exporters, training
 from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.runs import Run
 
@@ -142,3 +142,11 @@ def test_the_command_takes_them(photos, tmp_path):
     options = [word for text in given(photos) for word in ("-o", text)]
     shown = cifarnet("evaluate", path, *options, "--json", cwd=tmp_path).stdout
     assert json.loads(shown)["accuracy"] == 1.0
+
+
+def test_the_folder_of_an_export_is_its_artifact(photos, tmp_path):
+    run = trained(tmp_path, photos)
+    (written,) = exporters.export(run, ["keras"], callbacks=[])
+    found = evaluation.evaluate(written.path.parent, callbacks=[], output=tmp_path / "output")
+    assert found.about.artifact == str(written.path)
+    assert found.accuracy == evaluation.evaluate(run, callbacks=[]).accuracy

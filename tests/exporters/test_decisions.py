@@ -1,5 +1,6 @@
 """Which network is exported, which artifacts are tried, and what becomes of those that fail."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ class Exporter(run._Exporter):
         self._accuracies = {"trained": trained, "for_int8": for_int8}
         self._reference = reference
         self._callback = Callback()
+        self._options = config.ExportConfig(max_accuracy_loss=1.0)
         self._network = "trained"
         self._network_for_int8 = "for_int8"
         self.written: list[str] = []
@@ -77,6 +79,31 @@ def test_the_trained_network_is_written_again_if_it_was_better():
     converted, measured, note = exporter._write_best(INT8, Path())
     assert exporter.written == ["trained", "for_int8", "trained"]
     assert (converted.path, measured.accuracy, note) == (Path("trained"), 0.5, None)
+
+
+def test_a_network_that_passes_its_check_is_better_than_one_that_is_only_more_accurate():
+    exporter = Exporter(0.75, 0.5, 0.7)
+    scores = {"reference_loss": 0.5, "calibration_error": 0.0, "reference_calibration_error": 0.0}
+
+    def write(target, model, folder):
+        loss = 0.5 if model == "trained" else 1.0
+        converted, measured = Exporter._write(exporter, target, model, folder)
+        return converted, measured.model_copy(update={"loss": loss, **scores})
+
+    exporter._write = write
+    converted, _, note = exporter._write_best(INT8, Path())
+    assert (converted.path, note) == (Path("trained"), None)
+
+
+def test_a_missing_extra_is_one_of_the_failures(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    exporter = Exporter(0.75, 0.5)
+    for name, extra in (("onnx", "onnx"), ("litert", "litert")):
+        with pytest.raises(ConfigError, match=rf"pip install 'cifarnet\[{extra}\]'"):
+            exporter.export(Target(name, "none"))
+    with pytest.raises(ExportError) as caught:
+        run._export_all([Target("onnx", "none"), Target("litert", "none")], exporter)
+    assert [one.name for one in caught.value.failures] == ["onnx", "litert"]
 
 
 # --- several artifacts ----------------------------------------------------------------

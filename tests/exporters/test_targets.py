@@ -1,7 +1,5 @@
 """Which artifacts a list of formats and quantizations stands for."""
 
-import importlib.util
-
 import pytest
 
 from cifarnet.errors import ConfigError
@@ -53,14 +51,3 @@ def test_repeated_names_count_once_and_the_order_stays():
     assert [one.name for one in found] == ["onnx", "onnx-int8", "keras"]
     with pytest.raises(ConfigError, match=r"quantize: expected a list of .*, received 'int8'"):
         targets(["onnx"], "int8")
-
-
-def test_a_missing_extra_is_named_before_anything_is_written(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for name, extra in (("onnx", "onnx"), ("litert", "litert")):
-        with pytest.raises(ConfigError, match=rf"pip install 'cifarnet\[{extra}\]'"):
-            targets(["keras", name], ["none"])
-    assert [one.name for one in targets(["keras", "savedmodel"], ["none"])] == [
-        "keras",
-        "savedmodel",
-    ]

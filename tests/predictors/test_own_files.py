@@ -11,11 +11,12 @@ from helpers.commands import cifarnet
 from helpers.networks import pixels, small
 
 import cifarnet as library
-from cifarnet import models, predictors
+from cifarnet import config, models, predictors
 from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.exporters import formats
 from cifarnet.predictors import RUN_PREPROCESSING, Preprocessing
 
+CIFAR = config.DataConfig()
 CLASSES = [f"class {i}" for i in range(120)]
 
 
@@ -34,7 +35,7 @@ def many_classes() -> keras.Model:
 def test_an_export_of_many_classes_gives_its_probabilities(name, quantization, tmp_path):
     model = many_classes()
     images = (pixels(40) * np.linspace(0, 1, 40)[:, None, None, None]).astype(np.uint8)
-    metadata = models.describe("many", 32, CLASSES, "probabilities")
+    metadata = models.describe("many", CIFAR, 32, CLASSES, "probabilities")
     path = formats.write(name, quantization, model, images, metadata, tmp_path)
     predictor = predictors.load(path)
     expected = np.asarray(keras.ops.softmax(model(images.astype(np.float32))))
@@ -52,7 +53,7 @@ def test_a_file_with_metadata_is_not_guessed(gives, tmp_path):
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(pooled))
     names = [*"abcdefghij"]
-    models.save(model, tmp_path / "model.keras", models.describe("r", 32, names, gives))
+    models.save(model, tmp_path / "model.keras", models.describe("r", CIFAR, 32, names, gives))
     predictor = predictors.load(tmp_path / "model.keras")
     outputs = model(pixels(4).astype(np.float32))
     expected = keras.ops.softmax(outputs) if gives == "logits" else outputs
@@ -71,7 +72,7 @@ def test_a_file_with_metadata_is_not_guessed(gives, tmp_path):
 )
 def test_nothing_is_stated_about_a_file_with_metadata(stated, tmp_path):
     path = tmp_path / "model.keras"
-    models.save(small(), path, models.describe("r", 32, [*"abcdefghij"], "logits"))
+    models.save(small(), path, models.describe("r", CIFAR, 32, [*"abcdefghij"], "logits"))
     (name,) = stated.stated()
     option = f"--{name.replace('_', '-')}"
     with pytest.raises(
@@ -82,7 +83,9 @@ def test_nothing_is_stated_about_a_file_with_metadata(stated, tmp_path):
 
 
 def test_metadata_of_another_network_is_refused(tmp_path):
-    models.save(small(), tmp_path / "a.keras", models.describe("r", 32, ["a", "b"], "logits"))
+    models.save(
+        small(), tmp_path / "a.keras", models.describe("r", CIFAR, 32, ["a", "b"], "logits")
+    )
     with pytest.raises(ArtifactError, match="metadata has 2 classes, but the network gives 10"):
         predictors.load(tmp_path / "a.keras")
     models.save(small(), tmp_path / "b.keras", {"output": {"what": "embeddings"}})

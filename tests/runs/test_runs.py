@@ -317,7 +317,7 @@ def test_changed_missing_and_new_files_are_reported(checked):
     assert found["evaluation/test.json"][0] is True
     runs.check(checked, checked.evaluation_folder)
     runs.check(checked, checked.exports_folder)  # unknown files are no fault
-    with pytest.raises(ArtifactError, match=r"model\.keras is damaged or was replaced"):
+    with pytest.raises(ArtifactError, match=r"model\.keras is damaged, missing or was replaced"):
         runs.check(checked, checked.model_file)
     (checked.evaluation_folder / "test.json").write_text("{ }")
     with pytest.raises(ArtifactError, match=r"test\.json is damaged"):

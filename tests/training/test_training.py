@@ -469,7 +469,7 @@ def test_other_images_than_before_are_refused(tmp_path):
     data_record = run.read_record().data
     other = {"train": "0", "validation": "1", "test": "2"}
     run.update_record(data=data_record.model_copy(update={"digests": other}))
-    with pytest.raises(RunError, match="was trained on other images"):
+    with pytest.raises(DataError, match="was trained on other images"):
         training.resume(run)
 
 

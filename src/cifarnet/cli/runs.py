@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from cifarnet.cli.command import Group
 from cifarnet.cli.render import console
 from cifarnet.cli.show import show
 from cifarnet.formatting import duration, percent
+
+if TYPE_CHECKING:
+    from cifarnet.runs import Run, Verdict
 
 _run = click.argument("run", metavar="RUN")
 
@@ -81,13 +84,11 @@ def verify(run: str, overrides: tuple[str, ...]) -> Any:
     Example:
       cifarnet runs verify latest
     """
-    from cifarnet import artifacts, data
     from cifarnet import runs as store
     from cifarnet.errors import RunError
 
     found = store.open_run(run)
-    config = artifacts.run_config(found, overrides)
-    verdicts = [*store.verify(found), *data.verify_images(found, config)]
+    verdicts = [*store.verify(found), *_verify_images(found, overrides)]
     determinism = found.read_record().determinism
     screen = console()
     for one in verdicts:
@@ -110,6 +111,19 @@ def verify(run: str, overrides: tuple[str, ...]) -> Any:
         "files": [one._asdict() for one in verdicts],
         "determinism": determinism.to_json(),
     }
+
+
+def _verify_images(run: Run, overrides: tuple[str, ...]) -> list[Verdict]:
+    from cifarnet import artifacts, data
+    from cifarnet import runs as store
+    from cifarnet.errors import CifarnetError
+
+    if not store.has_images(run):
+        return []
+    try:
+        return data.verify_images(run, artifacts.run_config(run, overrides))
+    except CifarnetError as error:  # such as a damaged config, which has a verdict of its own
+        return [store.Verdict("images", str(error), None)]
 
 
 @runs.command()

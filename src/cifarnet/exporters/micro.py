@@ -66,7 +66,7 @@ def require_operations(content: bytes, layers: Iterable[str]) -> None:
             return
         except RuntimeError as error:
             if not missing:
-                reason = " ".join(str(error).split())[:300]
+                reason = " ".join(str(error).split())[:300].rstrip(".")
                 raise ArtifactError(
                     f"TensorFlow Lite Micro cannot run this network: {reason}. For a "
                     "microcontroller, train a smaller network or one of other layers."
