@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -54,6 +52,8 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """Return the commit of the checkout this package runs from, `+` if changed; None elsewhere."""
+    import subprocess
+
     folder = Path(__file__).parent
     try:
         # An installed copy may lie inside some other checkout, whose commit says nothing.
@@ -135,6 +135,8 @@ def _flush_stderr() -> None:
 
 
 def _version(name: str) -> str:
+    import importlib.metadata  # takes 25 ms, which `--help` would wait for
+
     for distribution in (name, f"{name}-cpu"):
         try:
             return importlib.metadata.version(distribution)
@@ -144,6 +146,8 @@ def _version(name: str) -> str:
 
 
 def _git(*arguments: str, cwd: Path) -> str:
+    import subprocess
+
     done = subprocess.run(
         ["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True, timeout=10
     )
