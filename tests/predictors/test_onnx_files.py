@@ -165,3 +165,33 @@ def test_weights_beside_the_file_are_inside_the_size_limit(tmp_path):
         file.truncate(1_100_000_000)  # no byte of it is on the disk
     with pytest.raises(ArtifactError, match="more than 1,000,000,000 bytes with its weights"):
         predictors.load(external(tmp_path, length=1_050_000_000))
+
+
+def test_the_limit_is_of_all_weights_together(tmp_path, monkeypatch):
+    from cifarnet.predictors import onnx as module
+
+    data(tmp_path)
+    path = external(tmp_path)
+    proto = onnx.ModelProto.FromString(path.read_bytes())
+    proto.graph.initializer.add().CopyFrom(proto.graph.initializer[1])
+    proto.graph.initializer[-1].name = "unused"
+    write(tmp_path, proto)
+    room = path.stat().st_size + 2 * KERNEL.nbytes
+    monkeypatch.setattr(module, "MAX_BYTES", room)
+    np.testing.assert_allclose(predictors.load(path)(pixels()), expected(pixels()), atol=1e-6)
+    monkeypatch.setattr(module, "MAX_BYTES", room - 1)
+    with pytest.raises(ArtifactError, match="bytes with its weights"):
+        predictors.load(path)
+
+
+def test_two_inputs_and_inputs_of_other_types_are_refused(tmp_path):
+    two = model()
+    two.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1]))
+    with pytest.raises(ArtifactError, match=r"expected one input of .*received x: .*, z: "):
+        predictors.load(write(tmp_path, two))
+    other = model()
+    other.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    other.graph.node[0].input[0] = "float"
+    other.graph.node.insert(0, helper.make_node("Cast", ["x"], ["float"], to=TensorProto.FLOAT))
+    with pytest.raises(ArtifactError, match=r"expected one input of .*received x: tensor\(int64\)"):
+        predictors.load(write(tmp_path, other))
