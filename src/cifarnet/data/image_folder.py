@@ -95,9 +95,8 @@ def load_given(
     else:
         split = next(name for name in ("test", "validation", "train") if name in layout.images)
         given = layout.images[split]
-    names = {file.name for file in given}
-    others = [x.name for split in layout.images.values() for x in split if x.name not in names]
-    read = read_all(given, ImageCache(root, config.image_size, whole=False), others, on_fetch)
+    everything = [file for files in layout.images.values() for file in files]
+    read = _read_some(given, everything, config, on_fetch)
     images = _stack(_decoded(given, read), config.image_size)
     none = images.take(np.arange(0))
     notes = _check_readable(root, read, config.max_unreadable)
@@ -116,17 +115,28 @@ def read_named(
     Raises:
         DataError: there is no such folder.
     """
-    root = Path(config.path or "")
-    files = list_like(root, names)
+    files = list_like(Path(config.path or ""), names)
     wanted = [file for file in files if file.name in names]
-    others = [file.name for file in files if file.name not in names]
-    read = read_all(wanted, ImageCache(root, config.image_size, whole=False), others, on_fetch)
+    read = _read_some(wanted, files, config, on_fetch)
     return _stack(_decoded(wanted, read), config.image_size), [file.name for file in files]
 
 
 def describe_folder(root: Path, classes: Sequence[str]) -> str:
     """Return one line for people on a dataset of this folder."""
     return f"{len(classes)} classes of images in {root}"
+
+
+def _read_some(
+    wanted: Sequence[ListedImage],
+    everything: Sequence[ListedImage],
+    config: DataConfig,
+    on_fetch: OnFetch | None,
+) -> dict[str, Decoded | str]:
+    """Read some images of a folder; the cache may also have those that are not wanted now."""
+    names = {file.name for file in wanted}
+    others = [file.name for file in everything if file.name not in names]
+    cache = ImageCache(Path(config.path or ""), config.image_size, whole=False)
+    return read_all(wanted, cache, others, on_fetch)
 
 
 def _hold_out(layout: Layout, fraction: float) -> Listed:

@@ -105,18 +105,18 @@ def _slot(table: Table, field: int) -> int:
 
 def _tables(table: Table, field: int) -> list[Table]:
     """Return the tables of a field that is a vector of them."""
-    offset = _slot(table, field)
-    if not offset:
-        return []
-    start = table.Vector(offset)
-    places = range(start, start + 4 * table.VectorLen(offset), 4)
-    return [Table(table.Bytes, table.Indirect(place)) for place in places]
+    return [Table(table.Bytes, table.Indirect(place)) for place in _places(table, field)]
 
 
 def _floats(table: Table, field: int) -> list[float]:
+    places = _places(table, field)
+    return [float(table.Get(number_types.Float32Flags, place)) for place in places]
+
+
+def _places(table: Table, field: int) -> range:
+    """Return where the items of 4 bytes of a vector are; empty if the field is absent."""
     offset = _slot(table, field)
     if not offset:
-        return []
+        return range(0)
     start = table.Vector(offset)
-    places = range(start, start + 4 * table.VectorLen(offset), 4)
-    return [float(table.Get(number_types.Float32Flags, place)) for place in places]
+    return range(start, start + 4 * table.VectorLen(offset), 4)
