@@ -86,7 +86,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporters/run.py": ("tests/exporters/test_decisions.py", "tests/exporters/test_export.py"),
     "scores.py": ("tests/evaluation/test_evaluation.py",),
     "evaluation/metrics.py": ("tests/evaluation/test_evaluation.py",),
-    "evaluation/requirements.py": ("tests/evaluation/test_evaluation.py",),
+    "requirements.py": ("tests/evaluation/test_evaluation.py",),
     "evaluation/tta.py": ("tests/evaluation/test_evaluation.py",),
     "evaluation/run.py": ("tests/evaluation",),
     "evaluation/classify.py": ("tests/evaluation",),

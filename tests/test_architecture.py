@@ -22,9 +22,9 @@ LIGHT = [
     "data",
     "errors",
     "evaluation.metrics",
-    "evaluation.requirements",
     "formatting",
     "reporting",
+    "requirements",
     "runs",
     "system",
 ]

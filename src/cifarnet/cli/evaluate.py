@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--require",
-    "requirements",
+    "required",
     multiple=True,
     metavar='"METRIC>=VALUE"',
     help="Exit with 3 unless this holds; repeatable.",
@@ -46,7 +46,7 @@ def evaluate(
     target: str,
     split: str,
     tta: str | None,
-    requirements: tuple[str, ...],
+    required: tuple[str, ...],
     overrides: tuple[str, ...],
     allow_changed_data: bool,
     output: Path | None,
@@ -68,9 +68,11 @@ def evaluate(
     """
     load_tensorflow()
     from cifarnet import evaluation as evaluations
+    from cifarnet import requirements
+    from cifarnet.runs import Evaluation
 
-    for requirement in requirements:
-        evaluations.parse_requirement(requirement)
+    for requirement in required:
+        requirements.parse(requirement, Evaluation)
     foreign = options.preprocessing(**stated)
     with display() as shown:
         found = evaluations.evaluate(
@@ -84,8 +86,8 @@ def evaluate(
             output=output,
         )
     _print_files(found)
-    for requirement in requirements:
-        evaluations.check(found, requirement)
+    for requirement in required:
+        requirements.check(requirement, found)
     console().print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
     pictures = [str(picture) for picture in evaluations.pictures(found)]
     return {"folder": str(found.path.parent), "pictures": pictures, **found.to_json()}

@@ -1,8 +1,7 @@
-"""Evaluation: predictions of a split, their metrics, and requirements on them."""
+"""Evaluation: predictions of a split and their metrics."""
 
 from cifarnet.evaluation.classify import Prediction, Predictions, predict
 from cifarnet.evaluation.metrics import compute_metrics
-from cifarnet.evaluation.requirements import check, parse_requirement
 from cifarnet.evaluation.run import (
     evaluate,
     measure,
@@ -15,11 +14,9 @@ from cifarnet.evaluation.tta import with_tta
 __all__ = [
     "Prediction",
     "Predictions",
-    "check",
     "compute_metrics",
     "evaluate",
     "measure",
-    "parse_requirement",
     "pictures",
     "predict",
     "predictions",

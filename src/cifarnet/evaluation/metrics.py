@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -12,6 +11,7 @@ from cifarnet import scores
 from cifarnet.errors import ArtifactError
 from cifarnet.runs import Evaluation
 from cifarnet.runs.results import CalibrationBin, ClassMetrics, Mistake
+from cifarnet.statistics import wilson
 
 _MAX_MISTAKES = 40
 
@@ -52,7 +52,7 @@ def compute_metrics(
         count=count,
         loss=float(log_loss(labels, exact, labels=all_classes)),
         accuracy=float(correct.mean()),
-        accuracy_interval=_wilson(int(correct.sum()), count),
+        accuracy_interval=list(wilson(int(correct.sum()), count)),
         top5_accuracy=float(top5),
         expected_calibration_error=scores.calibration_error(bins),
         calibration=[CalibrationBin(**asdict(one)) for one in bins],
@@ -107,14 +107,6 @@ def _per_class(
         )
         for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
     ]
-
-
-def _wilson(correct: int, count: int, z: float = 1.959964) -> list[float]:
-    """Compute the 95 % score interval of a proportion (Wilson 1927)."""
-    share, spread = correct / count, z * z / count
-    center = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return [max(0.0, center - half), min(1.0, center + half)]
 
 
 def _mistakes(

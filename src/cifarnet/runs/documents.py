@@ -53,6 +53,7 @@ class Record(Part):
     """
 
     VERSION: ClassVar[int] = 1
+    SCALARS: ClassVar[tuple[str, ...]] = ()  # numbers that `--require` may name
 
     format_version: int = 1
     written_by: str = ""
@@ -62,6 +63,10 @@ class Record(Part):
     def path(self) -> Path:
         """The file it was read from or written to; `.` before either."""
         return self._file
+
+    def scalars(self) -> dict[str, float | None]:
+        """Return the numbers named by `SCALARS`; None: not measured."""
+        return {name: getattr(self, name) for name in self.SCALARS}
 
     @classmethod
     def upgrade(cls, document: JsonObject) -> JsonObject:

@@ -77,6 +77,15 @@ class Evaluation(Record):
         mistakes: the most confident ones first.
     """
 
+    SCALARS = (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "top5_accuracy",
+        "loss",
+        "expected_calibration_error",
+    )
+
     count: Count
     loss: Number
     accuracy: Number

@@ -1,0 +1,1 @@
+"""Search a dataset for what ruins figures: duplicates, leakage, bad images, doubtful labels."""

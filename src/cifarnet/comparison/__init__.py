@@ -1,0 +1,1 @@
+"""Compare runs statistically, from their stored predictions."""

@@ -1,0 +1,63 @@
+"""Requirements on the numbers of a result, such as `accuracy>=0.9`."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+from cifarnet.errors import ConfigError, GateError
+from cifarnet.runs.documents import Record
+
+_OPERATORS = {
+    ">=": lambda a, b: a >= b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    "<": lambda a, b: a < b,
+}
+
+
+class Requirement(NamedTuple):
+    """A number of a result, `>=`, `<=`, `>` or `<`, and a bound."""
+
+    metric: str
+    operator: str
+    bound: float
+
+
+def parse(text: str, *kinds: type[Record]) -> Requirement:
+    """Parse a requirement such as `accuracy>=0.9` on one of the `SCALARS` of these records.
+
+    Raises:
+        ConfigError: it has another form, or none of the records has such a number.
+    """
+    known = [name for kind in kinds for name in kind.SCALARS]
+    match = re.fullmatch(r"\s*(\S+?)\s*(>=|<=|>|<)\s*(\S+)\s*", text)
+    try:
+        metric, operator, value = match.groups() if match else ("", "", "")
+        bound = float(value)
+        if not math.isfinite(bound):
+            raise ValueError(f"{value} is not finite")
+    except ValueError as error:
+        raise ConfigError(
+            f"requirement {text!r}: expected a metric, a comparison and a number, such as "
+            f'"{known[0]}>=0.9"'
+        ) from error
+    if metric not in known:
+        raise ConfigError(f"requirement {text!r}: expected one of {', '.join(known)}")
+    return Requirement(metric, operator, bound)
+
+
+def check(text: str, *records: Record) -> None:
+    """Require that a result meets a requirement such as `accuracy>=0.9`.
+
+    Raises:
+        GateError: it is not met.
+        ConfigError: as for `parse`, or the number was not measured.
+    """
+    metric, operator, bound = parse(text, *(type(record) for record in records))
+    value = next(one.scalars()[metric] for one in records if metric in one.SCALARS)
+    if value is None:
+        raise ConfigError(f"the result has no {metric}: it was not measured")
+    if not _OPERATORS[operator](value, bound):
+        raise GateError(f"required {metric} {operator} {bound:g}, measured {value:.4f}")

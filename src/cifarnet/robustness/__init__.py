@@ -1,0 +1,1 @@
+"""Measure accuracy on corrupted, attacked and foreign images."""
