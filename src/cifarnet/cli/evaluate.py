@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
 
 from cifarnet.choices import Split, Tta
-from cifarnet.cli import options
+from cifarnet.cli import evaluation_table, options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
-from cifarnet.formatting import align, duration, percent
-
-if TYPE_CHECKING:
-    from cifarnet.runs import Evaluation
 
 
 @click.command(cls=Command)
@@ -80,64 +76,14 @@ def evaluate(
             split,
             tta,
             preprocessing=foreign,
-            callbacks=[shown, WhenMeasured(_print)],
+            callbacks=[shown, WhenMeasured(evaluation_table.show)],
             overrides=overrides,
             allow_changed_data=allow_changed_data,
             output=output,
         )
-    _print_files(found)
+    evaluation_table.show_files(found)
     for requirement in required:
         requirements.check(requirement, found)
     console().print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
     pictures = [str(picture) for picture in evaluations.pictures(found)]
     return {"folder": str(found.path.parent), "pictures": pictures, **found.to_json()}
-
-
-def _print_files(found: Evaluation) -> None:
-    from cifarnet import evaluation as evaluations
-
-    files = [found.path, evaluations.predictions(found), *evaluations.pictures(found)]
-    written = ", ".join(file.name for file in files)
-    console().print(f"in {found.path.parent}: {written}\n", markup=False)
-
-
-def _class_means(found: Evaluation) -> list[tuple[str, str]]:
-    means = (("balanced", found.balanced_accuracy), ("macro F1", found.macro_f1))
-    return [(name, percent(value)) for name, value in means if value is not None]
-
-
-def _print(found: Evaluation) -> None:
-    from rich.table import Table
-
-    low, high = found.accuracy_interval
-    about = found.about
-    interval = f"(95 % interval {percent(low)} to {percent(high)})"
-    rows = [
-        ("accuracy", f"{percent(found.accuracy)}  {interval}"),
-        *_class_means(found),
-        # Of five classes or fewer it is always 100 %.
-        *([("top-5", percent(found.top5_accuracy))] if len(found.classes) > 5 else []),
-        ("loss", f"{found.loss:.4f} nats"),
-        ("calibration error", percent(found.expected_calibration_error)),
-        ("images", f"{found.count:,} {about.split} images of {about.data}"),
-        ("augmentation", about.tta),
-        ("runtime", about.runtime),
-        *([("assumed", "; ".join(about.assumed))] if about.assumed else []),
-        *([("left out", about.changed_data)] if about.changed_data else []),
-        *(
-            [("known", f"{about.duplicates:,} are also training images")]
-            if about.duplicates
-            else []
-        ),
-        ("time", f"{duration(about.seconds)}, {about.images_per_second:,.0f} images/s"),
-    ]
-    screen = console()
-    screen.print(align(rows) + "\n", markup=False)
-    table = Table("class")
-    for heading in ("precision", "recall", "F1", "images"):
-        table.add_column(heading, justify="right")
-    for one in found.per_class:
-        values = (f"{value:.3f}" for value in (one.precision, one.recall, one.f1))
-        table.add_row(one.name, *values, f"{one.support:,}")
-    screen.print(table)
-    screen.print("")
