@@ -12,6 +12,7 @@ from cifarnet import data, predictors, runs
 from cifarnet.errors import ArtifactError, ConfigError, RunError
 from cifarnet.predictors import Predict, Predictor, Preprocessing
 from cifarnet.runs import Export, Run, documents
+from cifarnet.runs.results import EvaluationSource
 
 _LOCK_TIMEOUT = 30.0  # seconds to wait for another command that writes into the same run
 
@@ -84,6 +85,40 @@ class Artifact:
             return data.load(self.config.data, self.config.seed, on_fetch)
         resized = self.config.data.model_copy(update={"image_size": predictor.size})
         return data.load_given(resized, predictor.test_fraction, on_fetch)
+
+    def evaluation_folder(self, output: str | Path | None = None) -> Path:
+        """Return where results are written: to `output`, in the run, or beside a model file."""
+        if output is not None:
+            return Path(output)
+        if self.run is not None and self.is_run_model:
+            return self.run.evaluation_folder
+        return self.path.with_name(f"{self.path.name}.evaluation")
+
+    def source(
+        self, predictor: Predictor, dataset: data.Dataset, split: str, order: Sequence[str] = ()
+    ) -> EvaluationSource:
+        """Describe what is evaluated: the artifact and the images.
+
+        Args:
+            predictor, dataset, split: what is evaluated on what.
+            order: what is assumed of the classes' order; see `align`.
+        """
+        return EvaluationSource(
+            artifact=str(self.path),
+            runtime=predictor.runtime,
+            assumed=[*predictor.assumed, *(order if self.run is None else [])],
+            data=dataset.description,
+            split=split,
+            digest=dataset.digests()[split],
+            duplicates=dataset.duplicates(split),
+            changed_data=dataset.changes,
+            weights_sha256=self._weights(predictor),
+        )
+
+    def _weights(self, predictor: Predictor) -> str:
+        if self.run is not None and self.is_run_model:
+            return runs.weights_digest(self.run)
+        return str(predictor.metadata.get("weights_sha256", ""))
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[None]:

@@ -8,6 +8,7 @@ from cifarnet.data.image_scan import image_files
 from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.inspection import DatasetInfo, SplitInfo, draw_preview, inspect
 from cifarnet.data.recorded import image_rows, load_recorded, verify_images
+from cifarnet.data.sampling import balanced_order
 from cifarnet.data.sources import class_names, load_source
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "OnFetch",
     "Source",
     "SplitInfo",
+    "balanced_order",
     "cache_folder",
     "class_names",
     "draw_preview",

@@ -84,14 +84,23 @@ def balanced(labels: np.ndarray, limit: int, seed: int, classes: Sequence[str]) 
             f"data.limit: expected {len(classes)} (the number of classes) to {len(labels)} "
             f"(the training images), received {limit}"
         )
+    return np.sort(balanced_order(labels, seed)[:limit])
+
+
+def balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Shuffle rows so that every beginning is as even over the classes as their sizes allow.
+
+    Returns:
+        All rows, int64 [N].
+    """
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(labels))
     # Rank of each row within its class: taking the lowest ranks balances the classes.
     rank = np.empty(len(labels), np.int64)
-    for label in range(len(classes)):
+    for label in np.unique(labels):
         rows = shuffled[labels[shuffled] == label]
         rank[rows] = np.arange(len(rows))
-    return np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:limit])
+    return shuffled[np.argsort(rank[shuffled], kind="stable")]
 
 
 def _too_few(name: str, count: int, key: str, fraction: float) -> DataError:

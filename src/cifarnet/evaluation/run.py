@@ -70,7 +70,7 @@ def evaluate(
         evaluation, arrays = _measure(artifact, predictor, dataset, split, kind, callback)
         callback.on_result(evaluation)
         stem = split if kind == "none" else f"{split}-{kind}"
-        with artifact.writing(folder := _folder(artifact, output)):
+        with artifact.writing(folder := artifact.evaluation_folder(output)):
             return write(evaluation, arrays, folder, stem)
 
 
@@ -95,33 +95,10 @@ def _measure(
 ) -> tuple[Evaluation, dict[str, np.ndarray]]:
     images = dataset.split(split)
     predict, order = artifacts.align(predictor, dataset.classes)
-    assumed = [*predictor.assumed, *(order if artifact.run is None else [])]
-    about = _source(artifact, predictor, dataset, split, tta).replace(assumed=assumed)
+    about = artifact.source(predictor, dataset, split, order).replace(tta=tta)
     predict = with_tta(predict, tta)
     callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
     return measure(predict, images.pixels, images.labels, dataset.classes, about)
-
-
-def _source(
-    artifact: Artifact, predictor: Predictor, dataset: data.Dataset, split: str, tta: str
-) -> EvaluationSource:
-    return EvaluationSource(
-        artifact=str(artifact.path),
-        runtime=predictor.runtime,
-        data=dataset.description,
-        split=split,
-        tta=tta,
-        digest=dataset.digests()[split],
-        duplicates=dataset.duplicates(split),
-        changed_data=dataset.changes,
-        weights_sha256=_weights(artifact, predictor),
-    )
-
-
-def _weights(artifact: Artifact, predictor: Predictor) -> str:
-    if artifact.run is not None and artifact.is_run_model:
-        return runs.weights_digest(artifact.run)
-    return str(predictor.metadata.get("weights_sha256", ""))
 
 
 def measure(
@@ -187,12 +164,3 @@ def pictures(evaluation: Evaluation) -> tuple[Path, Path, Path]:
         for name in ("confusion", "reliability", "mistakes")
     )
     return confusion, reliability, mistakes
-
-
-def _folder(artifact: Artifact, output: str | Path | None) -> Path:
-    """Return where an evaluation is written: to `output`, in the run, or beside a model file."""
-    if output is not None:
-        return Path(output)
-    if artifact.run is not None and artifact.is_run_model:
-        return artifact.run.evaluation_folder
-    return artifact.path.with_name(f"{artifact.path.name}.evaluation")
