@@ -154,6 +154,21 @@ def align(predictor: Predictor, classes: Sequence[str]) -> tuple[Predict, list[s
         The predict function; and what is assumed of the order.
 
     Raises:
+        ArtifactError: as for `class_order`.
+    """
+    order, assumed = class_order(predictor, classes)
+    if order == list(range(len(order))):
+        return predictor, assumed
+    return (lambda pixels: predictor(pixels)[:, order]), assumed
+
+
+def class_order(predictor: Predictor, classes: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Find a dataset's classes among a network's outputs.
+
+    Returns:
+        The column of each class in the outputs; and what is assumed of the order.
+
+    Raises:
         ArtifactError: the network has another number of classes; or a file of cifarnet has others.
     """
     if predictor.classes != len(classes):
@@ -164,15 +179,15 @@ def align(predictor: Predictor, classes: Sequence[str]) -> tuple[Predict, list[s
         )
     names = predictor.class_names
     if names is not None and set(names) == set(classes):
-        order = [names.index(name) for name in classes]
-        return (lambda pixels: predictor(pixels)[:, order]), []
+        return [names.index(name) for name in classes], []
     if names is not None and predictor.metadata:
         raise ArtifactError(
             f"the network has the classes {', '.join(names[:5])}, ..., the images have "
             f"{', '.join(classes[:5])}, ... Give images of its classes with -o data.path=FOLDER"
         )
     own = "" if names is None else f" for its own {', '.join(names[:3])}, ..."
-    return predictor, [f"outputs in the order {', '.join(classes[:3])}, ...{own}"]
+    order = list(range(predictor.classes))
+    return order, [f"outputs in the order {', '.join(classes[:3])}, ...{own}"]
 
 
 def resolve(target: Run | str | Path, overrides: Iterable[str] = ()) -> Artifact:

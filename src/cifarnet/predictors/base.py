@@ -43,6 +43,7 @@ class RuntimeModel:
         metadata: what cifarnet stored in the file; empty in a foreign one.
         states: what a foreign file says itself of its input.
         classes: names that a foreign file has for its classes.
+        network: the `keras.Model` of a Keras file, which has gradients; None of other files.
     """
 
     runtime: str
@@ -55,6 +56,7 @@ class RuntimeModel:
     metadata: Metadata = field(default_factory=dict)
     states: Preprocessing = field(default_factory=Preprocessing)
     classes: tuple[str, ...] = ()
+    network: Any = None
 
 
 class Predictor:
@@ -68,6 +70,10 @@ class Predictor:
         assumed: assumptions about a foreign file that neither it nor `preprocessing` states, as
             texts that name the option to state it with.
         metadata: what cifarnet stored in the file; empty in a foreign one.
+        network: the `keras.Model` of a Keras file; None of other files. See `gradients`.
+        inputs: raw pixels to the values that the network takes.
+        output_kind: what the network gives.
+        fixed_batch: how many images the network takes per call; None: any number.
     """
 
     def __init__(
@@ -85,20 +91,21 @@ class Predictor:
         self._model = model
         self.runtime = model.runtime
         self.metadata = model.metadata
+        self.network = model.network
         self.assumed: list[str] = []
         said = self._said(preprocessing or Preprocessing())
         layout, self.size = inputs.find_layout(model.shape, said)
-        self._inputs = inputs.Inputs(layout, said, model.dtype, model.scale, model.zero_point)
+        self.inputs = inputs.Inputs(layout, said, model.dtype, model.scale, model.zero_point)
         if said.layout is None:
             self.assumed.append(f"layout {layout}, from the input's shape (--layout)")
-        self._fixed_batch = model.shape[0]
-        self._batch_size = self._fixed_batch or batch_size
+        self.fixed_batch = model.shape[0]
+        self._batch_size = self.fixed_batch or batch_size
         rows = self._probe()
         found, text = outputs.kind_of(rows, model.output_step)
-        self._output_kind = said.output_kind or found
+        self.output_kind = said.output_kind or found
         if said.output_kind is None:
             self.assumed.append(f"{text} (--output-kind)")
-        self.classes = outputs.to_probabilities(rows, self._output_kind).shape[1]
+        self.classes = outputs.to_probabilities(rows, self.output_kind).shape[1]
         self.class_names = self._class_names()
 
     @property
@@ -122,7 +129,7 @@ class Predictor:
             )
         if len(pixels) == 0:
             return np.empty((0, self.classes), np.float32)
-        return outputs.to_probabilities(self._in_batches(pixels), self._output_kind)
+        return outputs.to_probabilities(self._in_batches(pixels), self.output_kind)
 
     def _said(self, stated: Preprocessing) -> Preprocessing:
         """Return what is known of input and output, and list what is assumed of the pixels."""
@@ -153,13 +160,13 @@ class Predictor:
         try:
             return self._in_batches(images)
         except ArtifactError:
-            if self._fixed_batch is not None:
+            if self.fixed_batch is not None:
                 raise
-            self._fixed_batch = self._batch_size = 1
+            self.fixed_batch = self._batch_size = 1
             try:
                 rows = self._in_batches(images)
             except ArtifactError:
-                self._fixed_batch = None
+                self.fixed_batch = None
             else:
                 self.assumed.append("one image at a time, since it fails on several")
                 return rows
@@ -188,8 +195,8 @@ class Predictor:
     def _rows(self, pixels: np.ndarray) -> np.ndarray:
         """Return the network's outputs of one batch, float32 [N, K]."""
         count = len(pixels)
-        batch = self._inputs(pixels)
-        missing = (self._fixed_batch or 0) - count
+        batch = self.inputs(pixels)
+        missing = (self.fixed_batch or 0) - count
         if missing > 0:
             batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
         try:

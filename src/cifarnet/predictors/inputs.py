@@ -83,7 +83,7 @@ class Inputs:
         self, layout: Layout, said: Preprocessing, dtype: Any, scale: float, zero_point: int
     ) -> None:
         """Take the preprocessing; an integer input q stands for scale x (q - zero_point)."""
-        self._layout, self._dtype = layout, dtype
+        self.layout, self._dtype = layout, dtype
         self._scale, self._zero_point = scale, zero_point
         self._low, self._high = RANGES[said.input_range or "0-255"]
         self._mean = np.asarray(said.mean or (0.0,) * 3, np.float32)
@@ -93,13 +93,17 @@ class Inputs:
         """Return the input of uint8 pixels [N, S, S, 3]."""
         if self._dtype == np.uint8 and self._takes_raw_pixels():
             return self._in_layout(pixels)
-        values = self._low + pixels.astype(np.float32) * ((self._high - self._low) / 255)
-        values = (values - self._mean) / self._std
+        values = self.values(pixels.astype(np.float32))
         if np.issubdtype(self._dtype, np.integer):
             limits = np.iinfo(self._dtype)
             values = np.rint(values / self._scale) + self._zero_point
             values = np.clip(values, limits.min, limits.max)
         return self._in_layout(values.astype(self._dtype))
+
+    def values(self, pixels: Any) -> Any:
+        """Return what pixels become before rounding, of an array or a tensor float [N, S, S, 3]."""
+        values = self._low + pixels * ((self._high - self._low) / 255)
+        return (values - self._mean) / self._std
 
     def _takes_raw_pixels(self) -> bool:
         unscaled = (self._scale, self._zero_point) == (1.0, 0)
@@ -107,7 +111,7 @@ class Inputs:
         return bool(unscaled and unchanged and (self._low, self._high) == RANGES["0-255"])
 
     def _in_layout(self, images: np.ndarray) -> np.ndarray:
-        if self._layout == "nchw":
+        if self.layout == "nchw":
             images = images.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(images)
 

@@ -187,6 +187,7 @@ def _runtime_model(model: keras.Model, metadata: Metadata) -> RuntimeModel:
         shape=shape,
         dtype=np.float32,
         metadata=metadata,
+        network=model,
     )
 
 
