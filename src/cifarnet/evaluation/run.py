@@ -19,7 +19,7 @@ from cifarnet.evaluation.tta import with_tta
 from cifarnet.predictors import Predict, Predictor, Preprocessing
 from cifarnet.reporting import plots
 from cifarnet.runs import Evaluation, Run, documents
-from cifarnet.runs.results import EvaluationSource
+from cifarnet.runs.results import EvaluationSource, evaluation_stem
 
 
 def evaluate(
@@ -69,9 +69,8 @@ def evaluate(
         dataset = artifact.dataset(callback.on_fetch, allow_changed_data, predictor)
         evaluation, arrays = _measure(artifact, predictor, dataset, split, kind, callback)
         callback.on_result(evaluation)
-        stem = split if kind == "none" else f"{split}-{kind}"
         with artifact.writing(folder := artifact.evaluation_folder(output)):
-            return write(evaluation, arrays, folder, stem)
+            return write(evaluation, arrays, folder, evaluation_stem(split, kind))
 
 
 def _check(artifact: Artifact, split: str, tta: str) -> None:
@@ -153,7 +152,7 @@ def write(
 
 def predictions(evaluation: Evaluation) -> Path:
     """Return the file with an evaluation's arrays; see `measure`."""
-    return evaluation.path.with_name(f"{evaluation.path.stem}-predictions.npz")
+    return evaluation.predictions_file
 
 
 def pictures(evaluation: Evaluation) -> tuple[Path, Path, Path]:

@@ -64,6 +64,11 @@ class EvaluationSource(Part):
     images_per_second: Number = 0.0
 
 
+def evaluation_stem(split: str, tta: str) -> str:
+    """Return the name of an evaluation's files, without suffix."""
+    return split if tta == "none" else f"{split}-{tta}"
+
+
 class Evaluation(Record):
     """`evaluation/<split>.json`: metrics of a network on a split.
 
@@ -100,6 +105,11 @@ class Evaluation(Record):
     confusion_matrix: list[list[Count]]
     mistakes: list[Mistake]
     about: EvaluationSource = EvaluationSource()
+
+    @property
+    def predictions_file(self) -> Path:
+        """The file of its arrays, beside the record."""
+        return self.path.with_name(f"{self.path.stem}-predictions.npz")
 
 
 # --- exports/<name>/export.json -------------------------------------------------------
