@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cifarnet.evaluation import evaluate, predict
     from cifarnet.exporters import export
     from cifarnet.predictors import Predictor, Preprocessing
+    from cifarnet.robustness import evaluate_robustness
     from cifarnet.runs import Run, open_run
     from cifarnet.training import resume, train
 
@@ -58,6 +59,7 @@ _HOMES = {
     "TrainingError": "errors",
     "benchmark": "benchmarking",
     "evaluate": "evaluation",
+    "evaluate_robustness": "robustness",
     "export": "exporters",
     "load_config": "config",
     "load_predictor": "artifacts",
@@ -89,6 +91,7 @@ __all__ = [
     "TrainingError",
     "benchmark",
     "evaluate",
+    "evaluate_robustness",
     "export",
     "load_config",
     "load_predictor",

@@ -20,6 +20,16 @@ class Bin:
     accuracy: float
 
 
+def normalized(probabilities: np.ndarray) -> np.ndarray:
+    """Return rows that sum to 1, float64; of independent or rounded probabilities they do not.
+
+    A row of zeros, as 8-bit probabilities of many classes may be, becomes uniform.
+    """
+    rows = probabilities.astype(np.float64)
+    sums = rows.sum(axis=1, keepdims=True)
+    return np.divide(rows, sums, out=np.full_like(rows, 1 / rows.shape[1]), where=sums != 0)
+
+
 def log_loss(probabilities: np.ndarray, labels: np.ndarray, floor: float) -> float:
     """Return the mean negative log-likelihood of the labels, nats.
 
@@ -33,12 +43,17 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray, floor: float) -> flo
 
 
 def calibration_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[Bin]:
+    """Bin predictions by confidence; see `confidence_bins`. Args are those of `log_loss`."""
+    return confidence_bins(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+
+
+def confidence_bins(confidence: np.ndarray, correct: np.ndarray) -> list[Bin]:
     """Bin predictions by confidence, equal widths: Guo et al. 2017, equations 2 to 5.
 
-    Args are those of `log_loss`.
+    Args:
+        confidence: float [N], the probability of the predicted class.
+        correct: bool [N].
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, _BINS + 1)
     # Bin m holds confidences in (edge m, edge m + 1].
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, _BINS - 1)

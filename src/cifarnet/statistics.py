@@ -227,3 +227,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
     found = np.empty(len(order))
     found[order] = adjusted
     return [float(p) for p in found]
+
+
+def auroc_interval(
+    auroc: float, positives: int, negatives: int, z: float = 1.959964
+) -> tuple[float, float]:
+    """Compute the 95 % interval of an area under the ROC curve (Newcombe 2006, method 5).
+
+    It is the area's score interval, with the variance of Hanley and McNeil 1982 at the mean of both
+    numbers: the areas whose distance from the measured one is at most z standard errors. Unlike
+    Wald's interval it has a width at 0 and 1.
+    """
+    from scipy.optimize import brentq
+
+    others = (positives + negatives) / 2 - 1
+
+    def excess(area: float) -> float:
+        spread = 1 + others * ((1 - area) / (2 - area) + area / (1 + area))
+        variance = area * (1 - area) * spread / (positives * negatives)
+        return float((auroc - area) ** 2 - z * z * variance)
+
+    low = 0.0 if auroc <= 0 else float(brentq(excess, 0.0, auroc))
+    high = 1.0 if auroc >= 1 else float(brentq(excess, auroc, 1.0))
+    return low, high

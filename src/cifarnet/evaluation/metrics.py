@@ -44,7 +44,7 @@ def compute_metrics(
     all_classes = np.arange(width)
     predicted = probabilities.argmax(axis=1)
     correct = predicted == labels
-    exact = _normalized(probabilities)
+    exact = scores.normalized(probabilities)
     top5 = 1.0 if width <= 5 else top_k_accuracy_score(labels, exact, k=5, labels=all_classes)
     bins = scores.calibration_bins(exact, labels)
     balanced_accuracy, macro_f1 = _class_means(predicted, labels)
@@ -63,16 +63,6 @@ def compute_metrics(
         confusion_matrix=confusion_matrix(labels, predicted, labels=all_classes).tolist(),
         mistakes=_mistakes(probabilities, labels, classes),
     )
-
-
-def _normalized(probabilities: np.ndarray) -> np.ndarray:
-    """Return rows that sum to 1, float64; of independent or rounded probabilities they do not.
-
-    A row of zeros, as 8-bit probabilities of many classes may be, becomes uniform.
-    """
-    rows = probabilities.astype(np.float64)
-    sums = rows.sum(axis=1, keepdims=True)
-    return np.divide(rows, sums, out=np.full_like(rows, 1 / rows.shape[1]), where=sums != 0)
 
 
 def _class_means(predicted: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from cifarnet.runs.find import RunSummary, all_runs, export_label, exports, open
 from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Benchmark, Evaluation, Export
+from cifarnet.runs.robustness import Robustness
 
 __all__ = [
     "UNUSED",
@@ -27,6 +28,7 @@ __all__ = [
     "Evaluation",
     "Export",
     "ImageRow",
+    "Robustness",
     "Run",
     "RunRecord",
     "RunSummary",

@@ -1,0 +1,72 @@
+"""Read the published CIFAR-10-C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cifarnet.errors import DataError
+from cifarnet.robustness.corruptions import CORRUPTIONS, SEVERITIES
+
+
+def load(
+    folder: Path, shape: tuple[int, ...], labels: np.ndarray
+) -> Callable[[np.ndarray, str, int], np.ndarray]:
+    """Open the arrays of CIFAR-10-C, each with all test images at severities 1 to 5, in this order.
+
+    Args:
+        folder: of `labels.npy` and `<corruption>.npy`.
+        shape: of the test images, [N, S, S, 3].
+        labels: of the test images [N], which those of the folder must be.
+
+    Returns:
+        A function of rows, corruption and severity to images, which reads what is asked for.
+
+    Raises:
+        DataError: a file is missing or not of these shapes, or the labels are others.
+    """
+    count = len(labels)
+    found = _open(folder / "labels.npy", (len(SEVERITIES) * count,))
+    if not np.array_equal(np.tile(labels, len(SEVERITIES)), found):
+        raise DataError(
+            f"{folder / 'labels.npy'}: expected the labels of the {count:,} test images five "
+            "times, received others. The published files go with CIFAR-10's own test set"
+        )
+    size = (len(SEVERITIES) * count, *shape[1:])
+    arrays = {name: _open(folder / f"{name}.npy", size) for name in CORRUPTIONS}
+
+    def read(rows: np.ndarray, name: str, severity: int) -> np.ndarray:
+        # In the order of the file, which is faster.
+        places = np.argsort(rows)
+        pixels = np.empty((len(rows), *shape[1:]), np.uint8)
+        pixels[places] = arrays[name][(severity - 1) * count + rows[places]]
+        return pixels
+
+    return read
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Map an array of integers of this shape; images are uint8.
+
+    Raises:
+        DataError: it is missing, damaged, or another array.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"there is no {path}; expected the folder of CIFAR-10-C with labels.npy and a file for "
+            f"each of {', '.join(CORRUPTIONS)}"
+        ) from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as a NumPy array: {error}") from error
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: expected integers {list(shape)}, received {getattr(array, 'dtype', '?')} "
+            f"{list(getattr(array, 'shape', []))}"
+        )
+    if array.ndim > 1 and array.dtype != np.uint8:
+        raise DataError(f"{path}: expected uint8, received {array.dtype}")
+    return array

@@ -1,0 +1,134 @@
+"""Measure accuracy on corrupted, attacked and foreign images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from cifarnet import artifacts, data
+from cifarnet.artifacts import Artifact
+from cifarnet.callbacks import Callback, job
+from cifarnet.errors import ConfigError
+from cifarnet.predictors import Preprocessing
+from cifarnet.robustness import corrupted, foreign
+from cifarnet.robustness.budget import Budget
+from cifarnet.robustness.subject import Subject
+from cifarnet.runs import Run, documents
+from cifarnet.runs.robustness import AttackRecord, Robustness
+
+BUDGET = 120.0  # seconds
+# Shares of the budget after which each measurement ends; what one leaves unused goes to the next.
+_FOREIGN_UNTIL, _CORRUPTIONS_UNTIL, _ATTACKS_UNTIL = 0.08, 0.55, 0.97
+
+
+def evaluate_robustness(
+    target: Run | str | Path,
+    budget: float | None = BUDGET,
+    cifar10c: str | Path | None = None,
+    ood: str | Path | None = None,
+    seed: int = 0,
+    preprocessing: Preprocessing | None = None,
+    callbacks: Iterable[Callback] | None = None,
+    overrides: Iterable[str] = (),
+    allow_changed_data: bool = False,
+    output: str | Path | None = None,
+) -> Robustness:
+    """Measure a trained network's accuracy on corrupted, attacked and foreign test images.
+
+    Writes `robustness.json` and its pictures into the run, or into a folder beside a model file.
+    Attacks need gradients, which only Keras files have.
+
+    Args:
+        target: a run, its path or name, `latest`, or a model file.
+        budget: seconds to take once the network is loaded, which decide how many images are used;
+            None: all images.
+        cifar10c: folder of the published CIFAR-10-C, to use instead of generated corruptions.
+        ood: folder of images of other things, whose confidence is compared with test images'.
+        seed: of the choice of images, the corruptions' noise and the attacks.
+        preprocessing: input and output of a model file that cifarnet did not write.
+        callbacks: notified of each stage; None: show progress on a terminal or in a notebook.
+        overrides, allow_changed_data, output: as for `evaluate`.
+
+    Returns:
+        The figures; `path` is the file they are written to.
+
+    Raises:
+        ConfigError: `budget` is not positive, or `seed` negative.
+        RunError, ArtifactError: the target cannot be found or loaded, or has changed.
+        DataError: the images cannot be read or are not those of the run; `cifar10c` does not
+            belong to the test images.
+
+    Example:
+        found = cifarnet.evaluate_robustness("latest", budget=60)
+        print(found.corruptions.accuracy, found.corruptions.accuracy_interval, found.path)
+    """
+    _check(budget, seed)
+    with job(callbacks) as callback:
+        artifact = artifacts.resolve(target, overrides)
+        subject = _load(artifact, preprocessing, allow_changed_data, budget, seed, callback)
+        found = _measure(subject, cifar10c, ood)
+        callback.on_result(found)
+        path = artifact.evaluation_folder(output) / "robustness.json"
+        with artifact.writing(path.parent):
+            return documents.write(path, found)
+
+
+def _check(budget: float | None, seed: int) -> None:
+    if budget is not None and not 0 < budget < math.inf:
+        raise ConfigError(f"budget: expected more than 0 seconds, received {budget:g}")
+    if seed < 0:
+        raise ConfigError(f"seed: expected 0 or more, received {seed}")
+
+
+def _load(
+    artifact: Artifact,
+    preprocessing: Preprocessing | None,
+    allow_changed_data: bool,
+    budget: float | None,
+    seed: int,
+    callback: Callback,
+) -> Subject:
+    callback.on_stage(f"loading {artifact.path}")
+    predictor = artifact.load(preprocessing)
+    dataset = artifact.dataset(callback.on_fetch, allow_changed_data, predictor)
+    predict, order = artifacts.align(predictor, dataset.classes)
+    images = dataset.split("test")
+    return Subject(
+        artifact=artifact,
+        preprocessing=preprocessing,
+        about=artifact.source(predictor, dataset, "test", order),
+        predict=predict,
+        images=images,
+        order=data.balanced_order(images.labels, seed),
+        classes=dataset.classes,
+        seed=seed,
+        budget=Budget(budget),
+        callback=callback,
+    )
+
+
+def _measure(
+    subject: Subject,
+    cifar10c: str | Path | None,
+    ood: str | Path | None,
+) -> Robustness:
+    budget = subject.budget
+    detection = foreign.measure(subject, ood, budget.left(_FOREIGN_UNTIL))
+    attacked = subject.artifact.path.suffix in (".keras", ".h5")
+    until = _CORRUPTIONS_UNTIL if attacked else _ATTACKS_UNTIL
+    corruptions = corrupted.measure(subject, cifar10c, budget.left(until))
+    attacks = _attack(subject, budget.left(_ATTACKS_UNTIL)) if attacked else None
+    return Robustness(
+        about=subject.about,
+        budget_seconds=budget.seconds,
+        seconds=round(budget.used, 3),
+        corruptions=corruptions,
+        attacks=attacks,
+        out_of_distribution=detection,
+    )
+
+
+def _attack(subject: Subject, seconds: float | None) -> AttackRecord | None:
+    """Measure worst-case accuracy in `seconds`; None: no limit."""
+    return None
