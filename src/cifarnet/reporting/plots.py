@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import csv
-import os
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cifarnet import runs
 from cifarnet.formatting import percent
+from cifarnet.reporting import canvas
 from cifarnet.runs import Benchmark, Evaluation
 from cifarnet.runs.results import Speed
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 # Okabe and Ito's palette, safe for color-blind readers.
 _TRAIN, _VALIDATION, _RATE = "#0072B2", "#D55E00", "#999999"
-_DPI = 110
 _CAPTION = 18  # characters per line
 
 
@@ -33,36 +28,7 @@ def _fitted(caption: str) -> str:
     return "\n".join(x if len(x) <= _CAPTION else f"{x[: _CAPTION - 3]}..." for x in lines)
 
 
-@contextmanager
-def _drawing() -> Iterator[None]:
-    """Draw with Matplotlib's defaults, whatever matplotlibrc and MPLBACKEND say; a decorator.
-
-    Text is text, not formulas. A character that the font lacks is drawn as a box, without a
-    warning.
-    """
-    matplotlib = _import_matplotlib()
-    with warnings.catch_warnings(), matplotlib.rc_context():
-        warnings.simplefilter("ignore")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams["text.parse_math"] = False
-        yield
-
-
-def _import_matplotlib() -> Any:
-    """Import Matplotlib; a MPLBACKEND of another environment, such as a notebook's, is no error."""
-    if "matplotlib" in sys.modules:
-        return sys.modules["matplotlib"]
-    backend = os.environ.pop("MPLBACKEND", None)
-    import matplotlib
-
-    if backend is not None:
-        os.environ["MPLBACKEND"] = backend
-        with suppress(ValueError):  # what Matplotlib does on import, where this is an error
-            matplotlib.rcParams["backend"] = backend
-    return matplotlib
-
-
-@_drawing()
+@canvas.drawing()
 def curves(history: Path, png: Path) -> None:
     """Plot loss, accuracy and learning rate by epoch from `history.csv`."""
     from matplotlib.ticker import MaxNLocator
@@ -70,7 +36,7 @@ def curves(history: Path, png: Path) -> None:
     with history.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) for row in rows]
-    figure = _figure(9.5, 3.8)
+    figure = canvas.figure(9.5, 3.8)
     figure.suptitle(history.resolve().parent.name, fontsize=10)
     for place, name in enumerate(("loss", "accuracy")):
         axes = figure.add_subplot(1, 2, place + 1)
@@ -94,16 +60,16 @@ def curves(history: Path, png: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
         axes.legend(loc="upper right" if name == "loss" else "lower right", framealpha=0.9)
-    _save(figure, png)
+    canvas.save(figure, png)
 
 
-@_drawing()
+@canvas.drawing()
 def confusion(found: Evaluation, png: Path) -> None:
     """Plot the confusion matrix of an evaluation, colored by the share of each true class."""
     counts, classes = np.asarray(found.confusion_matrix), found.classes
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(12.0, max(4.5, 0.55 * len(classes) + 1.8))
-    figure = _figure(side, side)
+    figure = canvas.figure(side, side)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     small = 6 if len(classes) > 30 else 9
@@ -116,14 +82,14 @@ def confusion(found: Evaluation, png: Path) -> None:
         for (row, column), number in np.ndenumerate(counts):
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, number, ha="center", va="center", color=color, fontsize=8)
-    _save(figure, png)
+    canvas.save(figure, png)
 
 
-@_drawing()
+@canvas.drawing()
 def reliability(found: Evaluation, png: Path) -> None:
     """Plot the reliability diagram of an evaluation: accuracy by confidence."""
     bins = [one for one in found.calibration if one.count]
-    figure = _figure(4.8, 4.8)
+    figure = canvas.figure(4.8, 4.8)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=_RATE, linestyle="--", label="perfectly calibrated")
     largest = max(one.count for one in bins)
@@ -145,10 +111,10 @@ def reliability(found: Evaluation, png: Path) -> None:
     error = 100 * found.expected_calibration_error
     axes.set_title(f"{_title(found)}\ncalibration error {error:.2f} %", fontsize=10)
     axes.legend(loc="upper left", fontsize=8)
-    _save(figure, png)
+    canvas.save(figure, png)
 
 
-@_drawing()
+@canvas.drawing()
 def benchmark(found: Benchmark, png: Path) -> None:
     """Plot latency, throughput and size of each artifact of a benchmark."""
     rows = found.artifacts
@@ -156,7 +122,7 @@ def benchmark(found: Benchmark, png: Path) -> None:
     calls = [min(one.speed, key=_batch_size) for one in rows]
     rates = [max(one.speed, key=_batch_size).images_per_second for one in rows]
     names = [f"{one.name}  {percent(one.accuracy)}" for one in rows]
-    figure = _figure(11, 1.4 + 0.34 * len(rows))
+    figure = canvas.figure(11, 1.4 + 0.34 * len(rows))
     latency, speed, size = figure.subplots(1, 3, sharey=True)
     for axes, label, values, form, color in (
         (
@@ -186,7 +152,7 @@ def benchmark(found: Benchmark, png: Path) -> None:
         f"{machine.cores} cores",
         fontsize=10,
     )
-    _save(figure, png)
+    canvas.save(figure, png)
 
 
 def _batch_size(speed: Speed) -> int:
@@ -210,7 +176,7 @@ def mistakes(found: Evaluation, predictions: Path, png: Path) -> None:
     sheet(pixels, captions, 8, png, f"{_title(found)}: most confident mistakes")
 
 
-@_drawing()
+@canvas.drawing()
 def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, title: str) -> None:
     """Draw a grid of captioned images.
 
@@ -223,7 +189,7 @@ def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, 
     """
     rows = max(1, -(-len(pixels) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
-    figure = _figure(1.15 * columns, (1.0 + 0.17 * lines) * rows + 0.5)
+    figure = canvas.figure(1.15 * columns, (1.0 + 0.17 * lines) * rows + 0.5)
     figure.suptitle(title if len(pixels) else f"{title}: none", fontsize=10)
     for i in range(rows * columns):
         axes = figure.add_subplot(rows, columns, i + 1)
@@ -239,20 +205,7 @@ def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, 
                 fontsize=7,
                 transform=axes.transAxes,
             )
-    _save(figure, png)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Make a figure without pyplot, which would select a GUI backend."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-
-
-def _save(figure: Figure, png: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    runs.write_atomic(png, FigureCanvasAgg(figure).print_png)
+    canvas.save(figure, png)
 
 
 def _column(rows: Sequence[dict[str, str]], key: str) -> np.ndarray:
