@@ -194,7 +194,7 @@ def test_names_are_text_and_a_missing_glyph_is_no_warning(tmp_path, recwarn, cap
 def drawn(monkeypatch, draw) -> Figure:
     """Return the figure that `draw` would save."""
     figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, png: figures.append(figure))
+    monkeypatch.setattr(plots.canvas, "save", lambda figure, png: figures.append(figure))
     draw()
     return figures[0]
 

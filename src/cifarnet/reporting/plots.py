@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from cifarnet.formatting import percent
 from cifarnet.reporting import canvas
 from cifarnet.runs import Benchmark, Evaluation
 from cifarnet.runs.results import Speed
-
-if TYPE_CHECKING:
-    pass
 
 # Okabe and Ito's palette, safe for color-blind readers.
 _TRAIN, _VALIDATION, _RATE = "#0072B2", "#D55E00", "#999999"
