@@ -19,6 +19,7 @@ LIGHT = [
     "choices",
     "cli",
     "config",
+    "cost",
     "data",
     "errors",
     "evaluation.metrics",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cifarnet.callbacks.display import ProgressDisplay
     from cifarnet.config import Config
     from cifarnet.config import load as load_config
+    from cifarnet.cost import Power
     from cifarnet.errors import (
         ArtifactError,
         BackendError,
@@ -50,6 +51,7 @@ _HOMES = {
     "GateError": "errors",
     "Interrupted": "errors",
     "ModelError": "errors",
+    "Power": "cost",
     "Predictor": "predictors",
     "Preprocessing": "predictors",
     "ProgressDisplay": "callbacks.display",
@@ -82,6 +84,7 @@ __all__ = [
     "GateError",
     "Interrupted",
     "ModelError",
+    "Power",
     "Predictor",
     "Preprocessing",
     "ProgressDisplay",

@@ -15,10 +15,11 @@ from cifarnet import artifacts, data, predictors, runs, system
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
 from cifarnet.choices import MAX_BATCH
+from cifarnet.cost import Meter, Power
 from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.predictors import Preprocessing
 from cifarnet.reporting import plots
-from cifarnet.runs import Benchmark, Run, documents
+from cifarnet.runs import Benchmark, CostRecord, Run, documents
 from cifarnet.runs.records import MachineRecord
 from cifarnet.runs.results import BenchmarkedArtifact, Speed
 from cifarnet.worker import Worker, WorkerDied
@@ -37,6 +38,7 @@ def benchmark(
     overrides: Iterable[str] = (),
     allow_changed_data: bool = False,
     output: str | Path | None = None,
+    power: Power | None = None,
 ) -> Benchmark:
     """Measure artifacts one after another, each in its own process.
 
@@ -51,7 +53,7 @@ def benchmark(
         preprocessing: input and output of model files that cifarnet did not write.
         callbacks: notified of each artifact; None: show progress on a terminal or in a notebook.
         overrides, allow_changed_data: as for `evaluate`.
-        output: folder to write into instead.
+        output, power: as for `evaluate`.
 
     Raises:
         ConfigError: no target, or no batch sizes of 1 to 5,000.
@@ -63,17 +65,16 @@ def benchmark(
         for artifact in record.artifacts:
             print(artifact.name, artifact.accuracy, artifact.speed[0].median_milliseconds)
     """
+    meter = Meter(power)
     with job(callbacks) as callback:
         _check(targets, batch_sizes)
-        found = [artifacts.resolve(target, overrides) for target in targets]
-        if all(one.run is not None for one in found):
-            predictors.refuse_options("a run", preprocessing)
+        found = _resolve(targets, preprocessing, overrides)
         basis = next((one for one in found if one.run is not None), found[0])
         files = [one for target in found for one in _files(target, basis, preprocessing)]
         dataset, split = _dataset(basis, preprocessing, allow_changed_data, callback)
         images = dataset.sample(split)
         measured = compare(files, images, dataset.classes, batch_sizes, callback)
-        record = _record(dataset, split, len(images.labels), measured)
+        record = _record(dataset, split, len(images.labels), measured, meter.read())
         callback.on_result(record)
         with found[0].writing(path := _file(found[0], output)):
             record = documents.write(path, record)
@@ -101,8 +102,23 @@ def _dataset(
     return dataset, dataset.comparison_split
 
 
+def _resolve(
+    targets: Sequence[Run | str | Path],
+    preprocessing: Preprocessing | None,
+    overrides: Iterable[str],
+) -> list[Artifact]:
+    found = [artifacts.resolve(target, overrides) for target in targets]
+    if all(one.run is not None for one in found):
+        predictors.refuse_options("a run", preprocessing)
+    return found
+
+
 def _record(
-    dataset: data.Dataset, split: str, count: int, measured: list[BenchmarkedArtifact]
+    dataset: data.Dataset,
+    split: str,
+    count: int,
+    measured: list[BenchmarkedArtifact],
+    cost: CostRecord,
 ) -> Benchmark:
     return Benchmark(
         machine=MachineRecord(**asdict(system.describe())),
@@ -112,6 +128,7 @@ def _record(
         data=dataset.description,
         changed_data=dataset.changes,
         artifacts=measured,
+        cost=cost,
     )
 
 

@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from cifarnet.errors import ConfigError, GateError
-from cifarnet.runs.documents import Record
+from cifarnet.runs.documents import CostRecord, Record
 
 _OPERATORS = {
     ">=": lambda a, b: a >= b,
@@ -26,12 +26,13 @@ class Requirement(NamedTuple):
 
 
 def parse(text: str, *kinds: type[Record]) -> Requirement:
-    """Parse a requirement such as `accuracy>=0.9` on one of the `SCALARS` of these records.
+    """Parse a requirement such as `accuracy>=0.9` on a number of these records or of their cost.
 
     Raises:
         ConfigError: it has another form, or none of the records has such a number.
     """
     known = [name for kind in kinds for name in kind.SCALARS]
+    known += CostRecord.SCALARS
     match = re.fullmatch(r"\s*(\S+?)\s*(>=|<=|>|<)\s*(\S+)\s*", text)
     try:
         metric, operator, value = match.groups() if match else ("", "", "")
@@ -56,8 +57,13 @@ def check(text: str, *records: Record) -> None:
         ConfigError: as for `parse`, or the number was not measured.
     """
     metric, operator, bound = parse(text, *(type(record) for record in records))
-    value = next(one.scalars()[metric] for one in records if metric in one.SCALARS)
+    value = next(values[metric] for values in map(_numbers, records) if metric in values)
     if value is None:
         raise ConfigError(f"the result has no {metric}: it was not measured")
     if not _OPERATORS[operator](value, bound):
         raise GateError(f"required {metric} {operator} {bound:g}, measured {value:.4f}")
+
+
+def _numbers(record: Record) -> dict[str, float | None]:
+    cost = record.cost or CostRecord()
+    return {**{name: getattr(cost, name) for name in cost.SCALARS}, **record.scalars()}

@@ -71,6 +71,18 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def processor_seconds() -> float:
+    """Return the user and system time of this process and of its child processes that ended."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        import time
+
+        return time.process_time()
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, whose))
+
+
 def peak_memory() -> int:
     """Return the peak memory of this process, bytes."""
     with suppress(OSError, StopIteration):

@@ -13,10 +13,22 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any, ParamSpec, TypeVar
 
+from cifarnet import system
 from cifarnet.errors import CifarnetError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_processor_seconds: dict[int, float] = {}  # of running processes by id, after their latest call
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and its children, also of workers still running.
+
+    A running one counts up to the end of its latest call.
+    """
+    return system.processor_seconds() + sum(_processor_seconds.values())
 
 
 class WorkerDied(Exception):
@@ -58,9 +70,10 @@ class Worker:
             self._start()
         try:
             self._connection.send((function, args, kwargs))
-            result, error, trace = self._connection.recv()
+            (result, error, trace), seconds = self._connection.recv()
         except (EOFError, ConnectionError) as broken:
             raise WorkerDied(self._stop()) from broken
+        _processor_seconds[self._process.pid] = seconds
         if error is not None:
             raise error from RuntimeError(f"in the child process:\n{trace}")
         return result
@@ -81,7 +94,8 @@ class Worker:
         if kill:
             process.kill()
         self._connection.close()
-        process.join()
+        process.join()  # from now on the system counts its time as this process' children's
+        _processor_seconds.pop(process.pid, None)
         code = process.exitcode
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
@@ -95,7 +109,7 @@ def _serve(connection: Connection) -> None:
             function, args, kwargs = connection.recv()
         except EOFError:
             return
-        connection.send(_outcome(function, args, kwargs))
+        connection.send((_outcome(function, args, kwargs), system.processor_seconds()))
 
 
 def _outcome(

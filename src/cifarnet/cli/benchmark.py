@@ -10,11 +10,12 @@ import click
 from cifarnet.choices import MAX_BATCH
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import WhenMeasured, console, display
+from cifarnet.cli.render import WhenMeasured, console, cost_row, display
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cifarnet.cost import Power
     from cifarnet.runs import Benchmark
 
 _UNKNOWN = (
@@ -51,12 +52,14 @@ def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
 @options.allow_changed_data
 @options.output
 @options.foreign
+@options.power
 def benchmark(
     targets: tuple[str, ...],
     batch_sizes: tuple[int, ...],
     overrides: tuple[str, ...],
     allow_changed_data: bool,
     output: Path | None,
+    power: Power | None,
     **stated: Any,
 ) -> Any:
     """Compare artifacts: accuracy, size, latency, images/s, memory.
@@ -83,6 +86,7 @@ def benchmark(
             overrides=overrides,
             allow_changed_data=allow_changed_data,
             output=output,
+            power=power,
         )
     picture = benchmarking.picture(found)
     console().print(f"in {found.path} and {picture}\n", markup=False)
@@ -109,6 +113,8 @@ def _print(found: Benchmark) -> None:
             screen.print(f"{one.name}: no accuracy, since it {_UNKNOWN}", markup=False)
     if found.changed_data:
         screen.print(f"left out: {found.changed_data}", markup=False)
+    for _, text in cost_row(found):
+        screen.print(f"cost: {text}", markup=False)
     screen.print("")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -11,6 +11,9 @@ from cifarnet.choices import Split, Tta
 from cifarnet.cli import evaluation_table, options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
+
+if TYPE_CHECKING:
+    from cifarnet.cost import Power
 
 
 @click.command(cls=Command)
@@ -38,6 +41,7 @@ from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
 @options.allow_changed_data
 @options.output
 @options.foreign
+@options.power
 def evaluate(
     target: str,
     split: str,
@@ -46,6 +50,7 @@ def evaluate(
     overrides: tuple[str, ...],
     allow_changed_data: bool,
     output: Path | None,
+    power: Power | None,
     **stated: Any,
 ) -> Any:
     """Evaluate a trained network on images it was not trained on.
@@ -69,17 +74,17 @@ def evaluate(
 
     for requirement in required:
         requirements.parse(requirement, Evaluation)
-    foreign = options.preprocessing(**stated)
     with display() as shown:
         found = evaluations.evaluate(
             target,
             split,
             tta,
-            preprocessing=foreign,
+            preprocessing=options.preprocessing(**stated),
             callbacks=[shown, WhenMeasured(evaluation_table.show)],
             overrides=overrides,
             allow_changed_data=allow_changed_data,
             output=output,
+            power=power,
         )
     evaluation_table.show_files(found)
     for requirement in required:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cifarnet.cli.render import console
+from cifarnet.cli.render import console, cost_row
 from cifarnet.formatting import align, duration, percent
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def show(found: Evaluation) -> None:
             else []
         ),
         ("time", f"{duration(about.seconds)}, {about.images_per_second:,.0f} images/s"),
+        *cost_row(found),
     ]
     screen = console()
     screen.print(align(rows) + "\n", markup=False)

@@ -15,6 +15,7 @@ from cifarnet.cli.render import console, display, failure_table, load_tensorflow
 from cifarnet.errors import ExportError
 
 if TYPE_CHECKING:
+    from cifarnet.cost import Power
     from cifarnet.runs import Export, Run
 
 FORMATS = get_args(ExportFormat)
@@ -45,6 +46,7 @@ QUANTIZATIONS = get_args(Quantization)
 @click.option("--all", "all_", is_flag=True, help="Every format with every quantization.")
 @options.data_path
 @options.allow_changed_data
+@options.power
 def export(
     run: str,
     formats: tuple[str, ...] | None,
@@ -53,6 +55,7 @@ def export(
     all_: bool,
     overrides: tuple[str, ...],
     allow_changed_data: bool,
+    power: Power | None,
 ) -> Any:
     """Export a run's network to other runtimes, and check each file in its runtime.
 
@@ -84,7 +87,7 @@ def export(
     try:
         with display() as shown:
             written = exporters.export(
-                source, formats, quantize, prune, [shown], overrides, allow_changed_data
+                source, formats, quantize, prune, [shown], overrides, allow_changed_data, power
             )
     except ExportError as error:
         _show(error.written, source)
@@ -112,9 +115,11 @@ def _check_usage(
 
 
 def _show(written: Sequence[Export], source: Run) -> None:
+    from cifarnet import cost
+
     if written:
         screen = console()
         screen.print(parity_table(source, written))
-        screen.print(
-            f"\nin {source.exports_folder}, each checked in its own runtime\n", markup=False
-        )
+        screen.print(f"\nin {source.exports_folder}, each checked in its own runtime", markup=False)
+        costs = [one.cost for one in written if one.cost is not None]
+        screen.print(f"cost: {cost.describe(cost.total(costs))}\n", markup=False)

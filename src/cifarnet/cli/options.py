@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from cifarnet.choices import InputRange, Layout, OutputKind
+from cifarnet.cli.power import power as power
 
 if TYPE_CHECKING:
     from cifarnet.predictors import Preprocessing

@@ -67,6 +67,13 @@ def load_tensorflow() -> None:
         backend.initialize_devices()
 
 
+def cost_row(record: Record) -> list[tuple[str, str]]:
+    """Make a row for `formatting.align` of a record's cost; none if it was not recorded."""
+    from cifarnet.cost import describe
+
+    return [] if record.cost is None else [("cost", describe(record.cost))]
+
+
 def parity_table(run: Run, exports: Sequence[Export]) -> Table:
     """Make a table of a run's artifacts and their parity with its Keras model."""
     from rich.table import Table

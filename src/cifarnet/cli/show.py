@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import console, parity_table
+from cifarnet.cli.render import console, cost_row, parity_table
 from cifarnet.formatting import align, count, duration, percent
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def show(run: str) -> Any:
         ("precision", record.precision.chosen or "-"),
         ("epochs", f"{record.epochs_done or 0:g} of {record.epochs:g}"),
         ("time", "-" if record.seconds is None else duration(record.seconds)),
+        *cost_row(record),
         ("validation", percent(one.validation_accuracy)),
         ("test", percent(one.test_accuracy)),
         ("machine", _machine(record.machine)),

@@ -11,10 +11,11 @@ import click
 
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import console, display, load_tensorflow
+from cifarnet.cli.render import console, cost_row, display, load_tensorflow
 from cifarnet.formatting import align, count, duration, percent
 
 if TYPE_CHECKING:
+    from cifarnet.cost import Power
     from cifarnet.runs import Run
 
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 @options.config_file
 @options.overrides
 @click.option("--resume", metavar="RUN", help="Resume this run (path, name or `latest`).")
-def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | None) -> Any:
+@options.power
+def train(
+    config_file: Path | None, overrides: tuple[str, ...], resume: str | None, power: Power | None
+) -> Any:
     """Train a network into a new run directory, or resume a run that stopped.
 
     Ctrl-C stops after the current step and keeps the run resumable.
@@ -44,7 +48,7 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
         from cifarnet import training
 
         with display() as shown:
-            return _print(training.resume(found, overrides, callbacks=[shown]))
+            return _print(training.resume(found, overrides, [shown], power))
     settings = config.load(config_file or "", overrides)
     load_tensorflow()
     from cifarnet import training
@@ -52,7 +56,11 @@ def train(config_file: Path | None, overrides: tuple[str, ...], resume: str | No
     command = shlex.join(["cifarnet", *sys.argv[1:]])
     with display() as shown:
         run = training.train(
-            settings, config_file=str(config_file), command=command, callbacks=[shown]
+            settings,
+            config_file=str(config_file),
+            command=command,
+            callbacks=[shown],
+            power=power,
         )
     return _print(run)
 
@@ -64,6 +72,7 @@ def _print(run: Run) -> dict[str, Any]:
     rows = [
         ("ended", f"{record.stop_reason}, after {count(record.epochs_done or 0.0, 'epoch')}"),
         ("time", f"{duration(record.seconds or 0.0)}, {speed}"),
+        *cost_row(record),
         ("selected", f"epoch {record.selected_epoch}, validation accuracy {validation}"),
         ("run", str(run.path)),
         ("curves", str(run.plots_folder / "curves.png")),

@@ -13,6 +13,7 @@ from cifarnet import artifacts, data, runs
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
 from cifarnet.choices import Split, Tta
+from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, DataError
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.tta import with_tta
@@ -31,6 +32,7 @@ def evaluate(
     overrides: Iterable[str] = (),
     allow_changed_data: bool = False,
     output: str | Path | None = None,
+    power: Power | None = None,
 ) -> Evaluation:
     """Evaluate a trained network on images it was not trained on.
 
@@ -47,6 +49,7 @@ def evaluate(
             now; for a model file outside any run, which images to use instead of CIFAR-10.
         allow_changed_data: where images of a run's folder are gone or changed, use the others.
         output: folder to write into instead.
+        power: of this machine, and its electricity, for the record's cost.
 
     Returns:
         The metrics; `path` is the file they are written to.
@@ -60,21 +63,32 @@ def evaluate(
         evaluation = cifarnet.evaluate("latest", tta="mirror")
         print(evaluation.accuracy, evaluation.accuracy_interval, evaluation.path)
     """
+    meter = Meter(power)
     with job(callbacks) as callback:
         artifact = artifacts.resolve(target, overrides)
-        kind = artifact.config.evaluate.tta if tta is None else tta
-        _check(artifact, split, kind)
-        callback.on_stage(f"loading {artifact.path}")
-        predictor = artifact.load(preprocessing)
-        dataset = artifact.dataset(callback.on_fetch, allow_changed_data, predictor)
+        kind = _check(artifact, split, tta)
+        predictor, dataset = _load(artifact, preprocessing, allow_changed_data, callback)
         evaluation, arrays = _measure(artifact, predictor, dataset, split, kind, callback)
-        callback.on_result(evaluation)
+        callback.on_result(evaluation := evaluation.replace(cost=meter.read()))
         with artifact.writing(folder := artifact.evaluation_folder(output)):
             return write(evaluation, arrays, folder, evaluation_stem(split, kind))
 
 
-def _check(artifact: Artifact, split: str, tta: str) -> None:
-    for name, value, choices in (("split", split, get_args(Split)), ("tta", tta, get_args(Tta))):
+def _load(
+    artifact: Artifact,
+    preprocessing: Preprocessing | None,
+    allow_changed_data: bool,
+    callback: Callback,
+) -> tuple[Predictor, data.Dataset]:
+    callback.on_stage(f"loading {artifact.path}")
+    predictor = artifact.load(preprocessing)
+    return predictor, artifact.dataset(callback.on_fetch, allow_changed_data, predictor)
+
+
+def _check(artifact: Artifact, split: str, tta: str | None) -> str:
+    """Check what to evaluate on; return the test-time augmentation."""
+    kind = artifact.config.evaluate.tta if tta is None else tta
+    for name, value, choices in (("split", split, get_args(Split)), ("tta", kind, get_args(Tta))):
         if value not in choices:
             raise ConfigError(f"{name}: expected one of {', '.join(choices)}; received {value!r}")
     if artifact.run is None and split == "validation":
@@ -82,6 +96,7 @@ def _check(artifact: Artifact, split: str, tta: str) -> None:
             "only a run knows its validation images; a model file outside any run is evaluated "
             "on the test set"
         )
+    return kind
 
 
 def _measure(

@@ -15,6 +15,7 @@ from cifarnet import artifacts, data, runs
 from cifarnet import config as cfg
 from cifarnet.backend import default_settings, keras
 from cifarnet.callbacks import Callback, job
+from cifarnet.cost import Meter, Power
 from cifarnet.data.sampling import balanced
 from cifarnet.errors import (
     ArtifactError,
@@ -49,6 +50,7 @@ def export(
     callbacks: Iterable[Callback] | None = None,
     overrides: Iterable[str] = (),
     allow_changed_data: bool = False,
+    power: Power | None = None,
 ) -> list[Export]:
     """Export a run's network; every artifact must pass a parity check in its own runtime.
 
@@ -62,10 +64,10 @@ def export(
         quantize: quantizations; each format gets those it can hold. None: `export.quantize`.
         prune: share of the weights to set to zero first, 0 to 1.
         callbacks: notified of each stage; None: show progress on a terminal or in a notebook.
-        overrides, allow_changed_data: as for `evaluate`.
+        overrides, allow_changed_data, power: as for `evaluate`.
 
     Returns:
-        The record of each artifact, in the order of `formats`.
+        The record of each artifact, in the order of `formats`; the first bears the shared cost.
 
     Raises:
         ConfigError: no format, unknown names, no such quantization, or a missing package.
@@ -79,17 +81,22 @@ def export(
         for artifact in cifarnet.export("latest", formats=["onnx", "litert"], quantize=["int8"]):
             print(artifact.path, artifact.parity.accuracy, artifact.parity.max_difference)
     """
+    meter = Meter(power)
     source = artifacts.trained_run(run)
     config = artifacts.run_config(source, overrides)
-    pruned = [] if prune is None else [f"export.prune.sparsity={prune}"]
-    options = cfg.load(source.config_file, pruned).export
+    options = _options(source, prune)
     wanted = _wanted(options, formats, quantize)
     with job(callbacks) as callback, runs.lock(source), Worker() as worker:
         runs.check(source, source.model_file)
         callback.on_stage("reading the run")
         dataset = data.load_recorded(source, config, callback.on_fetch, allow_changed_data)
         exporter = _Exporter(source, config, options, dataset, callback, worker)
-        return _export_all(wanted, exporter)
+        return _export_all(wanted, exporter, meter, power)
+
+
+def _options(source: Run, prune: float | None) -> cfg.ExportConfig:
+    pruned = [] if prune is None else [f"export.prune.sparsity={prune}"]
+    return cfg.load(source.config_file, pruned).export
 
 
 def _wanted(
@@ -102,16 +109,19 @@ def _wanted(
     return targets(names, quantizations, options.prune is not None, defaults=quantize is None)
 
 
-def _export_all(wanted: Sequence[Target], exporter: _Exporter) -> list[Export]:
+def _export_all(
+    wanted: Sequence[Target], exporter: _Exporter, meter: Meter, power: Power | None
+) -> list[Export]:
     written: list[Export] = []
     failures: list[ExportFailure] = []
     for target in wanted:
         try:
-            written.append(exporter.export(target))
+            written.append(exporter.export(target, meter))
         except (ArtifactError, ConfigError, GateError, ModelError, TrainingError) as error:
             if len(wanted) == 1:
                 raise
             failures.append(ExportFailure(target.name, error))
+        meter = Meter(power)
     if failures:
         raise ExportError(written, failures)
     return written
@@ -145,7 +155,7 @@ class _Exporter:
         self._pruned = None if options.prune is None else self._prune(options.prune)
         self._expected = parity.predict(keras_file.from_model(self._network), self._images)
 
-    def export(self, target: Target) -> Export:
+    def export(self, target: Target, meter: Meter) -> Export:
         """Write one artifact and check its parity."""
         FORMATS[target.format].require_packages(target.format)
         self._callback.on_stage(f"exporting {target.name}")
@@ -161,6 +171,7 @@ class _Exporter:
                     "qat": qat_note,
                     "micro": converted.micro,
                     "changed_data": self._dataset.changes,
+                    "cost": meter.read(),
                 }
             )
             documents.write(folder / "export.json", record)

@@ -16,6 +16,7 @@ from cifarnet.runs.atomic import (
 )
 from cifarnet.runs.checksums import Verdict, changing, check, forget, verify, weights_digest
 from cifarnet.runs.directory import Run, create, is_locked, lock, remove, root_folder, status
+from cifarnet.runs.documents import CostRecord
 from cifarnet.runs.find import RunSummary, all_runs, export_label, exports, open_run, summary
 from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
 from cifarnet.runs.records import RunRecord
@@ -25,6 +26,7 @@ from cifarnet.runs.robustness import Robustness
 __all__ = [
     "UNUSED",
     "Benchmark",
+    "CostRecord",
     "Evaluation",
     "Export",
     "ImageRow",

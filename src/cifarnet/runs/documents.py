@@ -23,6 +23,7 @@ Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e15, le=1e15)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 # A path inside the run: not absolute, without `..`.
 InsidePath = Annotated[str, AfterValidator(lambda name: _inside(name))]
+Operations = Annotated[int, Field(ge=0, le=10**18)]
 
 PartT = TypeVar("PartT", bound="Part")
 RecordT = TypeVar("RecordT", bound="Record")
@@ -43,12 +44,41 @@ class Part(BaseModel):
         return type(self).model_validate({**fields, **(self.model_extra or {}), **values})
 
 
+class CostRecord(Part):
+    """What a job took; see `cost.Meter`. None: unknown, or not stated by the user.
+
+    Attributes:
+        processor_seconds: user and system time of the process and its child processes.
+        cores: that the process may use.
+        macs_trained: multiply-accumulates of the forward passes of a training's steps.
+        energy_joules: measured, of the processor packages.
+        energy_note: which packages, or why the energy is unknown.
+        declared_watts, declared_joules: low and high; stated by the user, and times `wall_seconds`.
+        grams_per_kwh: CO2-equivalent of the electricity, stated by the user.
+        carbon_grams: CO2-equivalent, low and high.
+    """
+
+    SCALARS: ClassVar[tuple[str, ...]] = ("wall_seconds", "processor_seconds", "energy_joules")
+
+    wall_seconds: Number | None = None
+    processor_seconds: Number | None = None
+    cores: Count | None = None
+    macs_trained: Operations | None = None
+    energy_joules: Number | None = None
+    energy_note: str = ""
+    declared_watts: list[Number] | None = None
+    declared_joules: list[Number] | None = None
+    grams_per_kwh: Number | None = None
+    carbon_grams: list[Number] | None = None
+
+
 class Record(Part):
     """One JSON file of a run.
 
     Attributes:
         format_version: version of the file's format; the class' `VERSION` when written.
         written_by: program and version that wrote the file.
+        cost: of the job that wrote the file; None in records of earlier versions.
         path: the file it was read from or written to.
     """
 
@@ -57,6 +87,7 @@ class Record(Part):
 
     format_version: int = 1
     written_by: str = ""
+    cost: CostRecord | None = None
     _file: Path = pydantic.PrivateAttr(Path())
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 from cifarnet import config as cfg
 from cifarnet import models, runs
 from cifarnet.callbacks import Callback, StepProgress
+from cifarnet.cost import Meter
 from cifarnet.errors import CifarnetError, Interrupted, TrainingError
 from cifarnet.reporting import plots
 from cifarnet.runs import Run
@@ -38,6 +39,7 @@ class Loop:
         history: History,
         selected: list[np.ndarray] | None,
         callbacks: Callback,
+        meter: Meter,
     ) -> None:
         """Continue from `trainer.step`; `selected` are the weights of the best epoch so far."""
         self._run = run
@@ -46,6 +48,8 @@ class Loop:
         self._history = history
         self._selected = selected
         self._callbacks = callbacks
+        self._meter = meter
+        self._macs = sum(layer.macs for layer in models.summary(trainer.model))
         self._group = 1
         # Of this epoch's steps, without this process' first group, which includes tracing.
         self._timed_images = 0
@@ -105,6 +109,7 @@ class Loop:
                 self._end_epoch()
             elif self._checkpoint_is_due():
                 self._checkpoint()
+                self._run.update_record(**self._results())
         return "finished", self._history.stop_reason(self._config.train) or "all epochs done"
 
     def _steps(self) -> None:
@@ -194,6 +199,7 @@ class Loop:
         selected = history.rows[-1] if history.rows else None
         if self._selected is not None and history.best_epoch is not None:
             selected = history.rows[history.best_epoch - 1]
+        images = self._trainer.step * self._config.train.batch_size
         speeds = [row.images_per_second for row in history.rows]
         return {
             "epochs_done": round(self._trainer.step / self._trainer.steps_per_epoch, 3),
@@ -203,6 +209,7 @@ class Loop:
             "validation_accuracy": None if selected is None else selected.validation_accuracy,
             "seconds": round(history.seconds, 2),
             "images_per_second": float(np.median(speeds)) if speeds else None,
+            "cost": self._meter.read().replace(macs_trained=self._macs * images),
             "updated": now(),
         }
 

@@ -10,8 +10,9 @@ from cifarnet import config as cfg
 from cifarnet import data, runs
 from cifarnet.backend import default_settings
 from cifarnet.callbacks import Callback, Callbacks, job
+from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, RunError
-from cifarnet.runs import Run, documents
+from cifarnet.runs import CostRecord, Run, documents
 from cifarnet.runs.records import PrecisionRecord
 from cifarnet.training import checkpoint, precision
 from cifarnet.training.checkpoint import Checkpoint
@@ -32,6 +33,7 @@ def train(
     config_file: str | None = None,
     command: str | None = None,
     callbacks: Iterable[Callback] | None = None,
+    power: Power | None = None,
 ) -> Run:
     """Train a network in a new run directory.
 
@@ -41,6 +43,7 @@ def train(
         config_file, command: recorded in `run.json`.
         callbacks: receive the progress and may stop the training. None shows it on a terminal or
             in a notebook; an empty list shows nothing.
+        power: of this machine, and its electricity, for the record's cost.
 
     Returns:
         The run: `finished`, or `stopped` by a callback.
@@ -54,6 +57,7 @@ def train(
         run = cifarnet.train(cifarnet.load_config("article", ["train.epochs=3"]))
         print(run.path, run.read_record().validation_accuracy)
     """
+    meter = Meter(power)
     with job(callbacks) as report:
         if isinstance(config, cfg.Config):
             settings = config
@@ -64,17 +68,12 @@ def train(
         _check_validation(settings, dataset)
         settings, measured = _choose_precision(settings)
         trainer = Trainer(settings, dataset)
-        record = describe(settings, dataset, trainer).model_copy(
-            update={
-                "config_file": config_file,
-                "command": command,
-                "precision": measured,
-                "status": "running",
-            }
+        record = describe(settings, dataset, trainer).replace(
+            config_file=config_file, command=command, precision=measured, status="running"
         )
         run = runs.create(settings.name, root, _files(settings, dataset), record)
         with runs.lock(run):
-            return _train(run, settings, trainer, None, report)
+            return _train(run, settings, trainer, None, report, meter)
 
 
 def _files(config: cfg.Config, dataset: data.Dataset) -> dict[str, str]:
@@ -89,13 +88,14 @@ def resume(
     run: Run | str | Path,
     overrides: Iterable[str] = (),
     callbacks: Iterable[Callback] | None = None,
+    power: Power | None = None,
 ) -> Run:
     """Resume a run in its own directory, to the bits it would have had without the stop.
 
     Args:
         run: a run, its path, its name or `latest`; not finished, or to train for more epochs.
         overrides: `key=value` texts for keys in `MAY_CHANGE`.
-        callbacks: as for `train`.
+        callbacks, power: as for `train`; the record's cost is that of all sessions.
 
     Returns:
         The run: `finished`, or `stopped` by a callback.
@@ -113,12 +113,14 @@ def resume(
     with job(callbacks) as report:
         found = runs.open_run(run)
         with runs.lock(found):
-            return _resume(found, overrides, report)
+            return _resume(found, overrides, report, power)
 
 
-def _resume(run: Run, overrides: Iterable[str], report: Callbacks) -> Run:
+def _resume(run: Run, overrides: Iterable[str], report: Callbacks, power: Power | None) -> Run:
     """Resume a run whose lock is held."""
     record = run.read_record()
+    # Earlier versions recorded no cost: that of their steps is unknown.
+    meter = Meter(power, record.cost or (CostRecord() if record.steps_done else None))
     notes: list[str] = []
     saved = checkpoint.load_newest(run, notes.append)
     config, changed = _resumed_config(run, saved, overrides)
@@ -139,11 +141,16 @@ def _resume(run: Run, overrides: Iterable[str], report: Callbacks) -> Run:
     runs.forget(run, run.history_file, run.model_file)
     now = reopen(run.read_record(), describe(config, dataset, trainer), notes)
     documents.write(run.record_file, now)
-    return _train(run, config, trainer, saved, report)
+    return _train(run, config, trainer, saved, report, meter)
 
 
 def _train(
-    run: Run, config: cfg.Config, trainer: Trainer, saved: Checkpoint | None, report: Callbacks
+    run: Run,
+    config: cfg.Config,
+    trainer: Trainer,
+    saved: Checkpoint | None,
+    report: Callbacks,
+    meter: Meter,
 ) -> Run:
     """Train to the end, with the callbacks that write into the run before those of the caller."""
     history = History() if saved is None else saved.history
@@ -152,7 +159,8 @@ def _train(
     if config.train.tensorboard:
         own.append(TensorBoard())
     with job(own) as logs:
-        return Loop(run, config, trainer, history, selected, Callbacks([logs, report])).run()
+        together = Callbacks([logs, report])
+        return Loop(run, config, trainer, history, selected, together, meter).run()
 
 
 def _choose_precision(config: cfg.Config) -> tuple[cfg.Config, PrecisionRecord]:
