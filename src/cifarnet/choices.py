@@ -29,3 +29,5 @@ MAX_BATCH = 5_000
 Layout = Literal["nhwc", "nchw"]
 # What a network gives: `probabilities` are of a softmax or of independent sigmoids.
 OutputKind = Literal["logits", "probabilities"]
+# Ways to find the pixels that a decision depends on.
+ExplanationMethod = Literal["occlusion", "layercam", "gradcam", "integrated"]

@@ -4,7 +4,7 @@ from cifarnet.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from cifarnet.data.cifar10 import ArrayCheck, cache_folder, fetch, verify
 from cifarnet.data.dataset import SPLITS, Dataset, load, load_given
 from cifarnet.data.image_file import read_image
-from cifarnet.data.image_scan import image_files
+from cifarnet.data.image_scan import image_files, read_images
 from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.inspection import DatasetInfo, SplitInfo, draw_preview, inspect
 from cifarnet.data.recorded import image_rows, load_recorded, verify_images
@@ -34,6 +34,7 @@ __all__ = [
     "load_recorded",
     "load_source",
     "read_image",
+    "read_images",
     "verify",
     "verify_images",
 ]

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from cifarnet.data.image_file import HEAD, SUFFIXES, kind_of
+import numpy as np
+
+from cifarnet.data.image_file import HEAD, SUFFIXES, kind_of, read_image
 from cifarnet.errors import DataError
 from cifarnet.formatting import printable
 
@@ -47,6 +49,30 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         else:
             raise DataError(f"there is no image file or folder {shown}")
     return files
+
+
+def read_images(
+    paths: Iterable[Path], size: int
+) -> tuple[dict[Path, np.ndarray], list[tuple[Path, str]]]:
+    """Read image files, and the image files in folders, as `read_image` does.
+
+    Returns:
+        The pixels of each file, uint8 [size, size, 3]; and what cannot be read, with the reason.
+    """
+    pixels: dict[Path, np.ndarray] = {}
+    unreadable: list[tuple[Path, str]] = []
+    for path in paths:
+        try:
+            files = image_files([path])
+        except DataError as error:
+            files = []
+            unreadable.append((path, str(error)))
+        for file in files:
+            try:
+                pixels[file] = read_image(file, size)
+            except DataError as error:
+                unreadable.append((file, str(error)))
+    return pixels, unreadable
 
 
 def _walk(folder: Path) -> list[Path]:

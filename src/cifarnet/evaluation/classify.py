@@ -67,7 +67,7 @@ def predict(
         raise DataError(f"images: expected a list of paths, received the text {str(images)!r}")
     artifact = artifacts.resolve(target)
     predictor = artifact.load(preprocessing)
-    pixels, unreadable = _read([Path(image) for image in images], predictor.size)
+    pixels, unreadable = data.read_images([Path(image) for image in images], predictor.size)
     if not pixels:
         reasons = "; ".join(reason for _, reason in unreadable[:5])
         raise DataError(f"expected at least one image, received none: {reasons or 'no file'}")
@@ -77,27 +77,3 @@ def predict(
         ranked = tuple((names[i], float(row[i])) for i in np.argsort(-row)[:top])
         found.append(Prediction(file, ranked))
     return Predictions(tuple(found), tuple(unreadable), tuple(predictor.assumed))
-
-
-def _read(
-    paths: Iterable[Path], size: int
-) -> tuple[dict[Path, np.ndarray], list[tuple[Path, str]]]:
-    """Read image files and folders of them.
-
-    Returns:
-        The pixels of each image; and what cannot be read, with the reason.
-    """
-    pixels: dict[Path, np.ndarray] = {}
-    unreadable: list[tuple[Path, str]] = []
-    for path in paths:
-        try:
-            files = data.image_files([path])
-        except DataError as error:
-            files = []
-            unreadable.append((path, str(error)))
-        for file in files:
-            try:
-                pixels[file] = data.read_image(file, size)
-            except DataError as error:
-                unreadable.append((file, str(error)))
-    return pixels, unreadable
