@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from cifarnet.choices import Split, Tta
-from cifarnet.cli import evaluation_table, options
+from cifarnet.cli import evaluation_table, options, robustness, robustness_table
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
 
 if TYPE_CHECKING:
     from cifarnet.cost import Power
+    from cifarnet.runs import Robustness
+    from cifarnet.runs.documents import Record
 
 
 @click.command(cls=Command)
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     metavar='"METRIC>=VALUE"',
     help="Exit with 3 unless this holds; repeatable.",
 )
+@robustness.options
 @options.data_path
 @options.allow_changed_data
 @options.output
@@ -59,36 +62,60 @@ def evaluate(
     file or a SavedModel folder. For a file that cifarnet did not write, the last options state its
     input and output, and -o names its images; the result lists what was assumed instead.
 
+    --robustness also measures accuracy under 15 corruptions and under attacks, and whether the
+    confidence tells images of other things, on as many test images as --budget allows.
+
     \b
     Example:
       cifarnet evaluate latest
+      cifarnet evaluate latest --robustness --budget 5min --require "corruption_accuracy>=0.5"
       cifarnet evaluate latest --tta mirror --require "accuracy>=0.6"
       cifarnet evaluate latest -o data.path=moved/photos
       cifarnet evaluate foreign.onnx --input-range 0-1 --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
       cifarnet evaluate pets.keras -o data.source=directory -o data.path=photos
     """
+    common = {"overrides": overrides, "allow_changed_data": allow_changed_data, "output": output}
+    return _evaluate(target, split, tta, required, stated, power=power, **common)
+
+
+def _evaluate(
+    target: str,
+    split: str,
+    tta: str | None,
+    required: tuple[str, ...],
+    stated: dict[str, Any],
+    **common: Any,
+) -> Any:
+    wanted = robustness.wanted(stated, split)
     load_tensorflow()
     from cifarnet import evaluation as evaluations
     from cifarnet import requirements
-    from cifarnet.runs import Evaluation
+    from cifarnet.runs import Evaluation, Robustness
 
     for requirement in required:
-        requirements.parse(requirement, Evaluation)
+        requirements.parse(requirement, Evaluation, *([Robustness] if wanted else []))
+    common["preprocessing"] = options.preprocessing(**stated)
     with display() as shown:
-        found = evaluations.evaluate(
-            target,
-            split,
-            tta,
-            preprocessing=options.preprocessing(**stated),
-            callbacks=[shown, WhenMeasured(evaluation_table.show)],
-            overrides=overrides,
-            allow_changed_data=allow_changed_data,
-            output=output,
-            power=power,
-        )
+        callbacks = [shown, WhenMeasured(evaluation_table.show)]
+        found = evaluations.evaluate(target, split, tta, callbacks=callbacks, **common)
     evaluation_table.show_files(found)
+    document = evaluation_table.document(found)
+    records: list[Record] = [found]
+    if wanted:
+        robust = _robustness(target, **wanted._asdict(), **common)
+        document["robustness"] = robustness_table.document(robust)
+        records.append(robust)
     for requirement in required:
-        requirements.check(requirement, found)
+        requirements.check(requirement, *records)
     console().print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
-    pictures = [str(picture) for picture in evaluations.pictures(found)]
-    return {"folder": str(found.path.parent), "pictures": pictures, **found.to_json()}
+    return document
+
+
+def _robustness(target: str, **arguments: Any) -> Robustness:
+    from cifarnet.robustness import evaluate_robustness
+
+    with display() as shown:
+        callbacks = [shown, WhenMeasured(robustness_table.show)]
+        found = evaluate_robustness(target, callbacks=callbacks, **arguments)
+    robustness_table.show_files(found)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cifarnet.cli.render import console, cost_row
+from cifarnet.errors import JsonObject
 from cifarnet.formatting import align, duration, percent
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ def show_files(found: Evaluation) -> None:
     files = [found.path, evaluations.predictions(found), *evaluations.pictures(found)]
     written = ", ".join(file.name for file in files)
     console().print(f"in {found.path.parent}: {written}\n", markup=False)
+
+
+def document(found: Evaluation) -> JsonObject:
+    """Return what `--json` shows of an evaluation."""
+    from cifarnet import evaluation as evaluations
+
+    pictures = [str(picture) for picture in evaluations.pictures(found)]
+    return {"folder": str(found.path.parent), "pictures": pictures, **found.to_json()}
 
 
 def _class_means(found: Evaluation) -> list[tuple[str, str]]:

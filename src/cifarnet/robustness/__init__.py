@@ -1,5 +1,5 @@
 """Measure accuracy on corrupted, attacked and foreign images."""
 
-from cifarnet.robustness.run import evaluate_robustness
+from cifarnet.robustness.run import evaluate_robustness, pictures
 
-__all__ = ["evaluate_robustness"]
+__all__ = ["evaluate_robustness", "pictures"]

@@ -44,7 +44,6 @@ def measure(
     if cifar10c is not None:
         corrupted = published.load(Path(cifar10c), images.pixels.shape, images.labels)
         source = "the published CIFAR-10-C"
-    subject.callback.on_stage("15 corruptions at 5 severities")
     confidence, correct = _predict(subject, corrupted, seconds)
     count = confidence.shape[-1]
     low, high = statistics.bootstrap_mean(correct[1:].mean(axis=(0, 1)))
@@ -80,8 +79,10 @@ def _predict(
     classes = len(subject.classes)
     smallest = classes * max(1, 20 // classes)
     largest = max(smallest, 200 * _SIDE**2 // pixels.shape[1] ** 2)
-    found = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     for rows in chunks(subject.order, seconds, subject.budget.clock, smallest, largest):
+        done = sum(one[0].shape[-1] for one in found)
+        subject.callback.on_stage(f"15 corruptions at 5 severities: {done:,} images done")
         batches = [np.concatenate([pixels[rows]] * len(SEVERITIES))]
         batches += [
             np.concatenate([corrupted(rows, name, severity) for severity in SEVERITIES])

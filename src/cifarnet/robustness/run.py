@@ -9,8 +9,10 @@ from pathlib import Path
 from cifarnet import artifacts, data
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback, job
+from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError
 from cifarnet.predictors import Preprocessing
+from cifarnet.reporting import robustness as plots
 from cifarnet.robustness import corrupted, foreign
 from cifarnet.robustness.budget import Budget
 from cifarnet.robustness.subject import Subject
@@ -33,6 +35,7 @@ def evaluate_robustness(
     overrides: Iterable[str] = (),
     allow_changed_data: bool = False,
     output: str | Path | None = None,
+    power: Power | None = None,
 ) -> Robustness:
     """Measure a trained network's accuracy on corrupted, attacked and foreign test images.
 
@@ -46,9 +49,7 @@ def evaluate_robustness(
         cifar10c: folder of the published CIFAR-10-C, to use instead of generated corruptions.
         ood: folder of images of other things, whose confidence is compared with test images'.
         seed: of the choice of images, the corruptions' noise and the attacks.
-        preprocessing: input and output of a model file that cifarnet did not write.
-        callbacks: notified of each stage; None: show progress on a terminal or in a notebook.
-        overrides, allow_changed_data, output: as for `evaluate`.
+        preprocessing, callbacks, overrides, allow_changed_data, output, power: as for `evaluate`.
 
     Returns:
         The figures; `path` is the file they are written to.
@@ -64,14 +65,27 @@ def evaluate_robustness(
         print(found.corruptions.accuracy, found.corruptions.accuracy_interval, found.path)
     """
     _check(budget, seed)
+    meter = Meter(power)
     with job(callbacks) as callback:
         artifact = artifacts.resolve(target, overrides)
         subject = _load(artifact, preprocessing, allow_changed_data, budget, seed, callback)
         found = _measure(subject, cifar10c, ood)
-        callback.on_result(found)
+        callback.on_result(found := found.replace(cost=meter.read()))
         path = artifact.evaluation_folder(output) / "robustness.json"
         with artifact.writing(path.parent):
-            return documents.write(path, found)
+            return _write(found, path)
+
+
+def _write(found: Robustness, path: Path) -> Robustness:
+    written = documents.write(path, found)
+    (heat_map,) = pictures(written)
+    plots.corruptions(written, heat_map)
+    return written
+
+
+def pictures(found: Robustness) -> list[Path]:
+    """Return the files of a robustness evaluation's pictures: of the corruptions."""
+    return [found.path.with_name("robustness-corruptions.png")]
 
 
 def _check(budget: float | None, seed: int) -> None:
@@ -96,7 +110,7 @@ def _load(
     images = dataset.split("test")
     return Subject(
         artifact=artifact,
-        preprocessing=preprocessing,
+        predictor=predictor,
         about=artifact.source(predictor, dataset, "test", order),
         predict=predict,
         images=images,
@@ -115,7 +129,7 @@ def _measure(
 ) -> Robustness:
     budget = subject.budget
     detection = foreign.measure(subject, ood, budget.left(_FOREIGN_UNTIL))
-    attacked = subject.artifact.path.suffix in (".keras", ".h5")
+    attacked = subject.predictor.network is not None
     until = _CORRUPTIONS_UNTIL if attacked else _ATTACKS_UNTIL
     corruptions = corrupted.measure(subject, cifar10c, budget.left(until))
     attacks = _attack(subject, budget.left(_ATTACKS_UNTIL)) if attacked else None

@@ -9,7 +9,7 @@ import numpy as np
 from cifarnet import data
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback
-from cifarnet.predictors import Predict, Preprocessing
+from cifarnet.predictors import Predict, Predictor
 from cifarnet.robustness.budget import Budget
 from cifarnet.runs.results import EvaluationSource
 
@@ -20,7 +20,7 @@ class Subject:
 
     Attributes:
         artifact: the model file.
-        preprocessing: of a file that cifarnet did not write.
+        predictor: its network.
         about: the artifact and the images, for the record.
         predict: pixels to probabilities, in the order of `classes`.
         images: the test images.
@@ -32,7 +32,7 @@ class Subject:
     """
 
     artifact: Artifact
-    preprocessing: Preprocessing | None
+    predictor: Predictor
     about: EvaluationSource
     predict: Predict
     images: data.Images
