@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -61,10 +62,22 @@ def glass(images: np.ndarray, parameters: tuple[float, int], generators: Generat
 
 def _separable(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Apply a linear map [S, S] to the columns and to the rows of images [N, S, S, C]."""
-    count, size = images.shape[:2]
-    down = matrix @ images.reshape(count, size, -1)
-    across = np.tensordot(down.reshape(images.shape), matrix, axes=(2, 1))
-    return np.moveaxis(across, 3, 2)
+    return _planes_mapped(_planes(images), matrix).transpose(0, 2, 3, 1)
+
+
+def _planes(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _planes_mapped(planes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Do the same to planes [N, C, S, S].
+
+    Image by image: the library for matrix products would use several threads for all at once,
+    which takes more processor time, and much more where other work has the processors.
+    """
+    count, _, _, size = planes.shape
+    down = matrix @ planes
+    return (down.reshape(count, -1, size) @ matrix.T).reshape(planes.shape)
 
 
 def motion(images: np.ndarray, parameters: tuple[int, float], generators: Generators) -> np.ndarray:
@@ -101,17 +114,14 @@ def along(images: np.ndarray, radius: int, deviation: float, angles: np.ndarray)
 
 def zoom(images: np.ndarray, steps: int, generators: Generators) -> np.ndarray:
     """Average the image and its enlargements by 1, 1.01, ... around the center."""
-    count, size = images.shape[:2]
-    maps = np.stack([enlargement(size, 1 + step / 100) for step in range(steps + 1)])
-    planes = images.transpose(0, 3, 1, 2)
-    # All enlargements of the columns at once; those of the rows are summed by the product.
-    columns = maps.reshape(-1, size) @ planes
-    columns = columns.reshape(count, -1, steps + 1, size, size).swapaxes(2, 3)
-    rows = maps.transpose(0, 2, 1).reshape(-1, size)
-    total = columns.reshape(count, -1, size, (steps + 1) * size) @ rows
-    return (images + total.transpose(0, 2, 3, 1)) / np.float32(steps + 2)
+    planes = _planes(images)
+    total = planes.copy()
+    for step in range(steps + 1):
+        total += _planes_mapped(planes, enlargement(images.shape[1], 1 + step / 100))
+    return (total / np.float32(steps + 2)).transpose(0, 2, 3, 1)
 
 
+@functools.lru_cache(maxsize=64)
 def enlargement(size: int, factor: float) -> np.ndarray:
     """Return the linear map [S, S] that enlarges a row around its center, by interpolation."""
     from scipy import ndimage

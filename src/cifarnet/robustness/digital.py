@@ -75,13 +75,9 @@ def elastic(
         return shifted
     eye = np.eye(size, dtype=np.float32)
     smooth = ndimage.gaussian_filter1d(eye, smoothness * size, 0, mode="reflect", truncate=3)
-    smooth *= np.float32(displacement * size)
-    dx, dy = (smooth @ (2 * noise - 1) @ _of_sum_1(smooth).T).transpose(1, 0, 2, 3)
+    smoothed = smooth @ (2 * noise - 1) @ smooth.T
+    dx, dy = (np.float32(displacement * size) * smoothed).transpose(1, 0, 2, 3)
     return _interpolate(shifted, y + dy, x + dx, mode="reflect")
-
-
-def _of_sum_1(matrix: np.ndarray) -> np.ndarray:
-    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def _affine(

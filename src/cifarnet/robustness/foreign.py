@@ -41,13 +41,14 @@ def measure(
     done = 0
     for rows in chunks(subject.order, seconds, subject.budget.clock, largest=_LARGEST):
         pixels = subject.images.pixels[rows]
-        given = _read(files[done : done + len(rows)], pixels.shape[1], unreadable)
+        read, failed = data.read_images(files[done : done + len(rows)], pixels.shape[1])
+        unreadable += [reason for _, reason in failed]
         done += len(rows)
         for name, images in (
             ("test", pixels),
             ("noise", noise(pixels, rows, subject.seed)),
             ("shuffled", shuffle(pixels, rows, subject.seed)),
-            ("given", given),
+            ("given", np.array([*read.values()])),
         ):
             if len(images):
                 found[name].append(scores.normalized(subject.predict(images)).max(axis=1))
@@ -74,16 +75,6 @@ def shuffle(pixels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
     return np.stack(
         [one[stream.permutation(len(one))] for one, stream in zip(flat, streams, strict=True)]
     ).reshape(pixels.shape)
-
-
-def _read(files: list[Path], size: int, unreadable: list[str]) -> np.ndarray:
-    pixels = []
-    for file in files:
-        try:
-            pixels.append(data.read_image(file, size))
-        except DataError as error:
-            unreadable.append(str(error))
-    return np.array(pixels, np.uint8)
 
 
 def _score(name: str, test: np.ndarray, other: np.ndarray, unreadable: int) -> DetectionScore:
