@@ -66,12 +66,12 @@ def document(found: Robustness) -> JsonObject:
 def _show_attacks(attacks: AttackRecord) -> None:
     from rich.table import Table
 
-    table = Table("attack, of 255", "worst case", "95 % interval", "PGD", "APGD-DLR", "Square")
+    table = Table("attack, of 255", "worst case", "95 % interval", "PGD", "APGD-DLR", "only Square")
     for column in table.columns[1:]:
         column.justify = "right"
     for one in attacks.scores:
         low, high = (percent(value) for value in one.accuracy_interval)
-        alone = (percent(value) for value in (one.pgd, one.apgd_dlr, one.square))
+        alone = (percent(one.pgd), percent(one.apgd_dlr), f"{one.only_square:,} images")
         table.add_row(f"{one.epsilon:g}", percent(one.accuracy), f"{low} to {high}", *alone)
     table.caption = f"upper bounds of robust accuracy, not AutoAttack; {attacks.chosen}"
     console().print(table)

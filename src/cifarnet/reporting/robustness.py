@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet.reporting import canvas
-from cifarnet.runs.robustness import Robustness
+from cifarnet.runs.results import EvaluationSource
+from cifarnet.runs.robustness import AttackRecord, Robustness
+
+# Okabe and Ito's palette, safe for color-blind readers.
+_BLUE, _ORANGE, _GREEN = "#0072B2", "#E69F00", "#009E73"
 
 
 @canvas.drawing()
@@ -36,6 +40,47 @@ def corruptions(found: Robustness, png: Path) -> None:
         f"{found.about.data}, {record.images:,} of {record.of:,} test images: accuracy, %\n"
         f"mean {100 * record.accuracy:.2f} (95 % interval {100 * low:.2f} to {100 * high:.2f})\n"
         f"{record.images_from}",
+        fontsize=10,
+    )
+    canvas.save(figure, png)
+
+
+@canvas.drawing()
+def attacks(about: EvaluationSource, found: AttackRecord, png: Path) -> None:
+    """Draw accuracy by the size of the attacks, with the interval of the worst case."""
+    sizes = [0.0, *(one.epsilon for one in found.scores)]
+    figure = canvas.figure(7.0, 4.6)
+    axes = figure.add_subplot()
+    for name, label, color in (
+        ("pgd", "PGD alone", _ORANGE),
+        ("apgd_dlr", "APGD-DLR alone", _GREEN),
+    ):
+        values = [found.clean_accuracy, *(getattr(one, name) for one in found.scores)]
+        axes.plot(sizes, np.multiply(values, 100), "--", color=color, label=label, linewidth=1.2)
+    worst = 100 * np.array([one.accuracy for one in found.scores])
+    limits = 100 * np.array([one.accuracy_interval for one in found.scores])
+    axes.plot(sizes, [100 * found.clean_accuracy, *worst], color=_BLUE)
+    axes.errorbar(
+        sizes[1:],
+        worst,
+        yerr=np.abs(limits.T - worst),
+        fmt="o",
+        color=_BLUE,
+        capsize=4,
+        label="under every attack, 95 % interval",
+    )
+    for size, value in zip(sizes[1:], worst, strict=True):
+        axes.annotate(f"{value:.1f}", (size, value), (6, 6), textcoords="offset points")
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.set_xticks(sizes, [f"{size:g}" for size in sizes], fontsize=8)
+    axes.set_xlabel("largest change of a pixel value, of 255; 0: clean")
+    axes.set_ylabel("accuracy, %")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="upper right")
+    axes.set_title(
+        f"{about.data}, {found.images:,} of {found.of:,} test images: worst case under "
+        "L-infinity attacks\nan upper bound of robust accuracy, not AutoAttack",
         fontsize=10,
     )
     canvas.save(figure, png)

@@ -17,7 +17,7 @@ from cifarnet.robustness import corrupted, foreign
 from cifarnet.robustness.budget import Budget
 from cifarnet.robustness.subject import Subject
 from cifarnet.runs import Run, documents
-from cifarnet.runs.robustness import AttackRecord, Robustness
+from cifarnet.runs.robustness import Robustness
 
 BUDGET = 120.0  # seconds
 # Shares of the budget after which each measurement ends; what one leaves unused goes to the next.
@@ -78,14 +78,17 @@ def evaluate_robustness(
 
 def _write(found: Robustness, path: Path) -> Robustness:
     written = documents.write(path, found)
-    (heat_map,) = pictures(written)
+    heat_map, *curve = pictures(written)
     plots.corruptions(written, heat_map)
+    if written.attacks is not None:
+        plots.attacks(written.about, written.attacks, curve[0])
     return written
 
 
 def pictures(found: Robustness) -> list[Path]:
-    """Return the files of a robustness evaluation's pictures: of the corruptions."""
-    return [found.path.with_name("robustness-corruptions.png")]
+    """Return the files of a robustness evaluation's pictures: of corruptions, and of attacks."""
+    names = ["corruptions"] if found.attacks is None else ["corruptions", "attacks"]
+    return [found.path.with_name(f"robustness-{name}.png") for name in names]
 
 
 def _check(budget: float | None, seed: int) -> None:
@@ -132,7 +135,11 @@ def _measure(
     attacked = subject.predictor.network is not None
     until = _CORRUPTIONS_UNTIL if attacked else _ATTACKS_UNTIL
     corruptions = corrupted.measure(subject, cifar10c, budget.left(until))
-    attacks = _attack(subject, budget.left(_ATTACKS_UNTIL)) if attacked else None
+    attacks = None
+    if attacked:
+        from cifarnet.robustness import attacks as module  # imports TensorFlow
+
+        attacks = module.measure(subject, budget.left(_ATTACKS_UNTIL))
     return Robustness(
         about=subject.about,
         budget_seconds=budget.seconds,
@@ -141,8 +148,3 @@ def _measure(
         attacks=attacks,
         out_of_distribution=detection,
     )
-
-
-def _attack(subject: Subject, seconds: float | None) -> AttackRecord | None:
-    """Measure worst-case accuracy in `seconds`; None: no limit."""
-    return None

@@ -82,15 +82,16 @@ class AttackScore(Part):
         epsilon: largest change of a pixel value, of 255.
         accuracy: of images that stay right under every attack: an upper bound of robust accuracy.
         accuracy_interval: 95 % interval (Wilson).
-        pgd, apgd_dlr, square: accuracy under each attack alone; None: not run.
+        pgd, apgd_dlr: accuracy under each gradient attack alone.
+        only_square: how many images Square broke of those that both left right.
     """
 
     epsilon: Number
     accuracy: Number
     accuracy_interval: list[Number]
-    pgd: Number | None = None
-    apgd_dlr: Number | None = None
-    square: Number | None = None
+    pgd: Number
+    apgd_dlr: Number
+    only_square: Count
 
 
 class AttackRecord(Part):
