@@ -247,6 +247,7 @@ def auroc_interval(
         variance = area * (1 - area) * spread / (positives * negatives)
         return float((auroc - area) ** 2 - z * z * variance)
 
-    low = 0.0 if auroc <= 0 else float(brentq(excess, 0.0, auroc))
-    high = 1.0 if auroc >= 1 else float(brentq(excess, auroc, 1.0))
+    # At 0 and 1 themselves the excess is 0, too.
+    low = 0.0 if auroc <= 0 else float(brentq(excess, 0.0, min(auroc, 1 - 1e-9)))
+    high = 1.0 if auroc >= 1 else float(brentq(excess, max(auroc, 1e-9), 1.0))
     return low, high

@@ -62,11 +62,15 @@ def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         ) from error
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read as a NumPy array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "iu":
+    expected = "uint8" if len(shape) > 1 else "integers"
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: expected {expected} {list(shape)}, received several arrays")
+    if array.shape != shape or not _is_of(array, expected):
         raise DataError(
-            f"{path}: expected integers {list(shape)}, received {getattr(array, 'dtype', '?')} "
-            f"{list(getattr(array, 'shape', []))}"
+            f"{path}: expected {expected} {list(shape)}, received {array.dtype} {list(array.shape)}"
         )
-    if array.ndim > 1 and array.dtype != np.uint8:
-        raise DataError(f"{path}: expected uint8, received {array.dtype}")
     return array
+
+
+def _is_of(array: np.ndarray, expected: str) -> bool:
+    return array.dtype == np.uint8 if expected == "uint8" else array.dtype.kind in "iu"
