@@ -47,6 +47,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "early_stopping": None,
             "stop": None,
             "select": "last",
+            "calibrate": False,
             "tensorboard": False,
         },
         "evaluate": {"batch_size": 500, "tta": "none"},

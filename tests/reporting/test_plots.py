@@ -84,6 +84,25 @@ def test_reliability_draws_bins_with_images(tmp_path):
     assert count_color(load(tmp_path / "r.png"), "#0072B2") > 100
 
 
+def test_the_risk_coverage_curve_is_drawn_beside_it(tmp_path):
+    points = [{"coverage": i / 10, "risk": i / 50} for i in range(1, 11)]
+    interval = [0.0, 1.0]
+    selective = {
+        "aurc": 0.1,
+        "aurc_interval": interval,
+        "accuracy_at_80_coverage": 0.84,
+        "accuracy_at_80_coverage_interval": interval,
+        "error_auroc": None,
+        "error_auroc_interval": None,
+        "risk_coverage": points,
+    }
+    plots.reliability(metrics(2).replace(selective=selective), tmp_path / "r.png")
+    plots.reliability(metrics(2), tmp_path / "without.png")
+    picture, without = load(tmp_path / "r.png"), load(tmp_path / "without.png")
+    assert picture.shape[1] == 2 * without.shape[1]
+    assert count_color(picture[:, without.shape[1] :], "#0072B2") > 300
+
+
 def test_mistakes_show_the_stored_pixels(tmp_path):
     magenta = np.broadcast_to(np.uint8([255, 0, 255]), (1, 32, 32, 3))
     np.savez(tmp_path / "p.npz", mistakes=magenta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cifarnet.cli.render import console, cost_row
@@ -34,20 +35,54 @@ def _class_means(found: Evaluation) -> list[tuple[str, str]]:
     return [(name, percent(value)) for name, value in means if value is not None]
 
 
+def _percent(value: float, interval: Sequence[float] | None) -> str:
+    if interval is None:
+        return percent(value)
+    return f"{percent(value)}  (95 % interval {percent(interval[0])} to {percent(interval[1])})"
+
+
+def _confidence(found: Evaluation) -> list[tuple[str, str]]:
+    """Return rows on what confidence is worth."""
+    error, interval = found.expected_calibration_error, found.expected_calibration_error_interval
+    rows = [("calibration error", _percent(error, interval))]
+    if (scaling := found.temperature) is not None:
+        at_bound = " (the bound)" if scaling.at_bound else ""
+        fitted = f"temperature {scaling.temperature:.3f}{at_bound} of {scaling.images:,}"
+        after = _percent(scaling.calibrated_error, scaling.calibrated_error_interval)
+        rows += [
+            ("if calibrated", after),
+            ("", f"loss {scaling.calibrated_loss:.4f} nats; {fitted} validation images"),
+        ]
+    if found.advice:
+        rows.append(("to calibrate", found.advice))
+    if (selective := found.selective) is not None:
+        surest = selective.accuracy_at_80_coverage
+        rows += [
+            ("surest 80 %", _percent(surest, selective.accuracy_at_80_coverage_interval)),
+            ("risk-coverage", f"area {selective.aurc:.4f}{_range(selective.aurc_interval)}"),
+        ]
+        if selective.error_auroc is not None:
+            auroc = f"AUROC {selective.error_auroc:.4f}{_range(selective.error_auroc_interval)}"
+            rows.append(("finding errors", auroc))
+    return rows
+
+
+def _range(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"  (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
+
+
 def show(found: Evaluation) -> None:
     """Print the metrics of an evaluation, and a table of its classes."""
     from rich.table import Table
 
-    low, high = found.accuracy_interval
     about = found.about
-    interval = f"(95 % interval {percent(low)} to {percent(high)})"
     rows = [
-        ("accuracy", f"{percent(found.accuracy)}  {interval}"),
+        ("accuracy", _percent(found.accuracy, found.accuracy_interval)),
         *_class_means(found),
         # Of five classes or fewer it is always 100 %.
         *([("top-5", percent(found.top5_accuracy))] if len(found.classes) > 5 else []),
         ("loss", f"{found.loss:.4f} nats"),
-        ("calibration error", percent(found.expected_calibration_error)),
+        *_confidence(found),
         ("images", f"{found.count:,} {about.split} images of {about.data}"),
         ("augmentation", about.tta),
         ("runtime", about.runtime),

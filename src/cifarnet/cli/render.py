@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cifarnet.callbacks.display import ProgressDisplay
-    from cifarnet.runs import Export, Run
+    from cifarnet.runs import Export, Run, RunRecord
     from cifarnet.runs.documents import Record
 
 
@@ -72,6 +72,17 @@ def cost_row(record: Record) -> list[tuple[str, str]]:
     from cifarnet.cost import describe
 
     return [] if record.cost is None else [("cost", describe(record.cost))]
+
+
+def calibration_rows(record: RunRecord) -> list[tuple[str, str]]:
+    """Return a row on the temperature of a calibrated run; none of others."""
+    found = record.calibration
+    if found is None:
+        return []
+    bound = " (the bound)" if found.at_bound else ""
+    before, after = percent(found.calibration_error_before), percent(found.calibration_error)
+    change = f"calibration error {before} -> {after} on {found.images:,} validation images"
+    return [("temperature", f"{found.temperature:.3f}{bound}: {change}")]
 
 
 def parity_table(run: Run, exports: Sequence[Export]) -> Table:

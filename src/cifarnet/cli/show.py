@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import console, cost_row, parity_table
+from cifarnet.cli.render import calibration_rows, console, cost_row, parity_table
 from cifarnet.formatting import align, count, duration, percent
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def show(run: str) -> Any:
         *cost_row(record),
         ("validation", percent(one.validation_accuracy)),
         ("test", percent(one.test_accuracy)),
+        *calibration_rows(record),
         ("machine", _machine(record.machine)),
         ("versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
         ("commit", record.git_commit or "-"),

@@ -11,7 +11,7 @@ import click
 
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import console, cost_row, display, load_tensorflow
+from cifarnet.cli.render import calibration_rows, console, cost_row, display, load_tensorflow
 from cifarnet.formatting import align, count, duration, percent
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _print(run: Run) -> dict[str, Any]:
         ("time", f"{duration(record.seconds or 0.0)}, {speed}"),
         *cost_row(record),
         ("selected", f"epoch {record.selected_epoch}, validation accuracy {validation}"),
+        *calibration_rows(record),
         ("run", str(run.path)),
         ("curves", str(run.plots_folder / "curves.png")),
     ]

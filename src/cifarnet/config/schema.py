@@ -392,6 +392,12 @@ class TrainConfig(Section):
         description="which epoch's weights are saved: the one of the highest validation accuracy, "
         "or the last",
     )
+    calibrate: StrictBool = Field(
+        False,
+        description="divide the logits of the saved network by a temperature that is fitted on the "
+        "validation images at the end; decisions and trained weights stay; Guo 2017, "
+        "arXiv 1706.04599",
+    )
     tensorboard: StrictBool = Field(
         False, description="also write TensorBoard logs (extra: tensorboard)"
     )
@@ -514,6 +520,7 @@ class Config(Section):
             ("train.early_stopping", self.train.early_stopping is not None),
             ("train.stop", self.train.stop is not None),
             ("train.select: best", self.train.select == "best"),
+            ("train.calibrate", self.train.calibrate),
         ):
             if used:
                 raise ValueError(f"{name} needs a validation set: data.validation_fraction above 0")

@@ -9,6 +9,7 @@ import numpy as np
 
 from cifarnet import scores
 from cifarnet.errors import ArtifactError
+from cifarnet.evaluation import confidence
 from cifarnet.runs import Evaluation
 from cifarnet.runs.results import CalibrationBin, ClassMetrics, Mistake
 from cifarnet.statistics import wilson
@@ -28,7 +29,7 @@ def compute_metrics(
         classes: K names.
 
     Returns:
-        The metrics, without `about`.
+        The metrics, without `temperature`, `advice` and `about`.
 
     Raises:
         ArtifactError: the network and the dataset differ in their number of classes.
@@ -62,6 +63,8 @@ def compute_metrics(
         classes=list(classes),
         confusion_matrix=confusion_matrix(labels, predicted, labels=all_classes).tolist(),
         mistakes=_mistakes(probabilities, labels, classes),
+        expected_calibration_error_interval=confidence.calibration_interval(exact, labels),
+        selective=confidence.selective_prediction(exact, labels),
     )
 
 
@@ -103,15 +106,15 @@ def _mistakes(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> list[Mistake]:
     """Return the most confident mistakes, most confident first."""
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    predicted, highest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MAX_MISTAKES]
+    worst = wrong[np.argsort(-highest[wrong], kind="stable")][:_MAX_MISTAKES]
     return [
         Mistake(
             index=int(i),
             true=classes[labels[i]],
             predicted=classes[predicted[i]],
-            confidence=float(confidence[i]),
+            confidence=float(highest[i]),
         )
         for i in worst
     ]

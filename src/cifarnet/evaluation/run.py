@@ -15,6 +15,7 @@ from cifarnet.callbacks import Callback, job
 from cifarnet.choices import Split, Tta
 from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, DataError
+from cifarnet.evaluation.confidence import advice, temperature_scaling
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.tta import with_tta
 from cifarnet.predictors import Predict, Predictor, Preprocessing
@@ -112,7 +113,13 @@ def _measure(
     about = artifact.source(predictor, dataset, split, order).replace(tta=tta)
     predict = with_tta(predict, tta)
     callback.on_stage(f"evaluating {len(images.labels):,} {split} images")
-    return measure(predict, images.pixels, images.labels, dataset.classes, about)
+    found, arrays = measure(predict, images.pixels, images.labels, dataset.classes, about)
+    if artifact.run is not None and split == "test" and len(dataset.validation.labels):
+        callback.on_stage(f"fitting a temperature on {len(dataset.validation.labels):,} images")
+        predicted = arrays["probabilities"], images.labels
+        scaling = temperature_scaling(predict, dataset, *predicted)
+        found = found.replace(temperature=scaling)
+    return found.replace(advice=advice(found, artifact, dataset)), arrays
 
 
 def measure(

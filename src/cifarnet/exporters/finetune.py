@@ -7,6 +7,7 @@ from collections.abc import Callable
 from cifarnet import config as cfg
 from cifarnet.backend import keras
 from cifarnet.data import Dataset
+from cifarnet.training.calibration import calibrate
 from cifarnet.training.step import BuildOptimizer, Forward, Trainer
 
 
@@ -31,10 +32,11 @@ def fine_tune(
         optimizer, forward: as for `Trainer`.
 
     Returns:
-        A float32 model of Keras' own layers.
+        A float32 model of Keras' own layers. Where the run is calibrated, so is this, anew.
 
     Raises:
         ConfigError, ModelError: as for `Trainer`.
+        TrainingError, DataError: a calibrated run has no finite logits or no validation images.
     """
     train = config.train.model_copy(
         update={
@@ -50,7 +52,7 @@ def fine_tune(
     trainer = Trainer(
         config.model_copy(update={"train": train}),
         dataset,
-        weights=trained.get_weights(),
+        weights=trained.get_weights(),  # a temperature is a layer without any
         optimizer=optimizer,
         forward=forward,
     )
@@ -58,4 +60,5 @@ def fine_tune(
         in_epoch = trainer.step % trainer.steps_per_epoch
         left = trainer.total_steps - trainer.step
         trainer.steps(min(trainer.steps_per_epoch - in_epoch, left))
-    return trainer.float32_model(trainer.model.get_weights())
+    model = trainer.float32_model(trainer.model.get_weights())
+    return calibrate(model, dataset.split("validation"))[0] if config.train.calibrate else model

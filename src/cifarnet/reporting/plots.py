@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cifarnet.formatting import percent
 from cifarnet.reporting import canvas
 from cifarnet.runs import Benchmark, Evaluation
+from cifarnet.runs.confidence import SelectivePrediction
 from cifarnet.runs.results import Speed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, safe for color-blind readers.
 _TRAIN, _VALIDATION, _RATE = "#0072B2", "#D55E00", "#999999"
@@ -83,10 +88,19 @@ def confusion(found: Evaluation, png: Path) -> None:
 
 @canvas.drawing()
 def reliability(found: Evaluation, png: Path) -> None:
-    """Plot the reliability diagram of an evaluation: accuracy by confidence."""
+    """Plot the reliability diagram of an evaluation, and its risk-coverage curve."""
+    figure = canvas.figure(4.8 if found.selective is None else 9.6, 4.8)
+    figure.suptitle(_title(found), fontsize=10)
+    columns = 1 if found.selective is None else 2
+    _reliability(found, figure.add_subplot(1, columns, 1))
+    if found.selective is not None:
+        _risk_coverage(found.selective, 1 - found.accuracy, figure.add_subplot(1, columns, 2))
+    canvas.save(figure, png)
+
+
+def _reliability(found: Evaluation, axes: Axes) -> None:
+    """Plot accuracy by confidence, and the share of the images in each bin."""
     bins = [one for one in found.calibration if one.count]
-    figure = canvas.figure(4.8, 4.8)
-    axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=_RATE, linestyle="--", label="perfectly calibrated")
     largest = max(one.count for one in bins)
     for one in bins:
@@ -105,9 +119,30 @@ def reliability(found: Evaluation, png: Path) -> None:
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
     error = 100 * found.expected_calibration_error
-    axes.set_title(f"{_title(found)}\ncalibration error {error:.2f} %", fontsize=10)
+    axes.set_title(f"calibration error {error:.2f} %", fontsize=10)
     axes.legend(loc="upper left", fontsize=8)
-    canvas.save(figure, png)
+
+
+def _risk_coverage(found: SelectivePrediction, error: float, axes: Axes) -> None:
+    """Plot the share of errors among the most confident decisions by the share decided."""
+    axes.plot(
+        [one.coverage for one in found.risk_coverage],
+        [one.risk for one in found.risk_coverage],
+        color=_TRAIN,
+        label="most confident first",
+    )
+    # The best and the uninformative order of the same decisions.
+    coverage = np.linspace(0.01, 1, 200)
+    best = np.maximum(0, 1 - (1 - error) / coverage)
+    axes.plot(coverage, best, color=_RATE, linestyle=":", label="all errors last")
+    axes.axhline(error, color=_RATE, linestyle="--", label="any order")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.25 * error + 0.005)
+    axes.set_xlabel("coverage: share of images decided")
+    axes.set_ylabel("risk: share of errors among them")
+    surest = percent(found.accuracy_at_80_coverage)
+    axes.set_title(f"area {found.aurc:.4f}; accuracy of the surest 80 %: {surest}", fontsize=10)
+    axes.legend(loc="upper left", fontsize=8)
 
 
 @canvas.drawing()

@@ -75,6 +75,27 @@ class ProcessRecord(Part):
     host: str | None = None
 
 
+class TemperatureRecord(Part):
+    """The temperature that the logits of `model.keras` are divided by, fitted on validation images.
+
+    Attributes:
+        at_bound: whether the loss falls beyond the temperatures that are tried, 0.05 to 20.
+        images: validation images it was fitted on.
+        loss_before, loss: mean negative log-likelihood of their labels, nats.
+        calibration_error_before, calibration_error: expected, on the same images, 0 to 1.
+        decisions_changed: images of these whose most probable class is another one after it.
+    """
+
+    temperature: Number
+    at_bound: bool
+    images: Count
+    loss_before: Number
+    loss: Number
+    calibration_error_before: Number
+    calibration_error: Number
+    decisions_changed: Count
+
+
 class RunRecord(Record):
     """`run.json`: what was trained, on what, how far it got."""
 
@@ -96,6 +117,7 @@ class RunRecord(Record):
     selected_epoch: Count | None = None
     best_epoch: Count | None = None
     validation_accuracy: Number | None = None
+    calibration: TemperatureRecord | None = None
     seconds: Number | None = None
     images_per_second: Number | None = None
     machine: MachineRecord = MachineRecord()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from cifarnet.runs.confidence import SelectivePrediction, TemperatureScaling
 from cifarnet.runs.documents import Count, InsidePath, JsonObject, Number, Part, Record, renamed
 from cifarnet.runs.records import MachineRecord
 
@@ -80,6 +81,11 @@ class Evaluation(Record):
         accuracy_interval: 95 % interval of the accuracy (Wilson).
         confusion_matrix: counts; rows are true classes, columns predicted ones.
         mistakes: the most confident ones first.
+        expected_calibration_error_interval: 95 %, bootstrap over images; None in records of
+            earlier versions, as `selective`.
+        selective: how well confidence tells right decisions from wrong ones.
+        temperature: None without validation images beside the evaluated ones.
+        advice: what would lower a calibration error above 5 %; empty: nothing that is known.
     """
 
     SCALARS = (
@@ -89,6 +95,11 @@ class Evaluation(Record):
         "top5_accuracy",
         "loss",
         "expected_calibration_error",
+        "calibrated_error",
+        "calibrated_loss",
+        "aurc",
+        "accuracy_at_80_coverage",
+        "error_auroc",
     )
 
     count: Count
@@ -104,12 +115,24 @@ class Evaluation(Record):
     classes: list[str]
     confusion_matrix: list[list[Count]]
     mistakes: list[Mistake]
+    expected_calibration_error_interval: list[Number] | None = None
+    selective: SelectivePrediction | None = None
+    temperature: TemperatureScaling | None = None
+    advice: str = ""
     about: EvaluationSource = EvaluationSource()
 
     @property
     def predictions_file(self) -> Path:
         """The file of its arrays, beside the record."""
         return self.path.with_name(f"{self.path.stem}-predictions.npz")
+
+    def scalars(self) -> dict[str, float | None]:
+        """Return the numbers named by `SCALARS`, also those of `selective` and `temperature`."""
+        parts = (self, self.selective, self.temperature)
+        return {
+            name: next((getattr(part, name) for part in parts if hasattr(part, name)), None)
+            for name in self.SCALARS
+        }
 
 
 # --- exports/<name>/export.json -------------------------------------------------------

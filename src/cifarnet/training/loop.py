@@ -17,6 +17,8 @@ from cifarnet.cost import Meter
 from cifarnet.errors import CifarnetError, Interrupted, TrainingError
 from cifarnet.reporting import plots
 from cifarnet.runs import Run
+from cifarnet.runs.records import TemperatureRecord
+from cifarnet.training.calibration import calibrate
 from cifarnet.training.checkpoint import Checkpoint
 from cifarnet.training.description import now
 from cifarnet.training.history import History
@@ -47,6 +49,7 @@ class Loop:
         self._trainer = trainer
         self._history = history
         self._selected = selected
+        self._calibration: TemperatureRecord | None = None
         self._callbacks = callbacks
         self._meter = meter
         self._macs = sum(layer.macs for layer in models.summary(trainer.model))
@@ -166,6 +169,8 @@ class Loop:
     def _save_model(self) -> None:
         weights = self._selected or self._trainer.eval_model.get_weights()
         model = self._trainer.float32_model(weights)
+        if self._config.train.calibrate:
+            model, self._calibration = calibrate(model, self._trainer.dataset.validation)
         classes = self._run.read_record().data.classes
         name, images = self._run.path.name, self._config.data
         about = models.describe(name, images, model.input_shape[1], classes, "logits")
@@ -207,6 +212,7 @@ class Loop:
             "selected_epoch": None if selected is None else selected.epoch,
             "best_epoch": history.best_epoch,
             "validation_accuracy": None if selected is None else selected.validation_accuracy,
+            "calibration": self._calibration,
             "seconds": round(history.seconds, 2),
             "images_per_second": float(np.median(speeds)) if speeds else None,
             "cost": self._meter.read().replace(macs_trained=self._macs * images),

@@ -23,7 +23,14 @@ from cifarnet.training.loop import Loop
 from cifarnet.training.step import Trainer
 
 # Keys that a resumed run may change. All others decide the bits of what was already trained.
-MAY_CHANGE = ("train.epochs", "train.checkpoint", "train.tensorboard", "data.path", "export")
+MAY_CHANGE = (
+    "train.epochs",
+    "train.calibrate",
+    "train.checkpoint",
+    "train.tensorboard",
+    "data.path",
+    "export",
+)
 
 
 @default_settings()
@@ -93,7 +100,8 @@ def resume(
     """Resume a run in its own directory, to the bits it would have had without the stop.
 
     Args:
-        run: a run, its path, its name or `latest`; not finished, or to train for more epochs.
+        run: a run, its path, its name or `latest`; not finished, or to train for more epochs, or
+            to calibrate, or no longer, with `train.calibrate`, which trains nothing.
         overrides: `key=value` texts for keys in `MAY_CHANGE`.
         callbacks, power: as for `train`; the record's cost is that of all sessions.
 
@@ -125,7 +133,10 @@ def _resume(run: Run, overrides: Iterable[str], report: Callbacks, power: Power 
     saved = checkpoint.load_newest(run, notes.append)
     config, changed = _resumed_config(run, saved, overrides)
     notes += changed.values()
-    if record.status == "finished" and "train.epochs" not in changed:
+    # A checkpoint is older than a calibration by an earlier resume; the record is not.
+    is_calibrated = record.calibration is not None
+    calibrates = saved is not None and config.train.calibrate != is_calibrated
+    if record.status == "finished" and "train.epochs" not in changed and not calibrates:
         raise RunError(
             f"{run.path} has finished: {record.stop_reason}. To train further, give more "
             f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"

@@ -40,6 +40,7 @@ class Trainer:
     resumed, nor on how many steps an execution takes.
 
     Attributes:
+        dataset: training and validation images.
         model: the network being trained, in the config's precision.
         eval_model: the network that is validated and saved: `model`, or its moving average.
         steps_per_epoch: whole batches in a pass; the images left over differ every epoch.
@@ -61,8 +62,7 @@ class Trainer:
         """Build the network, its optimizer and the training graph.
 
         Args:
-            config: `train.precision` must not be `auto`.
-            dataset: training and validation images.
+            config, dataset: `train.precision` must not be `auto`.
             weights: initial weights of the network; drawn from the seed if None.
             optimizer: builds the optimizer for the network; `optimizers.build` if None.
             loss: of targets and logits; softmax cross-entropy if None. Regularization losses of
@@ -75,7 +75,7 @@ class Trainer:
             ModelError: a layer list that does not build.
         """
         self._config = config
-        self._dataset = dataset
+        self.dataset = dataset
         self.steps_per_epoch = _steps_per_epoch(config, dataset)
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
         self.step = 0
@@ -99,7 +99,7 @@ class Trainer:
     def _models(self, weights: list[np.ndarray] | None) -> tuple[keras.Model, keras.Model]:
         """Build the network to train and the one to validate."""
         keras.utils.set_random_seed(self._config.seed)
-        images = self._dataset.train.pixels[:_WHITENING_IMAGES]
+        images = self.dataset.train.pixels[:_WHITENING_IMAGES]
         stock = self._build(self._config.train.precision, images)
         if weights is not None:
             stock.set_weights(weights)
@@ -190,7 +190,7 @@ class Trainer:
         return groups
 
     def _build(self, precision: str, images: np.ndarray | None = None) -> keras.Model:
-        size, dataset = self._config.data.image_size, self._dataset
+        size, dataset = self._config.data.image_size, self.dataset
         statistics = dataset.mean, dataset.std
         return models.build(
             self._config.model, size, len(dataset.classes), *statistics, precision, images
