@@ -56,9 +56,14 @@ def fine_tune(
         optimizer=optimizer,
         forward=forward,
     )
+    _train(trainer)
+    model = trainer.float32_model(trainer.model.get_weights())
+    return calibrate(model, dataset.split("validation"))[0] if config.train.calibrate else model
+
+
+def _train(trainer: Trainer) -> None:
+    """Take all steps, each epoch's at once."""
     while trainer.step < trainer.total_steps:
         in_epoch = trainer.step % trainer.steps_per_epoch
         left = trainer.total_steps - trainer.step
         trainer.steps(min(trainer.steps_per_epoch - in_epoch, left))
-    model = trainer.float32_model(trainer.model.get_weights())
-    return calibrate(model, dataset.split("validation"))[0] if config.train.calibrate else model
