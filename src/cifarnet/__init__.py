@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cifarnet.benchmarking import benchmark
     from cifarnet.callbacks import Callback, EpochResult, StepProgress
     from cifarnet.callbacks.display import ProgressDisplay
+    from cifarnet.comparison import compare
     from cifarnet.config import Config
     from cifarnet.config import load as load_config
     from cifarnet.cost import Power
@@ -60,6 +61,7 @@ _HOMES = {
     "StepProgress": "callbacks",
     "TrainingError": "errors",
     "benchmark": "benchmarking",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "evaluate_robustness": "robustness",
     "export": "exporters",
@@ -93,6 +95,7 @@ __all__ = [
     "StepProgress",
     "TrainingError",
     "benchmark",
+    "compare",
     "evaluate",
     "evaluate_robustness",
     "export",

@@ -52,6 +52,8 @@ def parse(text: str, *kinds: type[Record]) -> Requirement:
 def check(text: str, *records: Record) -> None:
     """Require that a result meets a requirement such as `accuracy>=0.9`.
 
+    A number with an interval in `Record.intervals` meets it only if the whole interval does.
+
     Raises:
         GateError: it is not met.
         ConfigError: as for `parse`, or the number was not measured.
@@ -60,8 +62,14 @@ def check(text: str, *records: Record) -> None:
     value = next(values[metric] for values in map(_numbers, records) if metric in values)
     if value is None:
         raise ConfigError(f"the result has no {metric}: it was not measured")
+    intervals = {name: ends for one in records for name, ends in one.intervals().items()}
+    measured = f"measured {value:.4f}"
+    if metric in intervals:
+        low, high = intervals[metric]
+        measured += f", 95 % interval {low:.4f} to {high:.4f}, all of which must meet it"
+        value = low if operator.startswith(">") else high
     if not _OPERATORS[operator](value, bound):
-        raise GateError(f"required {metric} {operator} {bound:g}, measured {value:.4f}")
+        raise GateError(f"required {metric} {operator} {bound:g}, {measured}")
 
 
 def _numbers(record: Record) -> dict[str, float | None]:

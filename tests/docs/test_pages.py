@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from cifarnet import config
 from cifarnet.cli import main
-from cifarnet.runs import documents, records, results
+from cifarnet.runs import comparisons, documents, records, results
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -137,6 +137,7 @@ def test_defaults_are_as_documented():
         ("evaluation/split.json", results.Evaluation),
         ("exports/name/export.json", results.Export),
         ("benchmark.json", results.Benchmark),
+        ("compare.json", comparisons.Comparison),
     ],
 )
 def test_every_key_of_a_record_appears_and_no_other(heading, record):

@@ -21,8 +21,8 @@ def test_python_blocks_run_as_a_script(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "stopped half is enough" in done.stdout
-    # One of the README and two of docs/python-api.md: no process of the benchmark ran it again.
-    assert len(list((tmp_path / "runs").glob("[!.]*"))) == 3
+    # One of the README and three of docs/python-api.md: no process of the benchmark ran it again.
+    assert len(list((tmp_path / "runs").glob("[!.]*/run.json"))) == 4
 
 
 def test_every_page_with_python_is_run():

@@ -4,6 +4,7 @@ import click
 
 from cifarnet.cli.benchmark import benchmark
 from cifarnet.cli.command import Group
+from cifarnet.cli.compare import compare
 from cifarnet.cli.config import config
 from cifarnet.cli.data import data
 from cifarnet.cli.evaluate import evaluate
@@ -25,5 +26,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, export, benchmark, runs, data, config):
+for _command in (train, evaluate, compare, predict, export, benchmark, runs, data, config):
     main.add_command(_command)

@@ -99,6 +99,10 @@ class Record(Part):
         """Return the numbers named by `SCALARS`; None: not measured."""
         return {name: getattr(self, name) for name in self.SCALARS}
 
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Return the intervals of those `scalars` whose whole interval must meet a requirement."""
+        return {}
+
     @classmethod
     def upgrade(cls, document: JsonObject) -> JsonObject:
         """Return an older document in the format of `VERSION`."""
