@@ -57,7 +57,7 @@ class Ranking:
 
     def accuracy(self, coverage: float) -> float:
         """Return the accuracy of the most confident decisions; coverage above 0, at most 1."""
-        return float(1 - self.risks()[math.ceil(round(coverage * self.total, 6)) - 1])
+        return float(1 - self.risks()[math.ceil(coverage * self.total) - 1])
 
     def auroc(self) -> float | None:
         """Return the chance that a wrong decision is less confident than a right one.

@@ -14,9 +14,9 @@ from cifarnet.runs import Evaluation
 LOG = np.log
 
 
-def drawn(temperature: float, count: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
+def drawn(temperature: float, count: int = 10_000, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Return logits of ten classes, and labels drawn from softmax(logits / temperature)."""
-    random = np.random.default_rng(3)
+    random = np.random.default_rng(seed)
     logits = random.normal(0, 3, (count, 10))
     # The Gumbel-max trick: the argmax of logits plus Gumbel noise is a draw from their softmax.
     return logits, (logits / temperature + random.gumbel(size=logits.shape)).argmax(axis=1)
@@ -170,7 +170,6 @@ def test_the_curve_has_at_most_100_points_and_ends_at_all_images():
     assert found.risk_coverage[-1].risk == pytest.approx(1 - right.mean())
 
 
-# 0.8 x 35 is more than 28 in floating point.
 @pytest.mark.parametrize(("count", "surest"), [(35, 28), (1, 1), (6, 5)])
 def test_80_percent_of_the_images_are_rounded_up(count, surest):
     confidence = np.linspace(0.9, 0.6, count).tolist()
@@ -188,13 +187,15 @@ def test_the_interval_of_a_large_calibration_error_is_that_of_the_mean_gap():
 
 
 def test_the_interval_of_a_calibrated_network_begins_at_0_and_has_the_error():
-    logits, labels = drawn(1.0, 2_000)
-    rows = scores.softmax(logits)
-    error = scores.calibration_error(scores.calibration_bins(rows, labels))
-    low, high = calibration_interval(rows, labels)
-    assert error > 0.004  # by chance alone
-    assert low < 0.002
-    assert high >= error
+    for seed in (1, 2):
+        logits, labels = drawn(1.0, 2_000, seed)
+        rows = scores.softmax(logits)
+        error = scores.calibration_error(scores.calibration_bins(rows, labels))
+        low, high = calibration_interval(rows, labels)
+        assert error > 0.01  # by chance alone
+        assert low == 0.0
+        assert high >= error
+        assert seed == 1 or high == pytest.approx(error)  # 2 x error - low is less
 
 
 # --- the record -----------------------------------------------------------------------
