@@ -34,7 +34,7 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a robustness evaluation; see `wanted`."""
-    folder = click.Path(path_type=Path, exists=True, file_okay=False)
+    folder = click.Path(path_type=Path)
     made = [
         click.option(
             "--robustness",

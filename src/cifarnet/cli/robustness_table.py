@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cifarnet.cli.render import console
+from cifarnet.cli.render import console, cost_row
 from cifarnet.errors import JsonObject
 from cifarnet.formatting import align, duration, percent
 
@@ -44,7 +44,7 @@ def show(found: Robustness) -> None:
     if found.attacks is not None:
         _show_attacks(found.attacks)
     _show_detection(found)
-    screen.print(f"took {duration(found.seconds)}\n", markup=False)
+    screen.print(align([("time", duration(found.seconds)), *cost_row(found)]) + "\n", markup=False)
 
 
 def show_files(found: Robustness) -> None:
