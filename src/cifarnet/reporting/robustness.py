@@ -72,7 +72,7 @@ def attacks(about: EvaluationSource, found: AttackRecord, png: Path) -> None:
     for size, value in zip(sizes[1:], worst, strict=True):
         axes.annotate(f"{value:.1f}", (size, value), (6, 6), textcoords="offset points")
     axes.set_ylim(0, 100)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.08 * sizes[-1])
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes], fontsize=8)
     axes.set_xlabel("largest change of a pixel value, of 255; 0: clean")
     axes.set_ylabel("accuracy, %")

@@ -200,7 +200,8 @@ def _windows(steps: int) -> list[tuple[int, int]]:
     shares = [0.0, _FIRST_WINDOW]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - _SHORTER, _LAST_WINDOW))
-    places = [math.ceil(share * steps) for share in shares if share <= 1]
+    # 0.41 x 100 is 41, whatever the last digit of the sum is.
+    places = [math.ceil(round(share * steps, 6)) for share in shares if share <= 1]
     return [(b, b - a) for a, b in pairwise(places) if b > a]
 
 
