@@ -1,8 +1,8 @@
 """Train, evaluate and export CIFAR-10 image classifiers from YAML configs.
 
-Training, resuming, evaluating, predicting, exporting and benchmarking are one function each. Names
-are imported when first used, so `import cifarnet` loads neither TensorFlow nor Keras and does not
-change the environment.
+Training, resuming, evaluating, explaining, predicting, exporting and benchmarking are one function
+each. Names are imported when first used, so `import cifarnet` loads neither TensorFlow nor Keras
+and does not change the environment.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from cifarnet.evaluation import evaluate, predict
+    from cifarnet.explanations import explain
     from cifarnet.exporters import export
     from cifarnet.predictors import Predictor, Preprocessing
     from cifarnet.robustness import evaluate_robustness
@@ -63,6 +64,7 @@ _HOMES = {
     "benchmark": "benchmarking",
     "compare": "comparison",
     "evaluate": "evaluation",
+    "explain": "explanations",
     "evaluate_robustness": "robustness",
     "export": "exporters",
     "load_config": "config",
@@ -98,6 +100,7 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_robustness",
+    "explain",
     "export",
     "load_config",
     "load_predictor",

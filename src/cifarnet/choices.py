@@ -31,3 +31,5 @@ Layout = Literal["nhwc", "nchw"]
 OutputKind = Literal["logits", "probabilities"]
 # Ways to find the pixels that a decision depends on.
 ExplanationMethod = Literal["occlusion", "layercam", "gradcam", "integrated"]
+# Images of one picture sheet.
+MAX_MISTAKES = 200

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from cifarnet import config
 from cifarnet.cli import main
-from cifarnet.runs import comparisons, documents, records, results, robustness
+from cifarnet.runs import comparisons, documents, explanations, records, results, robustness
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -139,6 +139,7 @@ def test_defaults_are_as_documented():
         ("exports/name/export.json", results.Export),
         ("benchmark.json", results.Benchmark),
         ("compare.json", comparisons.Comparison),
+        ("evaluation/explanations/method/explain.json", explanations.Explanation),
     ],
 )
 def test_every_key_of_a_record_appears_and_no_other(heading, record):

@@ -8,6 +8,7 @@ from cifarnet.cli.compare import compare
 from cifarnet.cli.config import config
 from cifarnet.cli.data import data
 from cifarnet.cli.evaluate import evaluate
+from cifarnet.cli.explain import explain
 from cifarnet.cli.export import export
 from cifarnet.cli.predict import predict
 from cifarnet.cli.runs import runs
@@ -26,5 +27,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, compare, predict, export, benchmark, runs, data, config):
+for _command in (train, evaluate, compare, predict, explain, export, benchmark, runs, data, config):
     main.add_command(_command)

@@ -1,0 +1,137 @@
+"""`cifarnet explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from cifarnet.choices import MAX_MISTAKES, ExplanationMethod
+from cifarnet.cli import options
+from cifarnet.cli.command import Command
+from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
+from cifarnet.formatting import align
+
+if TYPE_CHECKING:
+    from cifarnet.cost import Power
+    from cifarnet.runs.explanations import Explanation
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="RUN|ARTIFACT")
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path), metavar="[IMAGE...]")
+@click.option(
+    "--mistakes",
+    type=click.IntRange(1, MAX_MISTAKES),
+    metavar="N",
+    help="Explain the N most confident mistakes on the test set; without IMAGE: 10.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(get_args(ExplanationMethod)),
+    default="occlusion",
+    show_default=True,
+    help="How; all but occlusion need a Keras file.",
+)
+@click.option(
+    "--require",
+    "required",
+    multiple=True,
+    metavar='"METRIC>=VALUE"',
+    help="Exit with 3 unless this holds; repeatable.",
+)
+@options.data_path
+@options.allow_changed_data
+@options.output
+@options.foreign
+@options.power
+def explain(
+    target: str,
+    images: tuple[Path, ...],
+    mistakes: int | None,
+    method: str,
+    required: tuple[str, ...],
+    overrides: tuple[str, ...],
+    allow_changed_data: bool,
+    output: Path | None,
+    power: Power | None,
+    **stated: Any,
+) -> Any:
+    """Show which pixels decisions depend on, and check the method that says so.
+
+    Explains image files, or the most confident mistakes on the test set: the predicted class, and
+    the true one where it is known. Each call also compares the method with random maps, a blob in
+    the middle and edges, and shuffles the weights. RUN|ARTIFACT and the last options are as for
+    `evaluate`.
+
+    \b
+    Example:
+      cifarnet explain latest
+      cifarnet explain latest --mistakes 40 --method layercam
+      cifarnet explain latest cat.jpg --require "least_gain>0"
+    """
+    load_tensorflow()
+    from cifarnet import explanations, requirements
+    from cifarnet.runs.explanations import Explanation
+
+    for requirement in required:
+        requirements.parse(requirement, Explanation)
+    with display() as shown:
+        found = explanations.explain(
+            target,
+            images,
+            mistakes,
+            method,
+            preprocessing=options.preprocessing(**stated),
+            callbacks=[shown, WhenMeasured(_print)],
+            overrides=overrides,
+            allow_changed_data=allow_changed_data,
+            output=output,
+            power=power,
+        )
+    folder = found.path.parent
+    console().print(f"in {folder}: {', '.join(explanations.FILES)}\n", markup=False)
+    for requirement in required:
+        requirements.check(requirement, found)
+    console().print(f"Next: cifarnet explain {target} IMAGE ...\n", markup=False)
+    return {"folder": str(folder), "picture": str(folder / explanations.PICTURE), **found.to_json()}
+
+
+def _print(found: Explanation) -> None:
+    from rich.table import Table
+
+    screen, checks = console(), found.checks
+    rows = [
+        ("verdict", f"{found.method} is {found.verdict}"),
+        ("checked on", f"{checks.images} {found.about.split} images of {found.about.data}"),
+        *([("assumed", "; ".join(found.about.assumed))] if found.about.assumed else []),
+        *([("left out", found.about.changed_data)] if found.about.changed_data else []),
+        *(("not read", reason) for reason in found.unreadable),
+    ]
+    screen.print(align(rows) + "\n", markup=False)
+    table = Table("gain over", "deletion", "95 % interval", "insertion", "95 % interval")
+    for one in checks.gains:
+        pairs = ((one.deletion, one.deletion_interval), (one.insertion, one.insertion_interval))
+        cells = [text for value, interval in pairs for text in (f"{value:+.3f}", _range(interval))]
+        table.add_row(one.over, *cells)
+    screen.print(table)
+    if checks.randomized:
+        last = checks.randomized[-1]
+        low, high = last.interval
+        screen.print(
+            f"\nrank correlation with all weights shuffled: {last.correlation:.2f} "
+            f"({low:.2f} to {high:.2f}, {checks.randomized_images} images)",
+            markup=False,
+        )
+    else:
+        screen.print("\nno check with shuffled weights: the file's weights cannot be changed")
+    screen.print(
+        "Covered images are unlike those of the training (Hooker et al. 2019), so that gains\n"
+        "compare methods and are no measure of an explanation's truth.\n",
+        markup=False,
+    )
+
+
+def _range(interval: list[float]) -> str:
+    return f"{interval[0]:+.3f} to {interval[1]:+.3f}"
