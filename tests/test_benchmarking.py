@@ -315,8 +315,11 @@ def test_without_a_run_files_are_measured_on_test_images(two_seeds, tmp_path):
         overrides=["data.source=synthetic"],
     )
     assert found.split == "test"
+    # Its own process alone runs for a second per batch size.
+    assert found.cost.wall_seconds > 1 and found.cost.processor_seconds > 0
     expected = evaluation.evaluate(two_seeds[0], callbacks=[])
     assert found.artifacts[0].accuracy == pytest.approx(expected.accuracy, abs=0.002)
+    assert expected.cost.processor_seconds > 0
 
 
 def test_another_number_of_classes_gives_no_accuracy(tmp_path):

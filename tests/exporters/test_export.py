@@ -25,6 +25,7 @@ def test_a_run_is_exported_with_its_parity(run):
         assert stored.items() <= record.to_json().items()
         assert (record.name, record.path) == (target.name, folder / record.artifact)
         assert record.bytes == record.path.stat().st_size
+        assert 0 < record.cost.wall_seconds < 3600 and record.cost.processor_seconds > 0
         about = predictors.load(record.path).metadata
         assert about["run"] == stored["run"] == run.path.name
         assert about["classes"] == list(run.read_record().data.classes)
