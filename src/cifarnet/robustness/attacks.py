@@ -62,7 +62,7 @@ def measure(subject: Subject, seconds: float | None) -> AttackRecord:
     order, _ = artifacts.class_order(subject.predictor, subject.classes)
     losses = Losses(Differentiable(subject.predictor, order))
     pixels, labels = subject.images.pixels, subject.images.labels
-    smallest = len(subject.classes) * max(1, 20 // len(subject.classes))
+    smallest = len(subject.classes)
     largest = max(smallest, 200 * 32**2 // pixels.shape[1] ** 2)
     found: list[Survival] = []
     for rows in chunks(subject.order, seconds, subject.budget.clock, smallest, largest):
