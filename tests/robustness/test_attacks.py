@@ -131,13 +131,16 @@ def rounded() -> Linear:
 def test_square_finds_what_masked_gradients_hide_and_the_note_says_it():
     network, pixels = rounded(), images()
     labels = network.predicted(pixels)
-    found = attacked(network, labels, pixels, epsilons=[8.0])
+    found = attacked(network, labels, pixels, epsilons=[8.0, 0.01])
     only_square = found.pgd[0] & found.apgd_dlr[0] & ~found.every[0]
     assert only_square.sum() > 10
-    [note] = attacks._notes(found, [8.0], 3)
+    [note] = attacks._notes(found, [8.0, 0.01], 3)
     assert f"at epsilon 8, Square, which uses no gradient, broke {only_square.sum()} of 200" in note
-    [score] = attacks._scores(found, [8.0])
+    score, after = attacks._scores(found, [8.0, 0.01])
     assert score.only_square == only_square.sum()
+    # What Square broke stays broken, though 0.01 reaches no border of the rounding.
+    assert (found.every[1] <= found.every[0]).all()
+    assert after.accuracy == score.accuracy
 
 
 def survival(only_square: int, count: int) -> attacks.Survival:
