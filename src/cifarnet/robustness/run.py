@@ -137,9 +137,9 @@ def _measure(
     corruptions = corrupted.measure(subject, cifar10c, budget.left(until))
     attacks = None
     if attacked:
-        from cifarnet.robustness import attacks as module  # imports TensorFlow
+        from cifarnet.robustness.attacks import measure  # imports TensorFlow
 
-        attacks = module.measure(subject, budget.left(_ATTACKS_UNTIL))
+        attacks = measure(subject, budget.left(_ATTACKS_UNTIL))
     return Robustness(
         about=subject.about,
         budget_seconds=budget.seconds,
