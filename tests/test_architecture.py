@@ -18,6 +18,7 @@ LIGHT = [
     "callbacks",
     "choices",
     "cli",
+    "comparison",
     "config",
     "cost",
     "data",

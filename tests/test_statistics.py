@@ -113,6 +113,25 @@ def test_bootstrap_of_single_trainings_is_paired_over_the_images():
     assert statistics.paired_interval(*cells, 1_000) == pytest.approx(interval, abs=0.003)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [1.0, 2.4])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_wider_one_of_welch_and_the_bootstrap_covers(seeds, ratio):
+    """Seeds of two equal configs; `ratio` is their deviation, by that of independent flips."""
+    rng = np.random.default_rng(4)
+    share = rng.beta(2, 0.7, 500)
+    extra = np.sqrt((share * (1 - share)).mean() / 500 * (ratio**2 - 1))
+    covered = []
+    for _ in range(200):
+        moved = np.clip(share + rng.normal(0, extra, (2, seeds, 1)), 0, 1)
+        first, second = rng.random((2, seeds, 500)) < moved
+        means = statistics.bootstrap_accuracies([first, second])
+        low, high = np.percentile(means[0] - means[1], [2.5, 97.5])
+        found = statistics.welch(first.mean(axis=1), second.mean(axis=1))
+        covered.append(min(low, found.low) <= 0 <= max(high, found.high))
+    assert np.mean(covered) > 0.93
+
+
 # --- paired answers -------------------------------------------------------------------
 
 

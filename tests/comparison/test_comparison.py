@@ -14,10 +14,10 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from cifarnet import config, runs
+from cifarnet import config, requirements, runs
 from cifarnet.comparison import compare
 from cifarnet.comparison.groups import config_digest
-from cifarnet.errors import ArtifactError, ConfigError, RunError
+from cifarnet.errors import ArtifactError, ConfigError, GateError, RunError
 from cifarnet.runs import documents
 from cifarnet.runs.comparisons import Comparison
 
@@ -56,6 +56,8 @@ def test_four_seeds_of_a_real_config_do_not_differ_as_configs_though_half_the_pa
     assert group.std == pytest.approx(stats.tstd(accuracies))
     assert group.std_ratio == pytest.approx(2.43, abs=0.005)
     half = compare(*stored[:2], versus=stored[2:])
+    assert "as weights the two differ" in half.groups[0].verdict
+    assert "as weights the two are not shown to differ" in half.groups[1].verdict
     assert half.differences[0].judges == "configs" and half.differences[0].differs is False
     assert "are not shown to differ as configs" in half.differences[0].verdict
     assert half.notes == ["both sides have the same config"]
@@ -138,6 +140,7 @@ def test_groups_follow_what_determines_the_weights():
         "name=other",
         "evaluate.tta=mirror",
         "export.formats=[onnx]",
+        "train.calibrate=true",
         "train.tensorboard=true",
         "train.checkpoint.every_steps=9",
         "data.path=elsewhere",
@@ -269,18 +272,21 @@ def test_the_command_writes_a_record_and_a_picture_beside_the_runs(sides, tmp_pa
 
 
 def test_requirements_are_of_the_whole_interval(sides, tmp_path):
-    record = json.loads(cifarnet("compare", *sides, "--json", cwd=tmp_path).stdout)
-    low, high = record["differences"][0]["interval"]
-    for requirement, code in (
-        ("difference>0", 0),
-        (f"difference>{low + 1e-6}", 3),
-        (f"difference<{high - 1e-6}", 3),
-        (f"difference<{high + 1e-6}", 0),
-        ("p<0.05", 0),
-        ("std<1", 1),  # of two groups
-        ("loss<1", 1),
-    ):
-        cifarnet("compare", *sides, "--require", requirement, cwd=tmp_path, code=code)
+    found = compare(*sides[:3], versus=sides[4:], output=tmp_path)
+    low, high = found.differences[0].interval
+    for met in ("difference>0", f"difference<{high + 1e-6}", f"difference>={low}", "p<0.05"):
+        requirements.check(met, found)
+    for missed in (f"difference>{low + 1e-6}", f"difference<{high - 1e-6}", "p<0"):
+        with pytest.raises(GateError, match=rf"required {missed[0]}"):
+            requirements.check(missed, found)
+    with pytest.raises(ConfigError, match="the result has no std: it was not measured"):
+        requirements.check("std<1", found)
+    alone = compare(*sides[:3], output=tmp_path)
+    with pytest.raises(GateError, match=r"required accuracy > 0.78, measured .* 95 % interval"):
+        requirements.check("accuracy>0.78", alone)
+    requirements.check("accuracy>0.5", alone)
+    shown = cifarnet("compare", *sides, "--require", f"difference>{high}", cwd=tmp_path, code=3)
+    assert "all of which must meet it" in shown.stderr
 
 
 def test_usage(sides, tmp_path):

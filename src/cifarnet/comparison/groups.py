@@ -218,11 +218,13 @@ def _verdict(group: Group, pairs: Sequence[ComparedPair]) -> str:
     if number == 1:
         return f"{group.name} has one seed, so how far its seeds differ is unknown"
     different = sum(pair.p <= LEVEL for pair in pairs)
-    those = "their only pair" if len(pairs) == 1 else f"their {len(pairs):,} pairs"
+    pairs_text = f"{different} of their {len(pairs):,} pairs differ"
+    if len(pairs) == 1:
+        pairs_text = "the two differ" if different else "the two are not shown to differ"
     return (
         f"The {number} runs of {group.name} are seeds of one config, so they do not differ as "
-        f"configs; as weights {different} of {those} differ (McNemar mid-p at most {LEVEL:g}): "
-        "that is the spread of seeds"
+        f"configs; as weights {pairs_text} (McNemar mid-p at most {LEVEL:g}): that is the spread "
+        "of seeds"
     )
 
 
