@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cifarnet.artifacts import load_predictor
+    from cifarnet.auditing import audit
     from cifarnet.benchmarking import benchmark
     from cifarnet.callbacks import Callback, EpochResult, StepProgress
     from cifarnet.callbacks.display import ProgressDisplay
@@ -61,6 +62,7 @@ _HOMES = {
     "RunError": "errors",
     "StepProgress": "callbacks",
     "TrainingError": "errors",
+    "audit": "auditing",
     "benchmark": "benchmarking",
     "compare": "comparison",
     "evaluate": "evaluation",
@@ -96,6 +98,7 @@ __all__ = [
     "RunError",
     "StepProgress",
     "TrainingError",
+    "audit",
     "benchmark",
     "compare",
     "evaluate",

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from cifarnet import config
 from cifarnet.cli import main
-from cifarnet.runs import comparisons, documents, explanations, records, results, robustness
+from cifarnet.runs import audits, comparisons, documents, explanations, records, results, robustness
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -136,6 +136,7 @@ def test_defaults_are_as_documented():
         ("run.json", records.RunRecord),
         ("evaluation/split.json", results.Evaluation),
         ("evaluation/robustness.json", robustness.Robustness),
+        ("audit.json", audits.Audit),
         ("exports/name/export.json", results.Export),
         ("benchmark.json", results.Benchmark),
         ("compare.json", comparisons.Comparison),

@@ -1,1 +1,5 @@
-"""Search a dataset for what ruins figures: duplicates, leakage, bad images, doubtful labels."""
+"""Audits of images: duplicates, leakage between splits, unusable images, doubtful labels."""
+
+from cifarnet.auditing.run import audit, files
+
+__all__ = ["audit", "files"]

@@ -2,6 +2,7 @@
 
 import click
 
+from cifarnet.cli.audit import audit
 from cifarnet.cli.benchmark import benchmark
 from cifarnet.cli.command import Group
 from cifarnet.cli.compare import compare
@@ -29,3 +30,4 @@ def main() -> None:
 
 for _command in (train, evaluate, compare, predict, explain, export, benchmark, runs, data, config):
     main.add_command(_command)
+data.add_command(audit)

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     metavar='"METRIC>=VALUE"',
     help="Exit with 3 unless this holds; repeatable.",
 )
+@click.option(
+    "--near-duplicates",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="CSV",
+    help="Images with near duplicates in training: audit.csv, or ciFAIR's list.",
+)
 @robustness.options
 @options.data_path
 @options.allow_changed_data
@@ -54,6 +60,7 @@ def evaluate(
     allow_changed_data: bool,
     output: Path | None,
     power: Power | None,
+    near_duplicates: Path | None,
     **stated: Any,
 ) -> Any:
     """Evaluate a trained network on images it was not trained on.
@@ -75,7 +82,7 @@ def evaluate(
       cifarnet evaluate pets.keras -o data.source=directory -o data.path=photos
     """
     common = {"overrides": overrides, "allow_changed_data": allow_changed_data, "output": output}
-    return _evaluate(target, split, tta, required, stated, power=power, **common)
+    return _evaluate(target, split, tta, required, stated, near_duplicates, power=power, **common)
 
 
 def _evaluate(
@@ -84,6 +91,7 @@ def _evaluate(
     tta: str | None,
     required: tuple[str, ...],
     stated: dict[str, Any],
+    near_duplicates: Path | None,
     **common: Any,
 ) -> Any:
     wanted = robustness.wanted(stated, split)
@@ -97,7 +105,8 @@ def _evaluate(
     common["preprocessing"] = options.preprocessing(**stated)
     with display() as shown:
         callbacks = [shown, WhenMeasured(evaluation_table.show)]
-        found = evaluations.evaluate(target, split, tta, callbacks=callbacks, **common)
+        common_and_list = {**common, "near_duplicates": near_duplicates}
+        found = evaluations.evaluate(target, split, tta, callbacks=callbacks, **common_and_list)
     evaluation_table.show_files(found)
     document = evaluation_table.document(found)
     records: list[Record] = [found]

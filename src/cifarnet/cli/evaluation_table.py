@@ -71,6 +71,19 @@ def _range(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f"  (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
 
 
+def _without_near_duplicates(found: Evaluation) -> list[tuple[str, str]]:
+    part = found.without_near_duplicates
+    if part is None:
+        return []
+    value = _percent(part.accuracy_without_near_duplicates, part.interval)
+    text = f"{value}, of the {part.images:,} images without a near duplicate in training"
+    rows = [("excluding", text)]
+    if part.left_out_accuracy is not None:
+        with_one = _percent(part.left_out_accuracy, part.left_out_interval)
+        rows.append(("", f"{with_one}, of the {part.left_out:,} images with one"))
+    return rows
+
+
 def show(found: Evaluation) -> None:
     """Print the metrics of an evaluation, and a table of its classes."""
     from rich.table import Table
@@ -78,6 +91,7 @@ def show(found: Evaluation) -> None:
     about = found.about
     rows = [
         ("accuracy", _percent(found.accuracy, found.accuracy_interval)),
+        *_without_near_duplicates(found),
         *_class_means(found),
         # Of five classes or fewer it is always 100 %.
         *([("top-5", percent(found.top5_accuracy))] if len(found.classes) > 5 else []),

@@ -37,7 +37,7 @@ def load(
 
     Args:
         config: `path`, `image_size`, `test_fraction`, `max_unreadable`, and `limit`.
-        on_fetch: called while images are read that are not in the cache.
+        on_fetch: called while images are read.
         old_split: hold out the images that runs of format 1 did, read as they did.
         seed: given, `limit` training images are chosen by it, before any is read.
 
@@ -45,8 +45,7 @@ def load(
         DataError: see `image_layout.read_layout`; a class without a readable image; too many
             unreadable images.
     """
-    root = Path(config.path or "")
-    layout = read_layout(root, by_content=not old_split)
+    layout = read_layout(root := Path(config.path or ""), by_content=not old_split)
     splits = layout.images if old_split else _hold_out(layout, config.test_fraction)
     unused: tuple[str, ...] = ()
     if config.limit is not None and seed is not None and not old_split:
@@ -61,6 +60,7 @@ def load(
     images = {split: _images(files, read, layout, split) for split, files in splits.items()}
     if old_split:
         images, unused = _split_as_format_1(images, layout.classes, config, seed)
+    bad = tuple(name for name, result in read.items() if isinstance(result, str))
     return Source(
         "directory",
         describe_folder(root, layout.classes),
@@ -69,7 +69,8 @@ def load(
         images["test"],
         (*notes, *_explain(layout, config), *_describe_duplicates(images)),
         images.get("validation"),
-        (*unused, *(name for name, result in read.items() if isinstance(result, str))),
+        (*unused, *bad),
+        bad,
     )
 
 

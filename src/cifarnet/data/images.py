@@ -52,6 +52,7 @@ class Source:
         validation: the source's own validation split; None: it is split off from `train`.
         unused: names of a folder's image files that `data.limit` left out, unread; needed to tell
             them from files that are added to the folder later.
+        unreadable: names of a folder's image files that cannot be read.
     """
 
     name: str
@@ -62,3 +63,4 @@ class Source:
     notes: tuple[str, ...] = ()
     validation: Images | None = None
     unused: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, DataError
 from cifarnet.evaluation.confidence import advice, temperature_scaling
 from cifarnet.evaluation.metrics import compute_metrics
+from cifarnet.evaluation.near_duplicates import Known, with_near_duplicates, without
 from cifarnet.evaluation.tta import with_tta
 from cifarnet.predictors import Predict, Predictor, Preprocessing
 from cifarnet.reporting import plots
@@ -34,23 +35,23 @@ def evaluate(
     allow_changed_data: bool = False,
     output: str | Path | None = None,
     power: Power | None = None,
+    near_duplicates: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate a trained network on images it was not trained on.
 
-    Writes `<split>.json`, its arrays and pictures into the run, or into a folder beside a model
-    file; `<split>-<tta>` with test-time augmentation.
+    Writes `<split>[-<tta>].json`, arrays and pictures into the run, or beside a model file.
 
     Args:
         target: a run, its path or name, `latest`, or a model file.
-        split: `test` or `validation`; a model file outside any run has no validation images.
+        split: `test`; or `validation` of a run.
         tta: test-time augmentation: `none`, `mirror`, `mirror_translate`; None: the config's.
         preprocessing: input and output of a model file that cifarnet did not write.
         callbacks: notified of each stage; None: show progress on a terminal or in a notebook.
-        overrides: `key=value` texts, such as `data.path=photos`: where the images of a run are
-            now; for a model file outside any run, which images to use instead of CIFAR-10.
+        overrides: `key=value` texts, such as `data.path=photos`: where the images are.
         allow_changed_data: where images of a run's folder are gone or changed, use the others.
         output: folder to write into instead.
         power: of this machine, and its electricity, for the record's cost.
+        near_duplicates: `audit.csv`, or ciFAIR's list; None: the own list of CIFAR-10.
 
     Returns:
         The metrics; `path` is the file they are written to.
@@ -58,18 +59,19 @@ def evaluate(
     Raises:
         ConfigError: an unknown `split` or `tta`.
         RunError, ArtifactError: the target cannot be found or loaded, or has changed.
-        DataError: the images cannot be read, are not those of the run, or there is no such split.
+        DataError: the images are unreadable or not those of the run, or there is no such split.
 
     Example:
         evaluation = cifarnet.evaluate("latest", tta="mirror")
-        print(evaluation.accuracy, evaluation.accuracy_interval, evaluation.path)
+        print(evaluation.accuracy, evaluation.accuracy_interval)
     """
     meter = Meter(power)
     with job(callbacks) as callback:
         artifact = artifacts.resolve(target, overrides)
         kind = _check(artifact, split, tta)
         predictor, dataset = _load(artifact, preprocessing, allow_changed_data, callback)
-        evaluation, arrays = _measure(artifact, predictor, dataset, split, kind, callback)
+        known = with_near_duplicates(dataset, split, near_duplicates)
+        evaluation, arrays = _measure(artifact, predictor, dataset, split, kind, known, callback)
         callback.on_result(evaluation := evaluation.replace(cost=meter.read()))
         with artifact.writing(folder := artifact.evaluation_folder(output)):
             return write(evaluation, arrays, folder, evaluation_stem(split, kind))
@@ -106,6 +108,7 @@ def _measure(
     dataset: data.Dataset,
     split: str,
     tta: str,
+    known: Known | None,
     callback: Callback,
 ) -> tuple[Evaluation, dict[str, np.ndarray]]:
     images = dataset.split(split)
@@ -119,6 +122,7 @@ def _measure(
         predicted = arrays["probabilities"], images.labels
         scaling = temperature_scaling(predict, dataset, *predicted)
         found = found.replace(temperature=scaling)
+    found = found.replace(without_near_duplicates=without(known, arrays))
     return found.replace(advice=advice(found, artifact, dataset)), arrays
 
 

@@ -14,6 +14,7 @@ from cifarnet.runs.atomic import (
     write_json,
     write_text,
 )
+from cifarnet.runs.audits import Audit
 from cifarnet.runs.checksums import Verdict, changing, check, forget, verify, weights_digest
 from cifarnet.runs.directory import Run, create, is_locked, lock, remove, root_folder, status
 from cifarnet.runs.documents import CostRecord
@@ -25,6 +26,7 @@ from cifarnet.runs.robustness import Robustness
 
 __all__ = [
     "UNUSED",
+    "Audit",
     "Benchmark",
     "CostRecord",
     "Evaluation",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from cifarnet.runs.audits import WithoutNearDuplicates
 from cifarnet.runs.confidence import SelectivePrediction, TemperatureScaling
 from cifarnet.runs.documents import Count, InsidePath, JsonObject, Number, Part, Record, renamed
 from cifarnet.runs.records import MachineRecord
@@ -74,18 +75,16 @@ class Evaluation(Record):
     """`evaluation/<split>.json`: metrics of a network on a split.
 
     Attributes:
-        loss: mean negative log-likelihood, nats.
-        accuracy, top5_accuracy, expected_calibration_error: 0 to 1.
-        macro_f1, balanced_accuracy: mean F1 and mean recall of the classes that have images, 0 to
-            1; None in records of earlier versions.
+        loss, accuracy: mean negative log-likelihood, nats; accuracies and errors are 0 to 1.
+        macro_f1, balanced_accuracy: mean F1 and recall of classes with images; None in old records.
         accuracy_interval: 95 % interval of the accuracy (Wilson).
         confusion_matrix: counts; rows are true classes, columns predicted ones.
         mistakes: the most confident ones first.
-        expected_calibration_error_interval: 95 %, bootstrap over images; None in records of
-            earlier versions, as `selective`.
-        selective: how well confidence tells right decisions from wrong ones.
+        expected_calibration_error_interval: 95 %, bootstrap over images; None in old records.
+        selective: how well confidence tells right decisions from wrong ones; None in old records.
         temperature: None without validation images beside the evaluated ones.
         advice: what would lower a calibration error above 5 %; empty: nothing that is known.
+        without_near_duplicates: None where it is not known which images have them.
     """
 
     SCALARS = (
@@ -100,6 +99,7 @@ class Evaluation(Record):
         "aurc",
         "accuracy_at_80_coverage",
         "error_auroc",
+        "accuracy_without_near_duplicates",
     )
 
     count: Count
@@ -119,6 +119,7 @@ class Evaluation(Record):
     selective: SelectivePrediction | None = None
     temperature: TemperatureScaling | None = None
     advice: str = ""
+    without_near_duplicates: WithoutNearDuplicates | None = None
     about: EvaluationSource = EvaluationSource()
 
     @property
@@ -127,8 +128,8 @@ class Evaluation(Record):
         return self.path.with_name(f"{self.path.stem}-predictions.npz")
 
     def scalars(self) -> dict[str, float | None]:
-        """Return the numbers named by `SCALARS`, also those of `selective` and `temperature`."""
-        parts = (self, self.selective, self.temperature)
+        """Return the numbers named by `SCALARS`, also those of parts."""
+        parts = (self, self.selective, self.temperature, self.without_near_duplicates)
         return {
             name: next((getattr(part, name) for part in parts if hasattr(part, name)), None)
             for name in self.SCALARS
