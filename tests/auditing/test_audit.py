@@ -84,6 +84,8 @@ def test_each_finding_is_a_row_of_the_table_and_names_its_files(found):
         rows = list(csv.DictReader(file))
     duplicates = [row for row in rows if row["kind"].endswith("duplicate")]
     assert [row["distance"] for row in duplicates[:1]] == ["0"]
+    named = [(row["file"], row["other_file"]) for row in duplicates]
+    assert len(named) == len(set(named))  # an exact pair is not listed as a near one too
     pairs = {row["file"]: row for row in reversed(duplicates)}
     assert pairs["test/dark/exact.png"]["other_file"] == "train/dark/003.png"
     assert pairs["test/dark/exact.png"]["kind"] == "exact_duplicate"
@@ -120,6 +122,8 @@ def test_planted_wrong_labels_are_doubted_first(photos, tmp_path):
     wrong = {f"val/dark/wrong{i}.png" for i in range(5)}
     assert {one.file for one in found.doubts[:5]} == wrong
     assert all(one.label == "dark" and one.predicted == "light" for one in found.doubts[:5])
+    believed = [one.label_confidence for one in found.doubts]
+    assert believed == sorted(believed) and len(set(believed)) > 1
     assert found.path.parent == run.evaluation_folder and found.unreadable is None
     assert auditing.files(found).doubts.is_file()
     library.evaluate(run, "validation", callbacks=[])  # predictions that are used next time
