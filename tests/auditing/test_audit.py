@@ -15,7 +15,7 @@ from cifarnet.evaluation.near_duplicates import with_near_duplicates, without
 
 TRAINING = {
     "model": {"layers": ["Flatten", {"Dense": {"units": 2}}]},
-    "train": {"epochs": 12, "batch_size": 16, "learning_rate": 0.05, "precision": "float32"},
+    "train": {"epochs": 12, "batch_size": 16, "learning_rate": 0.0001, "precision": "float32"},
 }
 
 
