@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cifarnet.explanations import checks, maps
 from cifarnet.predictors import keras_file
@@ -139,6 +140,21 @@ def test_a_method_that_is_the_blob_is_not_better_than_the_blob():
     assert (blob.deletion, blob.deletion_interval) == (0, [0, 0])
     not_shown = checks.verdict(found.gains, None).split("not shown to be better than")[1]
     assert "a centered blob" in not_shown
+
+
+def test_what_covers_pixels_is_the_image_blurred_by_an_eighth_of_its_side():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    seen = []
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        seen.append(pixels)
+        return np.full((len(pixels), 2), 0.5, np.float32)
+
+    checks.check(lambda pixels, _: checks.centered_blob(pixels), predict, None, pixels)
+    planes = pixels.astype(np.float64).transpose(0, 3, 1, 2)
+    blurred = [[ndimage.gaussian_filter(plane, 2) for plane in image] for image in planes]
+    covered = np.transpose(blurred, (0, 2, 3, 1))
+    assert any(np.abs(images - covered).max() < 0.51 for images in seen)
 
 
 # --- randomized weights ---------------------------------------------------------------

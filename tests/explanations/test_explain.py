@@ -75,7 +75,7 @@ def test_mistakes_are_the_most_confident_ones_and_all_files_agree(own, tmp_path)
     assert all(verdict.right in (True, None) for verdict in runs.verify(own))
 
 
-def test_stored_predictions_are_used_if_they_are_of_these_weights(own):
+def test_stored_predictions_are_used_if_they_are_of_these_weights_and_images(own):
     evaluation = cifarnet.evaluate(own, callbacks=[])
     file = evaluation.path.with_name("test-predictions.npz")
     arrays = runs.read_arrays(file)
@@ -85,9 +85,10 @@ def test_stored_predictions_are_used_if_they_are_of_these_weights(own):
     runs.write_arrays(file, arrays)
     found = cifarnet.explain(own, method="gradcam", callbacks=[])
     assert [one.image for one in found.images] == ["test[17]"]
-    other = evaluation.replace(about=evaluation.about.replace(weights_sha256="0" * 64))
-    documents.write(evaluation.path, other)
-    assert len(cifarnet.explain(own, method="gradcam", callbacks=[]).images) == 10
+    for name in ("weights_sha256", "digest"):
+        other = evaluation.replace(about=evaluation.about.replace(**{name: "0" * 64}))
+        documents.write(evaluation.path, other)
+        assert len(cifarnet.explain(own, method="gradcam", callbacks=[]).images) == 10
 
 
 def test_image_files_have_no_true_class_and_unreadable_ones_are_listed(own, tmp_path):

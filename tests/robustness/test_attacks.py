@@ -300,6 +300,30 @@ def test_the_step_of_apgd_adapts_where_that_of_pgd_does_not():
     assert distance["apgd"] < 16 / 2**7
 
 
+def test_apgd_returns_to_the_best_image_where_the_loss_rises_without_exceeding_it():
+    ball = Ball(np.full((1, 2, 2, 3), 100, np.float32), 8.0)
+    seen = []
+
+    def loss(pixels: np.ndarray, labels: np.ndarray) -> Evaluated:
+        seen.append(pixels.copy())
+        value = np.array([100 if len(seen) == 1 else len(seen)], np.float32)
+        return Evaluated(value, np.array([True]), np.ones_like(pixels))
+
+    search.apgd(loss, ball, np.zeros(1, np.int32), ball.center.copy(), 50)
+    assert (seen[11] == 108).all()
+    # After step 11 from the start, 100, with a step of 8 and momentum: 0.75 x 8 - 0.25 x 8.
+    assert (seen[12] == 104).all()
+
+
+def test_what_a_search_finds_outside_the_bounds_does_not_count(monkeypatch):
+    network, pixels = Linear(3), images(30)
+    labels = network.predicted(pixels)
+    for name in ("pgd", "apgd", "square"):
+        monkeypatch.setattr(search, name, lambda _, ball, *__: 255 - ball.center)
+    assert attacked(network, labels, pixels, epsilons=[1.0]).every.all()
+    assert not attacked(network, labels, pixels, epsilons=[255.0]).every.all()
+
+
 def test_checkpoints_are_the_published_ones():
     # Croce & Hein 2020, section 3: 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 of the steps.
     ends = [22, 41, 57, 70, 80, 87, 93, 99]

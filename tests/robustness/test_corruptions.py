@@ -10,8 +10,9 @@ from PIL import Image
 from scipy import ndimage, stats
 
 from cifarnet import config, data
-from cifarnet.robustness import blur, digital, weather
+from cifarnet.robustness import blur, corruptions, digital, weather
 from cifarnet.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from cifarnet.robustness.streams import generators
 
 GROWING = [
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "zoom_blur", "snow", "fog"),
@@ -35,6 +36,40 @@ def one(image: np.ndarray, name: str, severity: int) -> np.ndarray:
 def test_the_15_corruptions_have_their_published_names():
     assert len(CORRUPTIONS) == 15
     assert CORRUPTIONS[0] == "gaussian_noise" and CORRUPTIONS[-1] == "jpeg_compression"
+
+
+def test_the_parameters_are_the_published_ones():
+    """As `c` of each function in make_cifar_c.py; max_delta of glass blur is 1 throughout."""
+    assert {name: list(values) for name, (_, values) in corruptions._TABLE.items()} == {
+        "gaussian_noise": [0.04, 0.06, 0.08, 0.09, 0.10],
+        "shot_noise": [500, 250, 100, 75, 50],
+        "impulse_noise": [0.01, 0.02, 0.03, 0.05, 0.07],
+        "defocus_blur": [(0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)],
+        "glass_blur": [(0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)],
+        "motion_blur": [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)],
+        # Stops of np.arange from 1 by 0.01; rounding includes some of them.
+        "zoom_blur": [len(np.arange(1, to, 0.01)) - 1 for to in (1.06, 1.11, 1.16, 1.21, 1.26)],
+        "snow": [
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ],
+        "frost": [(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)],
+        "fog": [(0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)],
+        "brightness": [0.05, 0.1, 0.15, 0.2, 0.3],
+        "contrast": [0.75, 0.5, 0.4, 0.3, 0.15],
+        "elastic_transform": [
+            (0, 0, 0.08),
+            (0.05, 0.2, 0.07),
+            (0.08, 0.06, 0.06),
+            (0.1, 0.04, 0.05),
+            (0.1, 0.03, 0.03),
+        ],
+        "pixelate": [0.95, 0.9, 0.85, 0.75, 0.65],
+        "jpeg_compression": [80, 65, 58, 50, 40],
+    }
 
 
 # --- what the noise depends on --------------------------------------------------------
@@ -179,6 +214,17 @@ def test_motion_spreads_a_point_along_a_half_gaussian(angle, places):
     assert found.sum() == pytest.approx(255, rel=1e-4)
 
 
+def test_motion_blur_has_directions_up_to_45_degrees():
+    count = 400
+    image = np.repeat(point()[None].astype(np.float32), count, axis=0)
+    found = blur.motion(image, (9, 2.5), generators(np.arange(count), (0,)))[..., 0]
+    steps = np.arange(32) - 16
+    right, down = (found.sum(axis=axis) @ steps / found.sum(axis=(1, 2)) for axis in (1, 2))
+    angles = np.degrees(np.arctan2(-down, -right))
+    assert np.abs(angles).max() == pytest.approx(45, abs=3)
+    assert angles.min() < -40 and angles.max() > 40
+
+
 def test_zoom_is_the_mean_of_scipys_enlargements(pictures):
     image = pictures[3] / 255
     total = image.copy()
@@ -241,6 +287,19 @@ def test_heights_of_a_small_fractal_by_hand():
     heights = np.array([[0, 0.25 + 0.25], [0.25 - 0.75, 0.5]])
     expected = (heights + 0.5) / 1.0
     np.testing.assert_allclose(weather._fractal(values, 2, 2.0)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [1.75, 3.0])
+def test_the_noise_of_a_finer_scale_is_smaller_by_the_square_of_the_decay(decay):
+    """A side of 4, where only one noise of the second scale is not 0, beside one of the first."""
+    values = np.zeros((1, 15), np.float32)
+    values[0, 0] = 1  # the center
+    values[0, 3] = 1  # of the first cell of the second scale
+    heights = weather._fractal(values, 4, decay)[0]
+    # Before they are scaled to 0 to 1: corner 0, center 1, edges 1/2, so cell centers 1/2.
+    low, high = 0.0, max(1.0, 0.5 + decay**-2)
+    expected = (np.array([[0.5 + decay**-2, 0.5], [0.5, 0.5]]) - low) / (high - low)
+    np.testing.assert_allclose(heights[1::2, 1::2], expected, atol=1e-6)
 
 
 # --- digital --------------------------------------------------------------------------
