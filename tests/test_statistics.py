@@ -80,6 +80,8 @@ def test_seeds_needed_are_those_of_statsmodels(first, second):
 
 def test_seeds_needed_at_the_ends():
     assert statistics.seeds_needed(0.0, 0.0, 0.002) == 2
+    rounding = float(np.std([0.1, 0.1, 0.1], ddof=1))
+    assert 0 < rounding < 1e-16 and statistics.seeds_needed(rounding, rounding, 0.002) == 2
     assert statistics.seeds_needed(5.0, 5.0, 0.002) is None
 
 

@@ -158,7 +158,7 @@ def seeds_needed(first_std: float, second_std: float, difference: float) -> int 
         tails = stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)
         return bool(tails >= 0.8)
 
-    if spread == 0:
+    if spread <= 1e-9 * difference:  # rounding of equal values; noncentral t would overflow
         return 2
     while not shows(high):
         low, high = high, 2 * high

@@ -8,6 +8,7 @@ import pytest
 
 from cifarnet import config, data
 from cifarnet.callbacks import Callback
+from cifarnet.cost import Meter
 from cifarnet.errors import ArtifactError, ConfigError, ExportError, GateError, RunError
 from cifarnet.exporters import run
 from cifarnet.exporters.conversion import Converted
@@ -100,9 +101,10 @@ def test_a_missing_extra_is_one_of_the_failures(monkeypatch):
     exporter = Exporter(0.75, 0.5)
     for name, extra in (("onnx", "onnx"), ("litert", "litert")):
         with pytest.raises(ConfigError, match=rf"pip install 'cifarnet\[{extra}\]'"):
-            exporter.export(Target(name, "none"))
+            exporter.export(Target(name, "none"), Meter())
     with pytest.raises(ExportError) as caught:
-        run._export_all([Target("onnx", "none"), Target("litert", "none")], exporter)
+        targets = [Target("onnx", "none"), Target("litert", "none")]
+        run._export_all(targets, exporter, Meter(), None)
     assert [one.name for one in caught.value.failures] == ["onnx", "litert"]
 
 
@@ -115,7 +117,7 @@ class Failing:
     def __init__(self, **errors: Exception) -> None:
         self._errors = errors
 
-    def export(self, target):
+    def export(self, target, meter):
         if target.format in self._errors:
             raise self._errors[target.format]
         return target.name
@@ -124,18 +126,23 @@ class Failing:
 def test_all_artifacts_are_tried_and_failures_listed():
     wanted = [Target(name, "none") for name in ("keras", "onnx", "litert", "savedmodel")]
     gate, broken = GateError("differs"), ArtifactError("broken")
-    assert run._export_all(wanted, Failing()) == ["keras", "onnx", "litert", "savedmodel"]
+    assert run._export_all(wanted, Failing(), Meter(), None) == [
+        "keras",
+        "onnx",
+        "litert",
+        "savedmodel",
+    ]
     with pytest.raises(ExportError) as caught:
-        run._export_all(wanted, Failing(keras=gate, litert=broken))
+        run._export_all(wanted, Failing(keras=gate, litert=broken), Meter(), None)
     assert caught.value.written == ("onnx", "savedmodel")
     found = [(one.name, one.error) for one in caught.value.failures]
     assert found == [("keras", gate), ("litert", broken)]
     # The only one's own error.
     with pytest.raises(GateError, match="differs"):
-        run._export_all(wanted[:1], Failing(keras=gate))
+        run._export_all(wanted[:1], Failing(keras=gate), Meter(), None)
     # What is no failure of one artifact ends all.
     with pytest.raises(RunError):
-        run._export_all(wanted, Failing(onnx=RunError("no room")))
+        run._export_all(wanted, Failing(onnx=RunError("no room")), Meter(), None)
 
 
 def test_what_is_exported_is_said_or_the_configs():

@@ -42,7 +42,9 @@ def _shape(schedule: cfg.Schedule, steps_per_epoch: int, total: int) -> Rate:
     """Return the rate as a share of the peak, before warm-up."""
     if isinstance(schedule, cfg.StepSchedule):
         bounds = np.asarray(schedule.at) * steps_per_epoch
-        return lambda s: schedule.factor ** np.sum(np.asarray(s)[..., None] >= bounds, axis=-1)
+        # NumPy's powers of arrays and of single numbers may differ in the last bit.
+        shares = np.array([schedule.factor**n for n in range(len(bounds) + 1)])
+        return lambda s: shares[np.sum(np.asarray(s)[..., None] >= bounds, axis=-1)]
     if isinstance(schedule, cfg.CosineSchedule):
         # Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5, one cycle.
         return lambda s: (
