@@ -76,11 +76,12 @@ def _without_near_duplicates(found: Evaluation) -> list[tuple[str, str]]:
     if part is None:
         return []
     value = _percent(part.accuracy_without_near_duplicates, part.interval)
-    text = f"{value}, of the {part.images:,} images without a near duplicate in training"
-    rows = [("excluding", text)]
+    rows = [
+        ("not near training", f"{value}, {part.images:,} images without a near duplicate there")
+    ]
     if part.left_out_accuracy is not None:
         with_one = _percent(part.left_out_accuracy, part.left_out_interval)
-        rows.append(("", f"{with_one}, of the {part.left_out:,} images with one"))
+        rows.append(("near training", f"{with_one}, {part.left_out:,} images with one"))
     return rows
 
 

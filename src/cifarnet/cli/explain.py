@@ -11,7 +11,7 @@ from cifarnet.choices import MAX_MISTAKES, ExplanationMethod
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
-from cifarnet.formatting import align
+from cifarnet.formatting import align, percent
 
 if TYPE_CHECKING:
     from cifarnet.cost import Power
@@ -103,6 +103,7 @@ def _print(found: Explanation) -> None:
 
     screen, checks = console(), found.checks
     rows = [
+        *((one.image, f"{one.predicted} {percent(one.confidence)}") for one in found.images[:10]),
         ("verdict", f"{found.method} is {found.verdict}"),
         ("checked on", f"{checks.images} {found.about.split} images of {found.about.data}"),
         *([("assumed", "; ".join(found.about.assumed))] if found.about.assumed else []),

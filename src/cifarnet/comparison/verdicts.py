@@ -45,7 +45,8 @@ def _p(found: ConfigDifference, comparisons: int) -> str:
         return ""
     name = "McNemar mid-p" if found.judges == "weights" else "Welch p"
     adjusted = f", {found.adjusted_p:.2g} adjusted for {comparisons} comparisons"
-    return f", {name} {found.p:.2g}{adjusted if comparisons > 1 else ''}"
+    value = f"{found.p:.2g}" if found.p else "below 1e-300"
+    return f", {name} {value}{adjusted if comparisons > 1 else ''}"
 
 
 def _spread(found: ConfigDifference) -> str:
