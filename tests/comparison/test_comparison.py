@@ -140,7 +140,6 @@ def test_groups_follow_what_determines_the_weights():
         "name=other",
         "evaluate.tta=mirror",
         "export.formats=[onnx]",
-        "train.calibrate=true",
         "train.tensorboard=true",
         "train.checkpoint.every_steps=9",
         "data.path=elsewhere",

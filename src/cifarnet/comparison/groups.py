@@ -26,7 +26,6 @@ _IGNORED = (
     "seed",
     "evaluate",
     "export",
-    "train.calibrate",
     "train.checkpoint",
     "train.tensorboard",
 )
