@@ -24,13 +24,7 @@ if TYPE_CHECKING:
     metavar="RUN|ARTIFACT",
     help="Audit the images of this run, and list labels that its network doubts.",
 )
-@click.option(
-    "--require",
-    "required",
-    multiple=True,
-    metavar='"COUNT<=VALUE"',
-    help="Exit with 3 unless this holds; repeatable.",
-)
+@options.require('"COUNT<=VALUE"')
 @options.overrides
 @options.allow_changed_data
 @options.output

@@ -32,13 +32,7 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(Tta)),
     help="Test-time augmentation; default: as the config says.",
 )
-@click.option(
-    "--require",
-    "required",
-    multiple=True,
-    metavar='"METRIC>=VALUE"',
-    help="Exit with 3 unless this holds; repeatable.",
-)
+@options.require('"METRIC>=VALUE"')
 @click.option(
     "--near-duplicates",
     type=click.Path(path_type=Path, dir_okay=False),

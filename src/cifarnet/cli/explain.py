@@ -34,13 +34,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How; all but occlusion need a Keras file.",
 )
-@click.option(
-    "--require",
-    "required",
-    multiple=True,
-    metavar='"METRIC>=VALUE"',
-    help="Exit with 3 unless this holds; repeatable.",
-)
+@options.require('"METRIC>=VALUE"')
 @options.data_path
 @options.allow_changed_data
 @options.output
