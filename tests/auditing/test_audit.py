@@ -111,7 +111,9 @@ def test_the_command_names_leaks_and_fails_its_gate(photos, tmp_path):
     assert "leak: test/dark/exact.png = train/dark/003.png" in shown
     gate = ("--require", "leaks<=2", "--json")
     done = cifarnet("data", "audit", *words, *gate, cwd=tmp_path, code=3)
-    assert "required leaks <= 2, measured 3" in json.loads(done.stdout)["error"]
+    failure = json.loads(done.stdout)
+    assert "required leaks <= 2, measured 3" in failure["error"]
+    assert failure["result"]["leaks"] == 3
     document = json.loads((tmp_path / "found/audit.json").read_text())
     assert (document["leaks"], document["format_version"]) == (3, 1)
 

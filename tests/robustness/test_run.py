@@ -218,6 +218,29 @@ def test_wrong_usage_is_said(words, message, tmp_path):
     assert message in cifarnet("evaluate", "x", *words, cwd=tmp_path, code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cifar10c", "nowhere"], "there is no nowhere/labels.npy"),
+        (["--ood", "nowhere"], "there is no image file or folder nowhere"),
+    ],
+)
+def test_missing_folders_are_refused_before_anything_is_evaluated(words, message, tmp_path):
+    done = cifarnet("evaluate", "no-run", "--robustness", *words, cwd=tmp_path, code=1)
+    assert message in done.stderr
+
+
+def test_a_missed_requirement_keeps_the_results_in_the_document(network, photos, tmp_path):
+    words = [word for override in given(photos) for word in ("-o", override)]
+    words += ["--require", "corruption_accuracy>0.99", "--output", "there"]
+    command = ("evaluate", network, *words, "--robustness", "--budget", "1s", "--json")
+    document = json.loads(cifarnet(*command, cwd=tmp_path, code=3).stdout)
+    assert (document["kind"], document["exit_code"]) == ("GateError", 3)
+    assert document["result"]["accuracy"] == 1.0
+    measured = document["result"]["robustness"]["corruptions"]["accuracy"]
+    assert document["error"].endswith(f"measured {measured:.4f}") and measured < 0.99
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("budget", [20, 60])
 def test_a_budget_is_kept_within_20_percent(budget, tmp_path):

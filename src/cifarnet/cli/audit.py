@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifarnet.cli import options
+from cifarnet.cli import gate, options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, cost_row, display
 from cifarnet.formatting import align, percent
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     metavar="RUN|ARTIFACT",
     help="Audit the images of this run, and list labels that its network doubts.",
 )
-@options.require('"COUNT<=VALUE"')
+@gate.require('"COUNT<=VALUE"')
 @options.overrides
 @options.allow_changed_data
 @options.output
@@ -48,11 +48,10 @@ def audit(
       cifarnet data audit -o data.source=directory -o data.path=photos --require "leaks<=0"
       cifarnet data audit --run latest
     """
-    from cifarnet import auditing, requirements
+    from cifarnet import auditing
     from cifarnet.runs import Audit
 
-    for requirement in required:
-        requirements.parse(requirement, Audit)
+    gate.parse(required, Audit)
     with display() as shown:
         found = auditing.audit(
             config_file,
@@ -66,10 +65,11 @@ def audit(
     written = [path for path in (found.path, *auditing.files(found)) if path.exists()]
     names = ", ".join(path.name for path in written)
     console().print(f"in {found.path.parent}: {names}\n", markup=False)
-    for requirement in required:
-        requirements.check(requirement, found)
+    paths = [str(path) for path in written]
+    document = {"folder": str(found.path.parent), "files": paths, **found.to_json()}
+    gate.check(required, document, found)
     console().print(f"Next: look at {auditing.files(found).duplicates}\n", markup=False)
-    return {"folder": str(found.path.parent), "files": [str(x) for x in written], **found.to_json()}
+    return document
 
 
 def _show(found: Audit) -> None:

@@ -16,6 +16,7 @@ from cifarnet.errors import CifarnetError, Interrupted, JsonObject
 from cifarnet.formatting import printable_lines
 
 JSON = "cifarnet.json"  # in the meta data of a context
+RESULT = "cifarnet.result"  # the document of a result that misses a requirement
 _DEBUG = "cifarnet.debug"
 _DOCUMENT = "cifarnet.document"  # whether standard output has the result, not a description of it
 
@@ -108,6 +109,8 @@ def _fail(
     click.echo(printable_lines(message), err=True)
     if context.meta.get(JSON):
         document = {"error": message, "kind": kind, "exit_code": code, **(details or {})}
+        if RESULT in context.meta:
+            document["result"] = context.meta[RESULT]
         click.echo(json.dumps(document, indent=2))
     context.exit(code)
 

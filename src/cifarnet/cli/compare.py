@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from cifarnet.choices import Split, Tta
-from cifarnet.cli import comparison_table, options
+from cifarnet.cli import comparison_table, gate, options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, display
 
@@ -30,13 +30,7 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(Tta)),
     help="Test-time augmentation; default: as the configs say, if they agree.",
 )
-@click.option(
-    "--require",
-    "required",
-    multiple=True,
-    metavar='"METRIC>VALUE"',
-    help="Exit with 3 unless this holds of the whole interval; repeatable.",
-)
+@gate.require('"METRIC>VALUE"', "this holds of the whole interval")
 @options.output
 @options.power
 def compare(
@@ -59,11 +53,9 @@ def compare(
       cifarnet compare new-0 new-1 new-2 vs old-0 old-1 old-2 --require "difference>0"
     """
     from cifarnet import comparison as comparing
-    from cifarnet import requirements
     from cifarnet.runs.comparisons import Comparison
 
-    for requirement in required:
-        requirements.parse(requirement, Comparison)
+    gate.parse(required, Comparison)
     if targets.count("vs") > 1 or "vs" in (targets[0], targets[-1]):
         raise click.UsageError("expected RUN... [vs RUN...], with runs on both sides of one vs")
     at = targets.index("vs") if "vs" in targets else len(targets)
@@ -79,10 +71,10 @@ def compare(
         )
     picture = found.path.with_suffix(".png")
     console().print(f"in {found.path} and {picture.name}\n", markup=False)
-    for requirement in required:
-        requirements.check(requirement, found)
+    document = {"file": str(found.path), "picture": str(picture), **found.to_json()}
+    gate.check(required, document, found)
     fewest = min(found.groups, key=lambda group: len(group.runs))
     seed = max(run.seed for run in fewest.runs) + 1
     again = f"cifarnet train --config {fewest.runs[0].path}/config.yaml -o seed={seed}"
     console().print(f"Next: {again}\n", markup=False)
-    return {"file": str(found.path), "picture": str(picture), **found.to_json()}
+    return document

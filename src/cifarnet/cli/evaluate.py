@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from cifarnet.choices import Split, Tta
-from cifarnet.cli import evaluation_table, options, robustness, robustness_table
+from cifarnet.cli import evaluation_table, gate, options, robustness, robustness_table
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(Tta)),
     help="Test-time augmentation; default: as the config says.",
 )
-@options.require('"METRIC>=VALUE"')
+@gate.require('"METRIC>=VALUE"')
 @click.option(
     "--near-duplicates",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -89,13 +89,15 @@ def _evaluate(
     **common: Any,
 ) -> Any:
     wanted = robustness.wanted(stated, split)
-    load_tensorflow()
-    from cifarnet import evaluation as evaluations
-    from cifarnet import requirements
+    from cifarnet.robustness import check
     from cifarnet.runs import Evaluation, Robustness
 
-    for requirement in required:
-        requirements.parse(requirement, Evaluation, *([Robustness] if wanted else []))
+    gate.parse(required, Evaluation, *([Robustness] if wanted else []))
+    if wanted:
+        check(**wanted._asdict())
+    load_tensorflow()
+    from cifarnet import evaluation as evaluations
+
     common["preprocessing"] = options.preprocessing(**stated)
     with display() as shown:
         callbacks = [shown, WhenMeasured(evaluation_table.show)]
@@ -108,9 +110,9 @@ def _evaluate(
         robust = _robustness(target, **wanted._asdict(), **common)
         document["robustness"] = robustness_table.document(robust)
         records.append(robust)
-    for requirement in required:
-        requirements.check(requirement, *records)
-    console().print(f"Next: cifarnet predict {target} IMAGE ...\n", markup=False)
+    gate.check(required, document, *records)
+    after = f"explain {target}" if wanted else f"predict {target} IMAGE ..."
+    console().print(f"Next: cifarnet {after}\n", markup=False)
     return document
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from cifarnet.choices import MAX_MISTAKES, ExplanationMethod
-from cifarnet.cli import options
+from cifarnet.cli import gate, options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
 from cifarnet.formatting import align, percent
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How; all but occlusion need a Keras file.",
 )
-@options.require('"METRIC>=VALUE"')
+@gate.require('"METRIC>=VALUE"')
 @options.data_path
 @options.allow_changed_data
 @options.output
@@ -66,11 +66,10 @@ def explain(
       cifarnet explain latest cat.jpg --require "least_gain>0"
     """
     load_tensorflow()
-    from cifarnet import explanations, requirements
+    from cifarnet import explanations
     from cifarnet.runs.explanations import Explanation
 
-    for requirement in required:
-        requirements.parse(requirement, Explanation)
+    gate.parse(required, Explanation)
     with display() as shown:
         found = explanations.explain(
             target,
@@ -86,10 +85,12 @@ def explain(
         )
     folder = found.path.parent
     console().print(f"in {folder}: {', '.join(explanations.FILES)}\n", markup=False)
-    for requirement in required:
-        requirements.check(requirement, found)
-    console().print(f"Next: cifarnet explain {target} IMAGE ...\n", markup=False)
-    return {"folder": str(folder), "picture": str(folder / explanations.PICTURE), **found.to_json()}
+    picture = str(folder / explanations.PICTURE)
+    document = {"folder": str(folder), "picture": picture, **found.to_json()}
+    gate.check(required, document, found)
+    after = "--mistakes 10" if images else "IMAGE ..."
+    console().print(f"Next: cifarnet explain {target} {after}\n", markup=False)
+    return document
 
 
 def _print(found: Explanation) -> None:

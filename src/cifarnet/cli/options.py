@@ -50,17 +50,6 @@ output = click.option(
 )
 
 
-def require(metavar: str) -> Callable[..., Any]:
-    """Make the option `--require`: texts for `requirements.parse`."""
-    return click.option(
-        "--require",
-        "required",
-        multiple=True,
-        metavar=metavar,
-        help="Exit with 3 unless this holds; repeatable.",
-    )
-
-
 def names(known: tuple[str, ...]) -> Callable[..., tuple[str, ...] | None]:
     """Make a callback that parses a comma-separated list of `known` names."""
 

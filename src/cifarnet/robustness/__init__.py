@@ -1,5 +1,5 @@
 """Measure accuracy on corrupted, attacked and foreign images."""
 
-from cifarnet.robustness.run import evaluate_robustness, pictures
+from cifarnet.robustness.run import check, evaluate_robustness, pictures
 
-__all__ = ["evaluate_robustness", "pictures"]
+__all__ = ["check", "evaluate_robustness", "pictures"]

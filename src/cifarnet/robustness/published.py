@@ -11,6 +11,20 @@ from cifarnet.errors import DataError
 from cifarnet.robustness.corruptions import CORRUPTIONS, SEVERITIES
 
 
+def require(folder: Path) -> None:
+    """Require that a folder has the files of CIFAR-10-C; what is in them is checked by `load`.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    for name in ("labels", *CORRUPTIONS):
+        if not (path := folder / f"{name}.npy").is_file():
+            raise DataError(
+                f"there is no {path}; expected the folder of CIFAR-10-C with labels.npy and a file "
+                f"for each of {', '.join(CORRUPTIONS)}"
+            )
+
+
 def load(
     folder: Path, shape: tuple[int, ...], labels: np.ndarray
 ) -> Callable[[np.ndarray, str, int], np.ndarray]:
@@ -27,6 +41,7 @@ def load(
     Raises:
         DataError: a file is missing or not of these shapes, or the labels are others.
     """
+    require(folder)
     count = len(labels)
     found = _open(folder / "labels.npy", (len(SEVERITIES) * count,))
     if not np.array_equal(np.tile(labels, len(SEVERITIES)), found):
@@ -51,15 +66,10 @@ def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Map an array of integers of this shape; images are uint8.
 
     Raises:
-        DataError: it is missing, damaged, or another array.
+        DataError: it is damaged, or another array.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no {path}; expected the folder of CIFAR-10-C with labels.npy and a file for "
-            f"each of {', '.join(CORRUPTIONS)}"
-        ) from error
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read as a NumPy array: {error}") from error
     expected = "uint8" if len(shape) > 1 else "integers"

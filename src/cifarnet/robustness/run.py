@@ -13,7 +13,7 @@ from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError
 from cifarnet.predictors import Preprocessing
 from cifarnet.reporting import robustness as plots
-from cifarnet.robustness import corrupted, foreign
+from cifarnet.robustness import corrupted, foreign, published
 from cifarnet.robustness.budget import Budget
 from cifarnet.robustness.subject import Subject
 from cifarnet.runs import Run, documents
@@ -58,13 +58,13 @@ def evaluate_robustness(
         ConfigError: `budget` is not positive, or `seed` negative.
         RunError, ArtifactError: the target cannot be found or loaded, or has changed.
         DataError: the images cannot be read or are not those of the run; `cifar10c` does not
-            belong to the test images.
+            belong to the test images; `ood` has no image. Missing files are found at the start.
 
     Example:
         found = cifarnet.evaluate_robustness("latest", budget=60)
         print(found.corruptions.accuracy, found.corruptions.accuracy_interval, found.path)
     """
-    _check(budget, seed)
+    check(budget, cifar10c, ood, seed)
     meter = Meter(power)
     with job(callbacks) as callback:
         artifact = artifacts.resolve(target, overrides)
@@ -91,11 +91,18 @@ def pictures(found: Robustness) -> list[Path]:
     return [found.path.with_name(f"robustness-{name}.png") for name in names]
 
 
-def _check(budget: float | None, seed: int) -> None:
+def check(
+    budget: float | None, cifar10c: str | Path | None, ood: str | Path | None, seed: int = 0
+) -> None:
+    """Check arguments of `evaluate_robustness` as far as that takes no time; errors as its."""
     if budget is not None and not 0 < budget < math.inf:
         raise ConfigError(f"budget: expected more than 0 seconds, received {budget:g}")
     if seed < 0:
         raise ConfigError(f"seed: expected 0 or more, received {seed}")
+    if cifar10c is not None:
+        published.require(Path(cifar10c))
+    if ood is not None:
+        data.image_files([Path(ood)])
 
 
 def _load(
