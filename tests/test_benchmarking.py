@@ -27,7 +27,7 @@ from cifarnet.cli.benchmark import benchmark
 from cifarnet.data import Images
 from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.runs import Benchmark, documents
-from cifarnet.runs.results import BenchmarkedArtifact, Speed
+from cifarnet.runs.benchmarks import BenchmarkedArtifact, Speed
 
 CLASSES = tuple("abcdefghij")
 LOGITS = predictors.RUN_PREPROCESSING

@@ -20,8 +20,8 @@ from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.predictors import Preprocessing
 from cifarnet.reporting import plots
 from cifarnet.runs import Benchmark, CostRecord, Run, documents
+from cifarnet.runs.benchmarks import BenchmarkedArtifact, Speed
 from cifarnet.runs.records import MachineRecord
-from cifarnet.runs.results import BenchmarkedArtifact, Speed
 from cifarnet.worker import Worker, WorkerDied
 
 # Calls are timed until both are reached; 30 are enough for a 90th percentile.

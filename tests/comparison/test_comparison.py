@@ -16,13 +16,14 @@ from statsmodels.stats.multitest import multipletests
 
 from cifarnet import config, requirements, runs
 from cifarnet.comparison import compare
-from cifarnet.comparison.groups import config_digest
 from cifarnet.errors import ArtifactError, ConfigError, GateError, RunError
 from cifarnet.runs import documents
 from cifarnet.runs.comparisons import Comparison
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 LABELS = np.arange(600) % 3
+
+digest = config.recipe_digest
 
 
 def guess(seed: int, share: float) -> np.ndarray:
@@ -144,14 +145,14 @@ def test_groups_follow_what_determines_the_weights():
         "train.checkpoint.every_steps=9",
         "data.path=elsewhere",
     ):
-        assert config_digest(config.load("article", [same])) == config_digest(base), same
+        assert digest(config.load("article", [same])) == digest(base), same
     for other in ("train.epochs=4", "train.precision=float32", "data.limit=900"):
-        assert config_digest(config.load("article", [other])) != config_digest(base), other
+        assert digest(config.load("article", [other])) != digest(base), other
     folders = (
         ["data.source=directory", "data.path=here"],
         ["data.source=directory", "data.path=there"],
     )
-    here, there = (config_digest(config.load("article", one)) for one in folders)
+    here, there = (digest(config.load("article", one)) for one in folders)
     assert here != there
 
 

@@ -12,7 +12,15 @@ from pydantic import BaseModel
 
 from cifarnet import config
 from cifarnet.cli import main
-from cifarnet.runs import audits, comparisons, documents, explanations, records, results, robustness
+from cifarnet.runs import (
+    audits,
+    comparisons,
+    documents,
+    explanations,
+    records,
+    results,
+    robustness,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}

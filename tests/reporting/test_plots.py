@@ -11,7 +11,7 @@ from PIL import Image
 
 from cifarnet.reporting import plots
 from cifarnet.runs import Benchmark, Evaluation
-from cifarnet.runs.results import BenchmarkedArtifact, Speed
+from cifarnet.runs.benchmarks import BenchmarkedArtifact, Speed
 from cifarnet.training.history import COLUMNS
 
 HEADER = ",".join(COLUMNS)

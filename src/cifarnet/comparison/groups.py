@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +18,6 @@ from cifarnet.runs.comparisons import ComparedGroup, ComparedPair, ComparedRun
 
 POINTS = 0.002  # the difference that `seeds_needed` is about
 LEVEL = 0.05
-# Keys that do not change what is trained; calibration changes confidences but no decision.
-_IGNORED = (
-    "name",
-    "seed",
-    "evaluate",
-    "export",
-    "train.checkpoint",
-    "train.tensorboard",
-)
 _MAX_NAME = 60  # characters
 
 
@@ -65,7 +54,7 @@ def by_config(stored: Sequence[Stored]) -> list[Group]:
     """Group runs by their configs, in the order given."""
     found: dict[str, list[Stored]] = {}
     for one in stored:
-        found.setdefault(config_digest(one.config), []).append(one)
+        found.setdefault(cfg.recipe_digest(one.config), []).append(one)
     return _named([Group(digest, "", tuple(same)) for digest, same in found.items()])
 
 
@@ -90,37 +79,11 @@ def by_side(first: Sequence[Stored], second: Sequence[Stored]) -> list[Group]:
     return _named(groups)
 
 
-def config_digest(config: cfg.Config) -> str:
-    """Return the SHA-256 of what determines the trained weights, without the seed.
-
-    The place of the images counts only for a folder of images.
-    """
-    document = config.model_dump(mode="json")
-    for name in _ignored(config):
-        *sections, key = name.split(".")
-        inner = document
-        for section in sections:
-            inner = inner[section]
-        inner.pop(key, None)
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _ignored(config: cfg.Config) -> tuple[str, ...]:
-    return _IGNORED if config.data.source == "directory" else (*_IGNORED, "data.path")
-
-
-def _changed(old: cfg.Config, new: cfg.Config) -> dict[str, tuple[object, object]]:
-    ignored = _ignored(new)
-    return {
-        key: values
-        for key, values in cfg.changes(old, new).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in ignored)
-    }
-
-
 def _changes(old: cfg.Config, new: cfg.Config) -> list[str]:
     """Return how a config differs, such as `train.epochs: 4 -> 10`."""
-    return [f"{key}: {brief(a)} -> {brief(b)}" for key, (a, b) in _changed(old, new).items()]
+    return [
+        f"{key}: {brief(a)} -> {brief(b)}" for key, (a, b) in cfg.recipe_changes(old, new).items()
+    ]
 
 
 def _named(groups: Sequence[Group]) -> list[Group]:
@@ -140,7 +103,7 @@ def _distinct(group: Group, groups: Sequence[Group]) -> str:
         key: new
         for one in groups
         if one.config.name == group.config.name
-        for key, (_, new) in _changed(one.config, group.config).items()
+        for key, (_, new) in cfg.recipe_changes(one.config, group.config).items()
     }
     listed = ", ".join(f"{key}={brief(value)}" for key, value in values.items())
     return f"{group.config.name} ({listed})" if listed else group.config.name

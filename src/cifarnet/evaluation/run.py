@@ -15,6 +15,7 @@ from cifarnet.callbacks import Callback, job
 from cifarnet.choices import Split, Tta
 from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, DataError
+from cifarnet.evaluation import sprite
 from cifarnet.evaluation.confidence import advice, temperature_scaling
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.evaluation.near_duplicates import Known, with_near_duplicates, without
@@ -143,8 +144,8 @@ def measure(
         about: stored in the evaluation, with the time taken added.
 
     Returns:
-        The metrics; and arrays: `probabilities` float32 [N, classes], `labels`, and `mistakes`, the
-        pixels of the listed mistakes, for the pictures.
+        The metrics; and arrays: `probabilities` float32 [N, classes], `labels`, and for pictures
+        `mistakes` and `images`, the pixels of the listed mistakes and of the sprite.
     """
     start = time.perf_counter()
     probabilities = predict(pixels)
@@ -154,20 +155,26 @@ def measure(
         "seconds": round(seconds, 3),
         "images_per_second": round(len(pixels) / seconds, 1),
     }
-    found = found.model_copy(update={"about": about.model_copy(update=timing)})
+    chosen = sprite.choose(probabilities, labels, pixels.shape[1])
+    found = found.replace(about=about.replace(**timing), sprite=chosen)
     rows = [mistake.index for mistake in found.mistakes]
-    return found, {"probabilities": probabilities, "labels": labels, "mistakes": pixels[rows]}
+    shown = {"mistakes": pixels[rows], "images": pixels[chosen.rows]}
+    return found, {"probabilities": probabilities, "labels": labels, **shown}
 
 
 def write(
     evaluation: Evaluation, arrays: dict[str, np.ndarray], folder: Path, stem: str
 ) -> Evaluation:
-    """Write the results of `measure` to `<stem>.json` and `<stem>-predictions.npz`, with pictures.
+    """Write the results of `measure` to `<stem>.json`, `<stem>-predictions.npz` and pictures.
 
     Raises:
         RunError: they cannot be written.
     """
-    runs.write_arrays(folder / f"{stem}-predictions.npz", arrays)
+    stored = {name: array for name, array in arrays.items() if name != "images"}
+    runs.write_arrays(folder / f"{stem}-predictions.npz", stored)
+    if evaluation.sprite is not None:
+        images = folder / f"{stem}-images.webp"
+        sprite.write(evaluation.sprite, arrays["images"], images)
     evaluation = documents.write(folder / f"{stem}.json", evaluation)
     confusion, reliability, mistakes = pictures(evaluation)
     plots.confusion(evaluation, confusion)

@@ -12,8 +12,8 @@ import numpy as np
 from cifarnet.formatting import percent
 from cifarnet.reporting import canvas
 from cifarnet.runs import Benchmark, Evaluation
+from cifarnet.runs.benchmarks import Speed
 from cifarnet.runs.confidence import SelectivePrediction
-from cifarnet.runs.results import Speed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,13 +15,14 @@ from cifarnet.runs.atomic import (
     write_text,
 )
 from cifarnet.runs.audits import Audit
+from cifarnet.runs.benchmarks import Benchmark
 from cifarnet.runs.checksums import Verdict, changing, check, forget, verify, weights_digest
 from cifarnet.runs.directory import Run, create, is_locked, lock, remove, root_folder, status
 from cifarnet.runs.documents import CostRecord
 from cifarnet.runs.find import RunSummary, all_runs, export_label, exports, open_run, summary
 from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
 from cifarnet.runs.records import RunRecord
-from cifarnet.runs.results import Benchmark, Evaluation, Export
+from cifarnet.runs.results import Evaluation, Export
 from cifarnet.runs.robustness import Robustness
 
 __all__ = [

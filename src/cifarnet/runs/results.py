@@ -1,4 +1,4 @@
-"""The records of an evaluation, an export and a benchmark, and their parts."""
+"""The records of an evaluation and of an export, and their parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from cifarnet.runs.audits import WithoutNearDuplicates
 from cifarnet.runs.confidence import SelectivePrediction, TemperatureScaling
 from cifarnet.runs.documents import Count, InsidePath, JsonObject, Number, Part, Record, renamed
-from cifarnet.runs.records import MachineRecord
+from cifarnet.runs.sprites import Sprite
 
 # --- evaluation/<split>.json ----------------------------------------------------------
 
@@ -85,6 +85,7 @@ class Evaluation(Record):
         temperature: None without validation images beside the evaluated ones.
         advice: what would lower a calibration error above 5 %; empty: nothing that is known.
         without_near_duplicates: None where it is not known which images have them.
+        sprite: the images stored beside the record; None in old records.
     """
 
     SCALARS = (
@@ -120,12 +121,18 @@ class Evaluation(Record):
     temperature: TemperatureScaling | None = None
     advice: str = ""
     without_near_duplicates: WithoutNearDuplicates | None = None
+    sprite: Sprite | None = None
     about: EvaluationSource = EvaluationSource()
 
     @property
     def predictions_file(self) -> Path:
         """The file of its arrays, beside the record."""
         return self.path.with_name(f"{self.path.stem}-predictions.npz")
+
+    @property
+    def sprite_file(self) -> Path:
+        """The file of its images, beside the record; see `sprite`."""
+        return self.path.with_name(f"{self.path.stem}-images.webp")
 
     def scalars(self) -> dict[str, float | None]:
         """Return the numbers named by `SCALARS`, also those of parts."""
@@ -251,50 +258,3 @@ class Export(Record):
             parity = renamed(document["parity"], {"largest_difference": "max_difference"})
             document["parity"] = parity
         return document
-
-
-# --- benchmark.json -------------------------------------------------------------------
-
-
-class Speed(Part):
-    """Latency (ms) of calls with `batch_size` images each, and throughput at the median."""
-
-    batch_size: Count
-    calls: Count
-    median_milliseconds: Number
-    p90_milliseconds: Number
-    images_per_second: Number
-
-
-class BenchmarkedArtifact(Part):
-    """What one artifact gives and costs.
-
-    Attributes:
-        accuracy: None where the artifact may have been trained on the images.
-        agreement: share of images with the same top-1 class as the first artifact's.
-        threads: that it may use.
-        peak_memory_bytes: of a process that only runs this artifact.
-    """
-
-    name: str
-    path: str
-    bytes: Count
-    accuracy: Number | None
-    agreement: Number
-    runtime: str
-    assumed: list[str]
-    threads: Count
-    peak_memory_bytes: Count
-    speed: list[Speed]
-
-
-class Benchmark(Record):
-    """`benchmark.json`: artifacts side by side, on images of one split."""
-
-    machine: MachineRecord
-    versions: dict[str, str]
-    images: Count
-    split: str
-    data: str
-    changed_data: str = ""
-    artifacts: list[BenchmarkedArtifact]
