@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +14,6 @@ from cifarnet.cli.render import WhenMeasured, console, cost_row, display
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cifarnet.cost import Power
     from cifarnet.runs import Benchmark
 
 _UNKNOWN = (
@@ -48,19 +46,11 @@ def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
     metavar="LIST",
     help="Images per call.",
 )
-@options.data_path
-@options.allow_changed_data
-@options.output
-@options.foreign
-@options.power
+@options.measuring
 def benchmark(
     targets: tuple[str, ...],
     batch_sizes: tuple[int, ...],
-    overrides: tuple[str, ...],
-    allow_changed_data: bool,
-    output: Path | None,
-    power: Power | None,
-    **stated: Any,
+    common: options.Common,
 ) -> Any:
     """Compare artifacts: accuracy, size, latency, images/s, memory.
 
@@ -76,17 +66,12 @@ def benchmark(
     """
     from cifarnet import benchmarking
 
-    foreign = options.preprocessing(**stated)
     with display() as shown:
         found = benchmarking.benchmark(
             *targets,
             batch_sizes=batch_sizes,
-            preprocessing=foreign,
             callbacks=[shown, WhenMeasured(_print)],
-            overrides=overrides,
-            allow_changed_data=allow_changed_data,
-            output=output,
-            power=power,
+            **common,
         )
     picture = benchmarking.picture(found)
     console().print(f"in {found.path} and {picture}\n", markup=False)

@@ -13,7 +13,6 @@ from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
 
 if TYPE_CHECKING:
-    from cifarnet.cost import Power
     from cifarnet.runs import Robustness
     from cifarnet.runs.documents import Record
 
@@ -40,21 +39,14 @@ if TYPE_CHECKING:
     help="Images with near duplicates in training: audit.csv, or ciFAIR's list.",
 )
 @robustness.options
-@options.data_path
-@options.allow_changed_data
-@options.output
-@options.foreign
-@options.power
+@options.measuring
 def evaluate(
     target: str,
     split: str,
     tta: str | None,
     required: tuple[str, ...],
-    overrides: tuple[str, ...],
-    allow_changed_data: bool,
-    output: Path | None,
-    power: Power | None,
     near_duplicates: Path | None,
+    common: options.Common,
     **stated: Any,
 ) -> Any:
     """Evaluate a trained network on images it was not trained on.
@@ -75,8 +67,8 @@ def evaluate(
       cifarnet evaluate foreign.onnx --input-range 0-1 --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
       cifarnet evaluate pets.keras -o data.source=directory -o data.path=photos
     """
-    common = {"overrides": overrides, "allow_changed_data": allow_changed_data, "output": output}
-    return _evaluate(target, split, tta, required, stated, near_duplicates, power=power, **common)
+    wanted = robustness.wanted(stated, split)
+    return _evaluate(target, split, tta, required, near_duplicates, common, wanted)
 
 
 def _evaluate(
@@ -84,11 +76,10 @@ def _evaluate(
     split: str,
     tta: str | None,
     required: tuple[str, ...],
-    stated: dict[str, Any],
     near_duplicates: Path | None,
-    **common: Any,
+    common: options.Common,
+    wanted: robustness.Wanted | None,
 ) -> Any:
-    wanted = robustness.wanted(stated, split)
     from cifarnet.robustness import check
     from cifarnet.runs import Evaluation, Robustness
 
@@ -98,16 +89,16 @@ def _evaluate(
     load_tensorflow()
     from cifarnet import evaluation as evaluations
 
-    common["preprocessing"] = options.preprocessing(**stated)
     with display() as shown:
         callbacks = [shown, WhenMeasured(evaluation_table.show)]
-        common_and_list = {**common, "near_duplicates": near_duplicates}
-        found = evaluations.evaluate(target, split, tta, callbacks=callbacks, **common_and_list)
+        found = evaluations.evaluate(
+            target, split, tta, callbacks=callbacks, near_duplicates=near_duplicates, **common
+        )
     evaluation_table.show_files(found)
     document = evaluation_table.document(found)
     records: list[Record] = [found]
     if wanted:
-        robust = _robustness(target, **wanted._asdict(), **common)
+        robust = _robustness(target, wanted, common)
         document["robustness"] = robustness_table.document(robust)
         records.append(robust)
     gate.check(required, document, *records)
@@ -116,11 +107,11 @@ def _evaluate(
     return document
 
 
-def _robustness(target: str, **arguments: Any) -> Robustness:
+def _robustness(target: str, wanted: robustness.Wanted, common: options.Common) -> Robustness:
     from cifarnet.robustness import evaluate_robustness
 
     with display() as shown:
         callbacks = [shown, WhenMeasured(robustness_table.show)]
-        found = evaluate_robustness(target, callbacks=callbacks, **arguments)
+        found = evaluate_robustness(target, callbacks=callbacks, **wanted._asdict(), **common)
     robustness_table.show_files(found)
     return found

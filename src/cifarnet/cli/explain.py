@@ -14,7 +14,6 @@ from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
 from cifarnet.formatting import align, percent
 
 if TYPE_CHECKING:
-    from cifarnet.cost import Power
     from cifarnet.runs.explanations import Explanation
 
 
@@ -35,22 +34,14 @@ if TYPE_CHECKING:
     help="How; all but occlusion need a Keras file.",
 )
 @gate.require('"METRIC>=VALUE"')
-@options.data_path
-@options.allow_changed_data
-@options.output
-@options.foreign
-@options.power
+@options.measuring
 def explain(
     target: str,
     images: tuple[Path, ...],
     mistakes: int | None,
     method: str,
     required: tuple[str, ...],
-    overrides: tuple[str, ...],
-    allow_changed_data: bool,
-    output: Path | None,
-    power: Power | None,
-    **stated: Any,
+    common: options.Common,
 ) -> Any:
     """Show which pixels decisions depend on, and check the method that says so.
 
@@ -76,12 +67,8 @@ def explain(
             images,
             mistakes,
             method,
-            preprocessing=options.preprocessing(**stated),
             callbacks=[shown, WhenMeasured(_print)],
-            overrides=overrides,
-            allow_changed_data=allow_changed_data,
-            output=output,
-            power=power,
+            **common,
         )
     folder = found.path.parent
     console().print(f"in {folder}: {', '.join(explanations.FILES)}\n", markup=False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
-from cifarnet.choices import InputRange, Layout, OutputKind
+from cifarnet.cli.foreign import foreign as foreign
 from cifarnet.cli.power import power as power
 
 if TYPE_CHECKING:
+    from cifarnet.cost import Power
     from cifarnet.predictors import Preprocessing
 
 overrides = click.option(
@@ -65,65 +67,25 @@ def names(known: tuple[str, ...]) -> Callable[..., tuple[str, ...] | None]:
     return parse
 
 
-def foreign(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that state what a foreign model file takes; see `preprocessing`."""
-    options = [
-        click.option(
-            "--input-range",
-            type=click.Choice(get_args(InputRange)),
-            help="What pixels 0 to 255 become for a foreign file.",
-        ),
-        click.option(
-            "--mean",
-            callback=_channels,
-            metavar="R,G,B",
-            help="Then subtracted, in the input range.",
-        ),
-        click.option(
-            "--std",
-            callback=_channels,
-            metavar="R,G,B",
-            help="Then divided by, in the input range.",
-        ),
-        click.option(
-            "--layout",
-            type=click.Choice(get_args(Layout)),
-            help="Order of a foreign file's input.",
-        ),
-        click.option(
-            "--output-kind",
-            type=click.Choice(get_args(OutputKind)),
-            help="What it gives; probabilities also of independent sigmoids.",
-        ),
-        click.option("--output-name", metavar="NAME", help="Which of its outputs, if several."),
-        click.option(
-            "--image-size",
-            type=click.IntRange(1),
-            metavar="N",
-            help="Side of its images, pixels, if it leaves it open.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+class Common(TypedDict):
+    """Arguments of every library function that measures a run or a model file."""
+
+    preprocessing: Preprocessing
+    overrides: tuple[str, ...]
+    allow_changed_data: bool
+    output: Path | None
+    power: Power | None
 
 
-def preprocessing(**stated: Any) -> Preprocessing:
-    """Make a `Preprocessing` of the values of the options of `foreign`."""
-    from cifarnet.predictors import Preprocessing
+def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for `Common`; the command receives them as `common`."""
 
-    return Preprocessing(**stated)
+    @functools.wraps(command)
+    def with_common(*args: Any, **values: Any) -> Any:
+        common = {name: values.pop(name) for name in Common.__annotations__}
+        return command(*args, common=common, **values)
 
-
-def _channels(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 3 or (option.name == "std" and 0.0 in numbers):
-        raise click.BadParameter(f"expected three numbers such as 0.49,0.48,0.45, received {value}")
-    return numbers
+    made: Callable[..., Any] = with_common
+    for add in (power, foreign, output, allow_changed_data, data_path):
+        made = add(made)
+    return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from cifarnet.cli import options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import console, load_tensorflow
 from cifarnet.formatting import percent
+
+if TYPE_CHECKING:
+    from cifarnet.predictors import Preprocessing
 
 
 @click.command(cls=Command)
@@ -22,7 +25,7 @@ from cifarnet.formatting import percent
     "--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to name."
 )
 @options.foreign
-def predict(target: str, images: tuple[Path, ...], top: int, **stated: Any) -> Any:
+def predict(target: str, images: tuple[Path, ...], top: int, preprocessing: Preprocessing) -> Any:
     """Classify image files, or all images in folders.
 
     Images of another size are resized to the network's. Files that cannot be read are listed after
@@ -36,7 +39,7 @@ def predict(target: str, images: tuple[Path, ...], top: int, **stated: Any) -> A
     load_tensorflow()
     from cifarnet import evaluation
 
-    found = evaluation.predict(target, images, top, options.preprocessing(**stated))
+    found = evaluation.predict(target, images, top, preprocessing)
     screen = console()
     document = []
     for one in found.images:
