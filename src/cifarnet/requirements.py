@@ -59,9 +59,7 @@ def check(text: str, *records: Record) -> None:
         ConfigError: as for `parse`, or the number was not measured.
     """
     metric, operator, bound = parse(text, *(type(record) for record in records))
-    value = next(values[metric] for values in map(_numbers, records) if metric in values)
-    if value is None:
-        raise ConfigError(f"the result has no {metric}: it was not measured")
+    value = measured_value(text, *records)
     intervals = {name: ends for one in records for name, ends in one.intervals().items()}
     measured = f"measured {value:.4f}"
     if metric in intervals:
@@ -70,6 +68,20 @@ def check(text: str, *records: Record) -> None:
         value = low if operator.startswith(">") else high
     if not _OPERATORS[operator](value, bound):
         raise GateError(f"required {metric} {operator} {bound:g}, {measured}")
+
+
+def measured_value(text: str, *records: Record) -> float:
+    """Return the number that a requirement is about.
+
+    Raises:
+        ConfigError: as for `parse`, or the number was not measured.
+    """
+    metric = parse(text, *(type(record) for record in records)).metric
+    record, values = next((one, numbers) for one in records if metric in (numbers := _numbers(one)))
+    value = values[metric]
+    if value is None:
+        raise ConfigError(f"the result has no {metric}: {record.why_missing(metric)}")
+    return value
 
 
 def _numbers(record: Record) -> dict[str, float | None]:

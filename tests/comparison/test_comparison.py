@@ -15,7 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from cifarnet import config, requirements, runs
-from cifarnet.comparison import compare
+from cifarnet.comparison import compare, unused_seed
 from cifarnet.errors import ArtifactError, ConfigError, GateError, RunError
 from cifarnet.runs import documents
 from cifarnet.runs.comparisons import Comparison
@@ -78,7 +78,10 @@ def test_single_runs_are_judged_as_weights(store):
     error = 1 - (right(first).mean() + right(second).mean()) / 2
     assert both.seed_std_from == "estimated"
     assert both.seed_std == pytest.approx(np.sqrt(error / 1200))
-    assert "This judges two weight files, not two configs: two seeds of one" in both.verdict
+    assert (
+        "This judges the accuracy alone, of two weight files, not two configs: two seeds"
+        in both.verdict
+    )
     assert found.groups[1].changes == ["train.epochs: 10.0 -> 4.0"]
     names = [group.name for group in found.groups]
     assert names == ["article (train.epochs=10.0)", "article (train.epochs=4.0)"]
@@ -119,6 +122,23 @@ def test_one_seed_against_several_judges_nothing(store):
     assert both.seed_std_from == "measured"
     assert both.seed_std == pytest.approx(found.groups[1].std)
     assert "cannot be judged as configs: one of them has one seed" in both.verdict
+    assert both.verdict.endswith("Train more seeds of article (train.epochs=4.0)")
+
+
+def test_seeds_of_equal_accuracy_show_no_spread_and_decide_nothing(store):
+    """A bootstrap of two seeds without spread is far from 0, and is no test of configs."""
+
+    def exact(right_ones: int, first: int) -> np.ndarray:
+        rows = (np.arange(len(LABELS)) - first) % len(LABELS) < right_ones
+        return np.where(rows, LABELS, (LABELS + 1) % 3)
+
+    stored = [store(exact(480, 10 * i), LABELS, f"seed={i}") for i in range(2)]
+    stored += [store(exact(300, 10 * i), LABELS, f"seed={i}", "train.epochs=4") for i in range(2)]
+    (both,) = compare(*stored).differences
+    assert both.difference == pytest.approx(0.3) and both.bootstrap_interval[0] > 0.2
+    unknown = (both.interval, both.p, both.adjusted_p, both.welch, both.differs)
+    assert unknown == (None,) * 5 and both.judges == "configs"
+    assert "the seeds of each have exactly one accuracy" in both.verdict
 
 
 def test_more_than_two_groups_are_adjusted_by_holm(store):
@@ -162,6 +182,16 @@ def test_runs_with_one_seed_and_other_predictions_are_noted(store):
     assert "several runs with seed 5: they differ in machine" in found.notes[0]
 
 
+def test_the_seed_to_train_next_is_not_taken(store):
+    stored = [store(guess(i, 0.7), LABELS, f"seed={i}") for i in (0, 1, 3)]
+    store(None, None, "seed=2", evaluated=False)
+    store(None, None, "seed=4", "train.epochs=4", evaluated=False)
+    (group,) = compare(*stored[:2]).groups
+    assert unused_seed(group) == 4
+    (stored[2].path / "config.yaml").write_text("damaged: [")
+    assert unused_seed(group) == 3
+
+
 # --- what is refused ------------------------------------------------------------------
 
 
@@ -191,6 +221,16 @@ def test_predictions_that_are_not_comparable(store, wrong, message):
     with pytest.raises(RunError, match=message):
         compare(whole, other)
     assert not (runs.root_folder() / "comparisons").exists()
+
+
+def test_other_validation_images_are_refused_before_an_evaluation_is_asked_for(store):
+    stored = [store(None, None, f"seed={i}", evaluated=False) for i in range(2)]
+    for run, digest in zip(stored, "ab", strict=True):
+        record = run.read_record()
+        data = record.data.model_copy(update={"digests": {"validation": digest * 64}})
+        documents.write(run.path / "run.json", record.replace(data=data))
+    with pytest.raises(RunError, match=r"same validation images, .* use --split test"):
+        compare(*stored, split="validation")
 
 
 @pytest.mark.parametrize("name", ["test.json", "test-predictions.npz"])
@@ -257,6 +297,7 @@ def test_the_command_writes_a_record_and_a_picture_beside_the_runs(sides, tmp_pa
     shown = cifarnet("compare", *sides, cwd=tmp_path).stdout
     assert "new and old differ as configs (difference +1" in " ".join(shown.split())
     assert "Next: cifarnet train --config" in shown
+    assert shown.index("differ as configs") < shown.index("config  train.epochs: 10.0 -> 4.0")
     document = json.loads(cifarnet("compare", *sides, "--json", cwd=tmp_path).stdout)
     first, second = sorted((tmp_path / "runs" / "comparisons").iterdir())
     assert Path(document["file"]).parent in (first, second)
@@ -279,14 +320,27 @@ def test_requirements_are_of_the_whole_interval(sides, tmp_path):
     for missed in (f"difference>{low + 1e-6}", f"difference<{high - 1e-6}", "p<0"):
         with pytest.raises(GateError, match=rf"required {missed[0]}"):
             requirements.check(missed, found)
-    with pytest.raises(ConfigError, match="the result has no std: it was not measured"):
+    with pytest.raises(ConfigError, match="no std: it is of a group that is compared alone"):
         requirements.check("std<1", found)
     alone = compare(*sides[:3], output=tmp_path)
     with pytest.raises(GateError, match=r"required accuracy > 0.78, measured .* 95 % interval"):
         requirements.check("accuracy>0.78", alone)
     requirements.check("accuracy>0.5", alone)
-    shown = cifarnet("compare", *sides, "--require", f"difference>{high}", cwd=tmp_path, code=3)
+    gate = ("--require", f"difference>{high}", "--json")
+    shown = cifarnet("compare", *sides, *gate, cwd=tmp_path, code=3)
     assert "all of which must meet it" in shown.stderr
+    assert json.loads(shown.stdout)["result"]["differences"][0]["interval"] == [low, high]
+
+
+def test_a_required_difference_of_one_group_is_refused_before_anything_is_written(sides, tmp_path):
+    gate = ("--require", "difference>0")
+    done = cifarnet("compare", *sides[:2], *gate, "--output", "here", cwd=tmp_path, code=1)
+    assert "it needs two groups, and all runs have one config" in done.stderr
+    assert "Give the two sides" in done.stderr and not (tmp_path / "here").exists()
+    shown = cifarnet("compare", *sides[:2], cwd=tmp_path).stdout
+    assert f"As two sides: cifarnet compare {sides[0]} vs {sides[1]}" in shown
+    first, second = (right(guess(i, 0.80)) for i in range(2))
+    assert f"{100 * (first.mean() - second.mean()):+.2f} points, 95 % interval" in shown
 
 
 def test_usage(sides, tmp_path):

@@ -14,6 +14,7 @@ from cifarnet import config
 from cifarnet.cli import main
 from cifarnet.runs import (
     audits,
+    benchmarks,
     comparisons,
     documents,
     explanations,
@@ -146,7 +147,7 @@ def test_defaults_are_as_documented():
         ("evaluation/robustness.json", robustness.Robustness),
         ("audit.json", audits.Audit),
         ("exports/name/export.json", results.Export),
-        ("benchmark.json", results.Benchmark),
+        ("benchmark.json", benchmarks.Benchmark),
         ("compare.json", comparisons.Comparison),
         ("evaluation/explanations/method/explain.json", explanations.Explanation),
     ],

@@ -65,7 +65,7 @@ def compare(
             versus=targets[at + 1 :],
             split=split,
             tta=tta,
-            callbacks=[shown, WhenMeasured(comparison_table.show)],
+            callbacks=[shown, gate.Measured(required), WhenMeasured(comparison_table.show)],
             output=output,
             power=power,
         )
@@ -74,7 +74,7 @@ def compare(
     document = {"file": str(found.path), "picture": str(picture), **found.to_json()}
     gate.check(required, document, found)
     fewest = min(found.groups, key=lambda group: len(group.runs))
-    seed = max(run.seed for run in fewest.runs) + 1
+    seed = comparing.unused_seed(fewest)
     again = f"cifarnet train --config {fewest.runs[0].path}/config.yaml -o seed={seed}"
     console().print(f"Next: {again}\n", markup=False)
     return document

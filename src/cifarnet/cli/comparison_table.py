@@ -18,7 +18,6 @@ def show(found: Comparison) -> None:
         rows = [
             *((one.run, f"seed {one.seed}  {percent(one.accuracy)}") for one in group.runs),
             *_spread(group),
-            *(("config", change) for change in group.changes),
         ]
         screen.print(f"{group.name}\n{align(rows)}\n", markup=False)
     for group in found.groups:
@@ -26,8 +25,15 @@ def show(found: Comparison) -> None:
             screen.print(f"{group.verdict}.\n", markup=False)
     for one in found.differences:
         screen.print(f"{one.verdict}.\n", markup=False)
+    if len(found.groups) == 1 and len(found.groups[0].runs) == 2:
+        _print_pair(found.groups[0])
     if len(found.differences) == 1 and found.differences[0].interval is not None:
         _print_details(found.differences[0])
+    for group in found.groups:
+        changed = [("config", change) for change in group.changes]
+        if changed:
+            against = f"{group.name} against {found.groups[0].name}"
+            screen.print(f"{against}\n{align(changed)}\n", markup=False)
     rows = [
         ("images", f"{found.images:,} {found.split} images of {found.data}"),
         ("augmentation", found.tta),
@@ -35,6 +41,16 @@ def show(found: Comparison) -> None:
         *cost_row(found),
     ]
     screen.print(align(rows), markup=False)
+
+
+def _print_pair(group: ComparedGroup) -> None:
+    """Print the difference of the only two runs."""
+    (pair,) = group.pairs
+    text = (
+        f"{100 * pair.difference:+.2f} points, 95 % interval {_ends(pair.interval)}, McNemar mid-p "
+        f"{pair.p:.2g}, as weights\nAs two sides: cifarnet compare {pair.first} vs {pair.second}"
+    )
+    console().print(f"{pair.first} less {pair.second}: {text}\n", markup=False)
 
 
 def _spread(group: ComparedGroup) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cifarnet.callbacks import Callback
 from cifarnet.cli.command import RESULT
 from cifarnet.errors import JsonObject
 
@@ -35,6 +36,24 @@ def parse(required: Sequence[str], *kinds: type[Record]) -> None:
 
     for text in required:
         requirements.parse(text, *kinds)
+
+
+class Measured(Callback):
+    """Refuse a result without the numbers that are required, before it is written."""
+
+    def __init__(self, required: Sequence[str]) -> None:
+        self._required = required
+
+    def on_result(self, record: Record) -> None:
+        """Refuse it.
+
+        Raises:
+            ConfigError: as for `requirements.measured_value`.
+        """
+        from cifarnet import requirements
+
+        for text in self._required:
+            requirements.measured_value(text, record)
 
 
 def check(required: Sequence[str], document: JsonObject, *records: Record) -> None:

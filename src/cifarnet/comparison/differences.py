@@ -66,7 +66,11 @@ def differences(
         ]
         found.append(_record(groups, i, j, test, adjusted).replace(classes=parts))
     judged = sum(one.p is not None for one in found)
-    return [one.replace(verdict=of_difference(one, judged)) for one in found]
+    fewest = [min(groups[i], groups[j], key=lambda one: len(one.stored)).name for i, j in couples]
+    return [
+        one.replace(verdict=of_difference(one, judged, name))
+        for one, name in zip(found, fewest, strict=True)
+    ]
 
 
 def _images(groups: Sequence[Group], rows: np.ndarray) -> _Images:
@@ -100,8 +104,8 @@ def _test(groups: Sequence[Group], i: int, j: int, images: _Images) -> _Test:
     ends = np.percentile(images.resampled[i] - images.resampled[j], [2.5, 97.5])
     low, high = map(float, ends)
     seeds = statistics.welch(first.mean(axis=1), second.mean(axis=1))
-    if seeds is None:
-        return _Test([low, high], bootstrap=[low, high])
+    if seeds is None:  # equal accuracies: of the spread of seeds, which p needs, nothing is known
+        return _Test(bootstrap=[low, high])
     wider = [min(low, seeds.low), max(high, seeds.high)]
     return _Test(wider, seeds.p, Welch(interval=[seeds.low, seeds.high], p=seeds.p), [low, high])
 

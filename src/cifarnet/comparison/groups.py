@@ -180,9 +180,9 @@ def _verdict(group: Group, pairs: Sequence[ComparedPair]) -> str:
     if number == 1:
         return f"{group.name} has one seed, so how far its seeds differ is unknown"
     different = sum(pair.p <= LEVEL for pair in pairs)
-    pairs_text = f"{different} of their {len(pairs):,} pairs differ"
+    pairs_text = f"{different} of their {len(pairs):,} pairs differ in accuracy"
     if len(pairs) == 1:
-        pairs_text = "the two differ" if different else "the two are not shown to differ"
+        pairs_text = f"the two {'differ' if different else 'are not shown to differ'} in accuracy"
     return (
         f"The {number} runs of {group.name} are seeds of one config, so they do not differ as "
         f"configs; as weights {pairs_text} (McNemar mid-p at most {LEVEL:g}): that is the spread "

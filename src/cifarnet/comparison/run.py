@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 from typing import get_args
 
+from cifarnet import config as cfg
 from cifarnet import runs
 from cifarnet.callbacks import Callback, job
 from cifarnet.choices import Split, Tta
@@ -18,11 +20,11 @@ from cifarnet.comparison import stored as predictions
 from cifarnet.comparison.differences import differences
 from cifarnet.comparison.groups import Group
 from cifarnet.cost import Meter, Power
-from cifarnet.errors import ConfigError, RunError
+from cifarnet.errors import CifarnetError, ConfigError, RunError
 from cifarnet.reporting import comparisons as reports
 from cifarnet.runs import Run, documents
 from cifarnet.runs.atomic import unwritable
-from cifarnet.runs.comparisons import Comparison
+from cifarnet.runs.comparisons import ComparedGroup, Comparison
 
 
 def compare(
@@ -74,6 +76,17 @@ def compare(
         record = _record(groups).replace(cost=meter.read())
         callback.on_result(record)
         return _write(record, output)
+
+
+def unused_seed(group: ComparedGroup) -> int:
+    """Return the lowest seed that no run of the group's config in the folder of runs has."""
+    seeds = {run.seed for run in group.runs}
+    for run in runs.all_runs():
+        with suppress(CifarnetError):  # a damaged run
+            config = cfg.load(run.config_file)
+            if cfg.recipe_digest(config) == group.config_digest:
+                seeds.add(config.seed)
+    return next(seed for seed in count() if seed not in seeds)
 
 
 def _check(sides: tuple[Sequence[object], Sequence[object]], split: str, tta: str | None) -> None:

@@ -15,6 +15,8 @@ from cifarnet.errors import ConfigError, RunError
 from cifarnet.runs import Evaluation, Run, documents
 from cifarnet.runs.results import evaluation_stem
 
+_SEEDS_DIFFER = ". Validation images depend on the seed: use --split test"
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -64,6 +66,8 @@ def read(targets: Sequence[Run | str | Path], split: str, tta: str | None) -> li
         _refuse_unfinished(run)
     configs = [cfg.load(run.config_file) for run in found]
     kind = _common_tta(found, configs) if tta is None else tta
+    if split == "validation":
+        _refuse_other_validation(found)
     opened = [_open(run, split, kind) for run in found]
     problems = [one for one in opened if isinstance(one, str)]
     if problems:
@@ -96,6 +100,20 @@ def _refuse_unfinished(run: Run) -> None:
         raise RunError(
             f"{run.path} is {status}: expected finished runs, whose weights are those of their "
             f"config. Finish it with: cifarnet train --resume {run.path}"
+        )
+
+
+def _refuse_other_validation(found: Sequence[Run]) -> None:
+    """Refuse runs with other validation images, before one is told to evaluate on them."""
+    sets: dict[str, str] = {}
+    for run in found:
+        if digest := run.read_record().data.digests.get("validation"):
+            sets.setdefault(digest, run.path.name)
+    if len(sets) > 1:
+        one, other = list(sets.values())[:2]
+        raise RunError(
+            f"expected runs with the same validation images, received {len(sets)} sets of images: "
+            f"{one} and {other} differ{_SEEDS_DIFFER}"
         )
 
 
@@ -168,7 +186,7 @@ def _refuse_other_images(stored: Sequence[Stored], split: str) -> None:
         f"{digest[:12]}, classes {', '.join(classes[:3])}, ..."
         for (digest, *classes), names in sets.items()
     )
-    advice = "" if split == "test" else ". Validation images depend on the seed: use --split test"
+    advice = "" if split == "test" else _SEEDS_DIFFER
     raise RunError(
         f"expected runs that were evaluated on the same {split} images, received {len(sets)} sets "
         f"of images ({listed}){advice}"

@@ -7,31 +7,35 @@ import math
 from cifarnet.runs.comparisons import ConfigDifference
 
 
-def of_difference(found: ConfigDifference, comparisons: int) -> str:
+def of_difference(found: ConfigDifference, comparisons: int, single: str) -> str:
     """Return the verdict on two groups.
 
     Args:
         found: their difference.
         comparisons: how many p is adjusted for.
+        single: the group with the fewest seeds.
     """
     both = f"{found.first} and {found.second}"
+    difference = f"difference {points(found.difference)} points"
+    if found.judges == "nothing":
+        return (
+            f"{both} cannot be judged as configs: one of them has one seed ({difference}; "
+            f"{_spread(found)}). Train more seeds of {single}"
+        )
     if found.interval is None:
         return (
-            f"{both} cannot be judged as configs: one of them has one seed (difference "
-            f"{points(found.difference)} points; {_spread(found)}). Train more seeds of it"
+            f"{both} cannot be judged as configs: the seeds of each have exactly one accuracy "
+            f"({difference}), so that their spread is unknown. Train more seeds of {single}"
         )
     low, high = found.interval
     shown = "differ" if found.differs else "are not shown to differ"
-    figures = (
-        f"difference {points(found.difference)} points, 95 % interval {points(low)} to "
-        f"{points(high)}{_p(found, comparisons)}"
-    )
+    figures = f"{difference}, 95 % interval {points(low)} to {points(high)}{_p(found, comparisons)}"
     verdict = f"{both} {shown} as {found.judges} ({figures})"
     if found.judges == "configs":
         return verdict
     return (
-        f"{verdict}. This judges two weight files, not two configs: {_spread(found)}. Train "
-        "several seeds of each to judge the configs"
+        f"{verdict}. This judges the accuracy alone, of two weight files, not two configs: "
+        f"{_spread(found)}. Train several seeds of each to judge the configs"
     )
 
 

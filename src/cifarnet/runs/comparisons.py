@@ -92,8 +92,9 @@ class ConfigDifference(Part):
             configs; `nothing`: one run against several, which is neither.
         difference: accuracy of the first less that of the second.
         interval: of weights that of Agresti and Min; of configs at each end the wider one of
-            `welch` and `bootstrap_interval`; None if nothing is judged.
+            `welch` and `bootstrap_interval`; None if nothing is judged, or without `welch`.
         p: of weights McNemar's mid-p; of configs Welch's.
+        welch: None also if the accuracies of each group are equal, so that their spread is unknown.
         adjusted_p: for the number of comparisons (Holm); None if p is.
         differs: whether the interval excludes 0 and `adjusted_p` is at most 0.05.
         bootstrap_interval: of the hierarchical bootstrap over seeds and images.
@@ -162,6 +163,19 @@ class Comparison(Record):
         (both,) = self.differences
         known = both.interval is not None
         return {**found, "difference": both.difference if known else None, "p": both.p}
+
+    def why_missing(self, scalar: str) -> str:
+        """Say what the number needs: one group, two, or several seeds of each."""
+        if scalar not in self.SCALARS:
+            return super().why_missing(scalar)
+        if scalar not in ("difference", "p"):
+            return f"it is of a group that is compared alone, received {len(self.groups)} groups"
+        if len(self.groups) == 1:
+            return (
+                "it needs two groups, and all runs have one config. Give the two sides: cifarnet "
+                "compare RUN... vs RUN..."
+            )
+        return f"it needs what can be judged: {self.differences[0].verdict}"
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Return the intervals of the difference, and of the figures of the only group."""

@@ -99,6 +99,10 @@ class Record(Part):
         """Return the numbers named by `SCALARS`; None: not measured."""
         return {name: getattr(self, name) for name in self.SCALARS}
 
+    def why_missing(self, scalar: str) -> str:
+        """Say why the record lacks one of its `scalars`."""
+        return "it was not measured"
+
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Return the intervals of those `scalars` whose whole interval must meet a requirement."""
         return {}
