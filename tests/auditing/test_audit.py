@@ -65,6 +65,7 @@ def test_counts_are_those_planted(found):
         "leaks": 3,
         "exact_duplicates": 1,
         "near_duplicates": 3,
+        "conflicting_labels": 0,
         "one_color": 1,
         "unreadable": 1,
         "class_ratio": 32 / 30,
@@ -95,6 +96,33 @@ def test_each_finding_is_a_row_of_the_table_and_names_its_files(found):
     assert float(pairs["test/light/recompressed.jpg"]["distance"]) < 0.16
     others = {row["kind"]: row["file"] for row in rows if not row["kind"].endswith("duplicate")}
     assert others == {"one_color": "train/dark/plain.png", "unreadable": "train/light/broken.png"}
+
+
+def test_one_picture_under_two_labels_in_a_split_is_counted_shown_and_named(tmp_path):
+    root = tmp_path / "photos"
+    fill(root, "train", 6, 0)
+    fill(root, "val", 3, 100)
+    fill(root, "test", 3, 200)
+    Image.fromarray(photograph(2, 0)).save(root / "train/light/relabeled.png")
+    Image.fromarray(photograph(4, 0)).save(root / "train/dark/copy.png")  # of the same class
+    stages = []
+
+    class Stages(library.Callback):
+        def on_stage(self, what):
+            stages.append(what)
+
+    record = library.audit(settings(root), output=tmp_path / "found", callbacks=[Stages()])
+    assert (record.leaks, record.exact_duplicates, record.conflicting_labels) == (0, 2, 1)
+    (pair,) = record.duplicates
+    assert (pair.file, pair.other_file) == ("train/light/relabeled.png", "train/dark/002.png")
+    assert (pair.label, pair.other_label, pair.exact) == ("light", "dark", True)
+    assert any("0 % of the pairs done" in stage for stage in stages)
+    words = ["-o", "data.source=directory", "-o", f"data.path={root}"]
+    gate = ("--require", "conflicting_labels<=0")
+    done = cifarnet("data", "audit", *words, *gate, cwd=tmp_path, code=3)
+    assert "1 image with a duplicate of another label" in done.stdout
+    named = "two labels: train/light/relabeled.png (light) = train/dark/002.png (dark)"
+    assert named in done.stdout
 
 
 def test_the_sheet_shows_leaks_alone_if_there_are_any(found):

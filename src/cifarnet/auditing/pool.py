@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ class Pool:
         pixels: uint8 [N, S, S, 3].
         split: int [N], index of each image's split in `splits`.
         index: int [N], its row in the split.
+        label: int [N], its class.
     """
 
     dataset: Dataset
@@ -27,13 +29,14 @@ class Pool:
     pixels: np.ndarray
     split: np.ndarray
     index: np.ndarray
+    label: np.ndarray
 
     def place(self, row: int) -> tuple[str, int, str, str]:
         """Return an image's split, row in it, file (empty: none) and class."""
         name, index = self.splits[self.split[row]], int(self.index[row])
         images = self.dataset.images(name)
         file = images.files[index].name if images.files else ""
-        return name, index, file, self.dataset.classes[int(images.labels[index])]
+        return name, index, file, self.dataset.classes[int(self.label[row])]
 
 
 def pool(dataset: Dataset) -> Pool:
@@ -47,6 +50,7 @@ def pool(dataset: Dataset) -> Pool:
         np.concatenate([one.pixels for one in images]),
         np.repeat(np.arange(len(splits)), counts),
         np.concatenate([np.arange(count) for count in counts]),
+        np.concatenate([one.labels for one in images]),
     )
 
 
@@ -59,6 +63,7 @@ class Found:
         distance: float32 [P].
         exact, mirrored: bool [P].
         leaks: bool [P], whether the two are of different splits.
+        conflicts: bool [P], whether the two are of different classes.
     """
 
     earlier: np.ndarray
@@ -67,15 +72,21 @@ class Found:
     exact: np.ndarray
     mirrored: np.ndarray
     leaks: np.ndarray
+    conflicts: np.ndarray
 
 
-def search(images: Pool) -> Found:
-    """Find all exact and near duplicates, leaks first, then by distance."""
+def search(images: Pool, on_share: Callable[[float], None] | None = None) -> Found:
+    """Find all exact and near duplicates, leaks first, then by distance.
+
+    Args:
+        images: to compare.
+        on_share: as for `near_duplicates.find`.
+    """
     count = len(images.pixels)
     first, copies = near_duplicates.exact(images.pixels)
     group = np.arange(count)
     group[copies] = first
-    near = near_duplicates.find(images.pixels)
+    near = near_duplicates.find(images.pixels, on_share=on_share)
     other = group[near.first] != group[near.second]  # pairs of equal images are listed once
     earlier = np.concatenate([first, near.first[other]])
     later = np.concatenate([copies, near.second[other]])
@@ -83,8 +94,10 @@ def search(images: Pool) -> Found:
     exact = np.arange(len(earlier)) < len(first)
     mirrored = np.concatenate([np.zeros(len(first), bool), near.mirrored[other]])
     leaks = images.split[earlier] != images.split[later]
+    conflicts = images.label[earlier] != images.label[later]
     order = np.lexsort((earlier, later, distance, ~exact, ~leaks))
-    return Found(*(x[order] for x in (earlier, later, distance, exact, mirrored, leaks)))
+    parts = (earlier, later, distance, exact, mirrored, leaks, conflicts)
+    return Found(*(x[order] for x in parts))
 
 
 def overlaps(images: Pool, found: Found) -> list[Overlap]:

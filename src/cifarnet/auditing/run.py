@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,14 +90,18 @@ def audit(
         artifact = None if run is None else artifacts.resolve(run, overrides)
         dataset = _load(config, artifact, overrides, allow_changed_data, callback)
         images = pool(dataset)
-        callback.on_stage(f"comparing {len(images.pixels):,} images")
-        found, plain = search(images), near_duplicates.one_color(images.pixels)
+        found = search(images, partial(_report, len(images.pixels), callback))
+        plain = near_duplicates.one_color(images.pixels)
         doubtful = [] if artifact is None else doubts(artifact, dataset, callback)
         record = _record(images, found, artifact, doubtful, plain)
         callback.on_result(record := record.replace(cost=meter.read()))
         rows = _rows(images, found, record, plain, dataset.source.unreadable)
         with _writing(artifact, output) as folder:
             return _write(record, rows, images, folder)
+
+
+def _report(count: int, callback: Callback, share: float) -> None:
+    callback.on_stage(f"comparing {count:,} images: {100 * share:.0f} % of the pairs done")
 
 
 def _load(
@@ -150,6 +155,7 @@ def _record(
         leaks=len(np.unique(found.later[found.leaks])),
         exact_duplicates=len(exact),
         near_duplicates=len(np.setdiff1d(found.later, exact)),
+        conflicting_labels=len(np.unique(found.later[found.conflicts])),
         one_color=len(plain),
         unreadable=None if unreadable is None else len(unreadable),
         class_ratio=max(sizes) / min(sizes) if min(sizes, default=0) else None,
@@ -188,13 +194,20 @@ def _split(dataset: Dataset, name: str) -> AuditedSplit:
 
 
 def _spread(found: Found) -> list[int]:
-    """Choose pairs for the sheet: the exact ones first, the others evenly over all distances."""
-    pairs = np.arange(len(found.later))
-    if found.leaks.any():
-        pairs = pairs[found.leaks]
-    if len(pairs) > _SHOWN:
-        pairs = pairs[np.linspace(0, len(pairs) - 1, _SHOWN).round().astype(int)]
-    return pairs.tolist()
+    """Choose pairs for the sheet, evenly over all distances.
+
+    Up to half of them of two classes, then leaks; if there are neither, any.
+    """
+    conflicts = _evenly(np.flatnonzero(found.conflicts), _SHOWN // 2)
+    leaks = _evenly(np.flatnonzero(found.leaks & ~found.conflicts), _SHOWN - len(conflicts))
+    chosen = np.sort(np.concatenate([conflicts, leaks]))
+    return (chosen if len(chosen) else _evenly(np.arange(len(found.later)), _SHOWN)).tolist()
+
+
+def _evenly(pairs: np.ndarray, most: int) -> np.ndarray:
+    if len(pairs) <= most:
+        return pairs
+    return pairs[np.linspace(0, len(pairs) - 1, most).round().astype(int)]
 
 
 def _pair_row(one: Duplicate) -> list[str]:

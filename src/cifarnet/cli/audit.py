@@ -10,7 +10,7 @@ import click
 from cifarnet.cli import gate, options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import WhenMeasured, console, cost_row, display
-from cifarnet.formatting import align, percent
+from cifarnet.formatting import align, count, percent
 
 if TYPE_CHECKING:
     from cifarnet.cost import Power
@@ -82,6 +82,7 @@ def _show(found: Audit) -> None:
         ("leaks", f"{found.leaks:,} of {held_out:,} validation and test images"),
         ("exact duplicates", f"{found.exact_duplicates:,}"),
         ("near duplicates", f"{found.near_duplicates:,}"),
+        *_conflicts(found),
         ("one color", f"{found.one_color:,}"),
         ("unreadable", "not known" if found.unreadable is None else f"{found.unreadable:,}"),
         ("class balance", f"largest to smallest class {ratio}, {found.missing_classes} missing"),
@@ -100,8 +101,12 @@ def _show(found: Audit) -> None:
     screen.print(table if table.row_count else "no duplicates")
     for pair in [x for x in found.duplicates if x.split != x.other_split and x.file][:10]:
         screen.print(f"leak: {pair.file} = {pair.other_file}", markup=False)
+    for pair in [x for x in found.duplicates if x.label != x.other_label][:10]:
+        this = f"{_name(pair.split, pair.index, pair.file)} ({pair.label})"
+        other = f"{_name(pair.other_split, pair.other_index, pair.other_file)} ({pair.other_label})"
+        screen.print(f"two labels: {this} {'=' if pair.exact else '~'} {other}", markup=False)
     for doubt in found.doubts[:10]:
-        name = doubt.file or f"{doubt.split} image {doubt.index}"
+        name = _name(doubt.split, doubt.index, doubt.file)
         screen.print(
             f"doubtful label: {name}: {doubt.label} has {percent(doubt.label_confidence)}, "
             f"{doubt.predicted} {percent(doubt.confidence)}",
@@ -110,3 +115,14 @@ def _show(found: Audit) -> None:
     for note in found.notes:
         screen.print(f"note: {note}", markup=False)
     screen.print("")
+
+
+def _conflicts(found: Audit) -> list[tuple[str, str]]:
+    if found.conflicting_labels is None:
+        return []
+    images = count(found.conflicting_labels, "image")
+    return [("two labels", f"{images} with a duplicate of another label")]
+
+
+def _name(split: str, index: int, file: str) -> str:
+    return file or f"{split} image {index}"

@@ -11,7 +11,7 @@ pair must correlate by `SHORTLIST` at 8 x 8 pixels without shifts (of each image
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 
@@ -92,6 +92,7 @@ def find(
     pixels: np.ndarray,
     threshold: float = THRESHOLD,
     block: int = 500,
+    on_share: Callable[[float], None] | None = None,
 ) -> Pairs:
     """Find all pairs of near duplicates, equal images included.
 
@@ -101,11 +102,14 @@ def find(
         pixels: uint8 [N, S, S, 3].
         threshold: least correlation.
         block: rows compared with all others at a time; does not change the result.
+        on_share: called with the share of the pairs that is done, 0 to 1, before each block.
     """
     middle, coarse = _details(pixels)
     empty = np.empty(0, np.int64)
     parts = [(empty, empty, np.empty(0, np.float32), np.empty(0, bool))]
     for start in range(0, len(pixels), block):
+        if on_share is not None:
+            on_share(1 - (1 - start / len(pixels)) ** 2)  # rows are compared with later ones
         for mirrored in (False, True):
             for first, second in _shortlist(coarse, slice(start, start + block), mirrored):
                 similar = _correlation(middle[first], middle[second], mirrored) >= SIMILAR

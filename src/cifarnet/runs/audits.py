@@ -104,6 +104,8 @@ class Audit(Record):
         exact_duplicates: images with the same pixels as an earlier one.
         near_duplicates: other images that have a near duplicate before them.
         leaks: validation and test images that have a duplicate, exact or near, in a split before.
+        conflicting_labels: images of which a duplicate, exact or near, with another class is before
+            them, in any split; None in older records.
         one_color: images whose pixels all have one color.
         unreadable: image files that cannot be read; None: not known, of the images of a run.
         class_ratio: of the largest and the smallest class in the training split; None: one has no
@@ -111,7 +113,8 @@ class Audit(Record):
         missing_classes: classes without an image, summed over the splits that have images.
         overlaps: duplicates within and between splits.
         rule: when two images are near duplicates.
-        duplicates: some pairs, of all distances, leaks first; all of them are in `audit.csv`.
+        duplicates: some pairs, of all distances: leaks and those of two classes, if there are any,
+            leaks first; all pairs are in `audit.csv`.
         artifact: the network that was asked for doubts; empty: none was.
         doubts: the least believed labels, least first.
         changed_data: what differs from the images of the run; empty: nothing.
@@ -121,6 +124,7 @@ class Audit(Record):
         "leaks",
         "exact_duplicates",
         "near_duplicates",
+        "conflicting_labels",
         "one_color",
         "unreadable",
         "class_ratio",
@@ -133,6 +137,7 @@ class Audit(Record):
     leaks: Count
     exact_duplicates: Count
     near_duplicates: Count
+    conflicting_labels: Count | None = None
     one_color: Count
     unreadable: Count | None
     class_ratio: Number | None
