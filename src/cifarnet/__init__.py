@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from cifarnet.explanations import explain
     from cifarnet.exporters import export
     from cifarnet.predictors import Predictor, Preprocessing
+    from cifarnet.reporting.page import report
+    from cifarnet.reporting.runs_page import report_runs
     from cifarnet.robustness import evaluate_robustness
     from cifarnet.runs import Run, open_run
     from cifarnet.training import resume, train
@@ -73,6 +75,8 @@ _HOMES = {
     "load_predictor": "artifacts",
     "open_run": "runs",
     "predict": "evaluation",
+    "report": "reporting.page",
+    "report_runs": "reporting.runs_page",
     "resume": "training",
     "train": "training",
 }
@@ -109,6 +113,8 @@ __all__ = [
     "load_predictor",
     "open_run",
     "predict",
+    "report",
+    "report_runs",
     "resume",
     "train",
 ]

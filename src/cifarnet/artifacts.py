@@ -9,8 +9,10 @@ from pathlib import Path
 
 from cifarnet import config as cfg
 from cifarnet import data, predictors, runs
+from cifarnet.callbacks import Callback
 from cifarnet.errors import ArtifactError, ConfigError, RunError
 from cifarnet.predictors import Predict, Predictor, Preprocessing
+from cifarnet.reporting import page
 from cifarnet.runs import Export, Run, documents
 from cifarnet.runs.results import EvaluationSource
 
@@ -121,8 +123,8 @@ class Artifact:
         return str(predictor.metadata.get("weights_sha256", ""))
 
     @contextmanager
-    def writing(self, path: Path) -> Iterator[None]:
-        """Write a result to `path`; if that is in the run, hold the run's lock.
+    def writing(self, path: Path, callback: Callback) -> Iterator[None]:
+        """Write a result to `path`; if that is in the run, hold its lock, then write its page.
 
         Raises:
             RunError: it cannot be written, or another process still writes the run after 30 s.
@@ -133,6 +135,7 @@ class Artifact:
                 return
             with runs.lock(self.run, wait=_LOCK_TIMEOUT), runs.changing(self.run, path):
                 yield
+            page.refresh(self.run, callback)
         except RunError as error:
             raise RunError(f"{error} To write elsewhere, give --output FOLDER.") from error
 
@@ -206,10 +209,9 @@ def resolve(target: Run | str | Path, overrides: Iterable[str] = ()) -> Artifact
     if (path / "export.json").is_file():
         path = documents.read(path / "export.json", Export).path
     if (path.is_file() and path.suffix) or (path / "saved_model.pb").is_file():
-        homes = [parent for parent in path.resolve().parents if (parent / "run.json").is_file()]
-        if not homes:
+        run = runs.run_of(path)
+        if run is None:
             return Artifact(path, None, _data_config(overrides))
-        run = Run(homes[0])
         return Artifact(path, run, run_config(run, overrides))
     run = trained_run(target)
     return Artifact(run.model_file, run, run_config(run, overrides))

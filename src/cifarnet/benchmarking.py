@@ -76,7 +76,7 @@ def benchmark(
         measured = compare(files, images, dataset.classes, batch_sizes, callback)
         record = _record(dataset, split, len(images.labels), measured, meter.read())
         callback.on_result(record)
-        with found[0].writing(path := _file(found[0], output)):
+        with found[0].writing(path := _file(found[0], output), callback):
             record = documents.write(path, record)
             plots.benchmark(record, picture(record))
         return record

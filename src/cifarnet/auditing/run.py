@@ -96,7 +96,7 @@ def audit(
         record = _record(images, found, artifact, doubtful, plain)
         callback.on_result(record := record.replace(cost=meter.read()))
         rows = _rows(images, found, record, plain, dataset.source.unreadable)
-        with _writing(artifact, output) as folder:
+        with _writing(artifact, output, callback) as folder:
             return _write(record, rows, images, folder)
 
 
@@ -125,12 +125,14 @@ def _load(
 
 
 @contextmanager
-def _writing(artifact: Artifact | None, output: str | Path | None) -> Iterator[Path]:
+def _writing(
+    artifact: Artifact | None, output: str | Path | None, callback: Callback
+) -> Iterator[Path]:
     if artifact is None:
         yield Path("audit" if output is None else output)
         return
     folder = artifact.evaluation_folder(output)
-    with artifact.writing(folder):
+    with artifact.writing(folder, callback):
         yield folder
 
 

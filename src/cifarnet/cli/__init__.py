@@ -12,6 +12,7 @@ from cifarnet.cli.evaluate import evaluate
 from cifarnet.cli.explain import explain
 from cifarnet.cli.export import export
 from cifarnet.cli.predict import predict
+from cifarnet.cli.report import report
 from cifarnet.cli.runs import runs
 from cifarnet.cli.train import train
 
@@ -28,6 +29,8 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, compare, predict, explain, export, benchmark, runs, data, config):
+for _command in (train, evaluate, compare, predict, explain, report, export, benchmark):
     main.add_command(_command)
+for _group in (runs, data, config):
+    main.add_command(_group)
 data.add_command(audit)

@@ -9,7 +9,7 @@ import click
 from cifarnet.choices import MAX_BATCH
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import WhenMeasured, console, cost_row, display
+from cifarnet.cli.render import WhenMeasured, console, cost_row, display, name_page
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +75,8 @@ def benchmark(
         )
     picture = benchmarking.picture(found)
     console().print(f"in {found.path} and {picture}\n", markup=False)
-    return {"file": str(found.path), "picture": str(picture), **found.to_json()}
+    page = name_page(found.path)
+    return {"file": str(found.path), "picture": str(picture), **page, **found.to_json()}
 
 
 def _print(found: Benchmark) -> None:

@@ -36,9 +36,10 @@ def _choose_runs(_: click.Context, __: click.Parameter, folder: str | None) -> N
 class Command(click.Command):
     """A command whose function returns its result as a JSON-able document."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Add the options every command has."""
+    def __init__(self, *args: Any, runs_alone: bool = False, **kwargs: Any) -> None:
+        """Add the options every command has; with `runs_alone`, `--runs` needs no value."""
         super().__init__(*args, **kwargs)
+        without_value: Any = {"is_flag": False, "flag_value": ""} if runs_alone else {}
         self.params += [
             click.Option(
                 ["--runs"],
@@ -46,6 +47,7 @@ class Command(click.Command):
                 expose_value=False,
                 callback=_choose_runs,
                 help="Folder of runs; default: the variable CIFARNET_RUNS, or runs.",
+                **without_value,
             ),
             _flag(["--json"], JSON, "Print the result as one JSON document."),
             _flag(["--debug"], _DEBUG, "Show the traceback of an error."),

@@ -10,7 +10,7 @@ import click
 from cifarnet.choices import Split, Tta
 from cifarnet.cli import evaluation_table, gate, options, robustness, robustness_table
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
+from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow, name_page
 
 if TYPE_CHECKING:
     from cifarnet.runs import Robustness
@@ -101,6 +101,7 @@ def _evaluate(
         robust = _robustness(target, wanted, common)
         document["robustness"] = robustness_table.document(robust)
         records.append(robust)
+    document |= name_page(found.path)
     gate.check(required, document, *records)
     after = f"explain {target}" if wanted else f"predict {target} IMAGE ..."
     console().print(f"Next: cifarnet {after}\n", markup=False)

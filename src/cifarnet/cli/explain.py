@@ -10,7 +10,7 @@ import click
 from cifarnet.choices import MAX_MISTAKES, ExplanationMethod
 from cifarnet.cli import gate, options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
+from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow, name_page
 from cifarnet.formatting import align, percent
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def explain(
     folder = found.path.parent
     console().print(f"in {folder}: {', '.join(explanations.FILES)}\n", markup=False)
     picture = str(folder / explanations.PICTURE)
-    document = {"folder": str(folder), "picture": picture, **found.to_json()}
+    page = name_page(folder)
+    document = {"folder": str(folder), "picture": picture, **page, **found.to_json()}
     gate.check(required, document, found)
     after = "--mistakes 10" if images else "IMAGE ..."
     console().print(f"Next: cifarnet explain {target} {after}\n", markup=False)

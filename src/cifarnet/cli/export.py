@@ -11,7 +11,14 @@ from cifarnet.choices import QUANTIZATIONS as POSSIBLE
 from cifarnet.choices import ExportFormat, Quantization
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import console, display, failure_table, load_tensorflow, parity_table
+from cifarnet.cli.render import (
+    console,
+    display,
+    failure_table,
+    load_tensorflow,
+    name_page,
+    parity_table,
+)
 from cifarnet.errors import ExportError
 
 if TYPE_CHECKING:
@@ -94,6 +101,7 @@ def export(
         console().print(failure_table(error.failures))
         raise
     _show(written, source)
+    name_page(source.exports_folder)
     console().print(f"Next: cifarnet benchmark {source.path}\n", markup=False)
     return [one.to_json() for one in written]
 

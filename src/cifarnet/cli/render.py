@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,6 +58,17 @@ class WhenMeasured(Callback):
     def on_result(self, record: Record) -> None:
         """Show the result."""
         self._show(record)
+
+
+def name_page(written: Path) -> dict[str, str]:
+    """Say where the page of the run is that has the file `written`; return that for `--json`."""
+    from cifarnet import runs
+
+    run = runs.run_of(written)
+    if run is None or not run.report_file.is_file():
+        return {}
+    console().print(f"page: {run.report_file}\n", markup=False)
+    return {"page": str(run.report_file)}
 
 
 def load_tensorflow() -> None:

@@ -11,7 +11,14 @@ import click
 
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import calibration_rows, console, cost_row, display, load_tensorflow
+from cifarnet.cli.render import (
+    calibration_rows,
+    console,
+    cost_row,
+    display,
+    load_tensorflow,
+    name_page,
+)
 from cifarnet.formatting import align, count, duration, percent
 
 if TYPE_CHECKING:
@@ -78,5 +85,7 @@ def _print(run: Run) -> dict[str, Any]:
         ("run", str(run.path)),
         ("curves", str(run.plots_folder / "curves.png")),
     ]
-    console().print(f"\n{align(rows)}\n\nNext: cifarnet evaluate {run.path}\n", markup=False)
-    return {"run": str(run.path), **record.to_json()}
+    console().print(f"\n{align(rows)}\n", markup=False)
+    page = name_page(run.record_file)
+    console().print(f"Next: cifarnet evaluate {run.path}\n", markup=False)
+    return {"run": str(run.path), **page, **record.to_json()}

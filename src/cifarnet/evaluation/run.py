@@ -74,7 +74,7 @@ def evaluate(
         known = with_near_duplicates(dataset, split, near_duplicates)
         evaluation, arrays = _measure(artifact, predictor, dataset, split, kind, known, callback)
         callback.on_result(evaluation := evaluation.replace(cost=meter.read()))
-        with artifact.writing(folder := artifact.evaluation_folder(output)):
+        with artifact.writing(folder := artifact.evaluation_folder(output), callback):
             return write(evaluation, arrays, folder, evaluation_stem(split, kind))
 
 

@@ -76,7 +76,7 @@ def explain(
         callback.on_result(found := found.replace(cost=meter.read()))
         folder = artifact.evaluation_folder(output)
         folder = folder if output is not None else folder / "explanations" / method
-        with artifact.writing(folder):
+        with artifact.writing(folder, callback):
             return _write(found, arrays, folder)
 
 

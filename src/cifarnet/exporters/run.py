@@ -33,6 +33,7 @@ from cifarnet.exporters.conversion import Converted, convert
 from cifarnet.exporters.formats import FORMATS
 from cifarnet.exporters.targets import Target, targets
 from cifarnet.predictors import keras_file
+from cifarnet.reporting import page
 from cifarnet.runs import Export, Run, documents
 from cifarnet.runs.results import CalibrationRecord, Parity, PruneRecord, QatRecord
 from cifarnet.worker import Worker
@@ -91,7 +92,10 @@ def export(
         callback.on_stage("reading the run")
         dataset = data.load_recorded(source, config, callback.on_fetch, allow_changed_data)
         exporter = _Exporter(source, config, options, dataset, callback, worker)
-        return _export_all(wanted, exporter, meter, power)
+        try:
+            return _export_all(wanted, exporter, meter, power)
+        finally:
+            page.refresh(source, callback)
 
 
 def _options(source: Run, prune: float | None) -> cfg.ExportConfig:

@@ -72,7 +72,7 @@ def evaluate_robustness(
         found = _measure(subject, cifar10c, ood)
         callback.on_result(found := found.replace(cost=meter.read()))
         path = artifact.evaluation_folder(output) / "robustness.json"
-        with artifact.writing(path.parent):
+        with artifact.writing(path.parent, callback):
             return _write(found, path)
 
 

@@ -19,7 +19,15 @@ from cifarnet.runs.benchmarks import Benchmark
 from cifarnet.runs.checksums import Verdict, changing, check, forget, verify, weights_digest
 from cifarnet.runs.directory import Run, create, is_locked, lock, remove, root_folder, status
 from cifarnet.runs.documents import CostRecord
-from cifarnet.runs.find import RunSummary, all_runs, export_label, exports, open_run, summary
+from cifarnet.runs.find import (
+    RunSummary,
+    all_runs,
+    export_label,
+    exports,
+    open_run,
+    run_of,
+    summary,
+)
 from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Evaluation, Export
@@ -57,6 +65,7 @@ __all__ = [
     "remove_leftovers",
     "replace_folder",
     "root_folder",
+    "run_of",
     "status",
     "summary",
     "verify",

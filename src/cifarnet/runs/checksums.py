@@ -14,7 +14,15 @@ from cifarnet.runs.directory import Run, status
 from cifarnet.runs.records import FileRecord
 
 # Not results: what a person may look at, and what the next command clears away.
-_UNRECORDED = ("log.txt", ".lock", "run.json", "plots/", "tensorboard/", "checkpoint/")
+_UNRECORDED = (
+    "log.txt",
+    ".lock",
+    "run.json",
+    "report.html",
+    "plots/",
+    "tensorboard/",
+    "checkpoint/",
+)
 
 
 class Verdict(NamedTuple):

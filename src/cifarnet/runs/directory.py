@@ -86,6 +86,11 @@ class Run:
         return self.path / "exports"
 
     @property
+    def report_file(self) -> Path:
+        """The page of the run, HTML, made of the other files."""
+        return self.path / "report.html"
+
+    @property
     def plots_folder(self) -> Path:
         """Folder of pictures of the training."""
         return self.path / "plots"

@@ -48,6 +48,12 @@ def open_run(run: Run | str | Path, root: str | Path | None = None) -> Run:
     )
 
 
+def run_of(path: Path) -> Run | None:
+    """Return the run that a file or folder lies in; None: in no run."""
+    homes = (one for one in path.absolute().parents if (one / "run.json").is_file())
+    return next(map(Run, homes), None)
+
+
 def all_runs(root: str | Path | None = None) -> list[Run]:
     """Every directory under `root` that has a record, in the order of their start; see `open_run`.
 

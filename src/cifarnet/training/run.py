@@ -12,6 +12,7 @@ from cifarnet.backend import default_settings
 from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, RunError
+from cifarnet.reporting import page
 from cifarnet.runs import CostRecord, Run, documents
 from cifarnet.runs.records import PrecisionRecord
 from cifarnet.training import checkpoint, precision
@@ -171,7 +172,9 @@ def _train(
         own.append(TensorBoard())
     with job(own) as logs:
         together = Callbacks([logs, report])
-        return Loop(run, config, trainer, history, selected, together, meter).run()
+        Loop(run, config, trainer, history, selected, together, meter).run()
+        page.refresh(run, together)
+        return run
 
 
 def _choose_precision(config: cfg.Config) -> tuple[cfg.Config, PrecisionRecord]:

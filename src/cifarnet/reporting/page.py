@@ -1,0 +1,150 @@
+"""The page of a run: one HTML file, from stored records alone, that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cifarnet import cost, runs
+from cifarnet.callbacks import Callback
+from cifarnet.errors import CifarnetError
+from cifarnet.formatting import duration, percent, printable
+from cifarnet.reporting import gallery, sections, stored
+from cifarnet.reporting.stored import StoredRun
+from cifarnet.runs import Run
+
+_TEMPLATES = "cifarnet.reporting.templates"
+
+
+def report(run: Run | str | Path) -> Path:
+    """Write a run's page, one HTML file that opens without a network, and return its path.
+
+    Training, evaluating, explaining, exporting and benchmarking write it, too.
+
+    Args:
+        run: a run, its path or name, or `latest`.
+
+    Raises:
+        RunError: there is no such run, its record is damaged, or the page cannot be written.
+
+    Example:
+        print(cifarnet.report("latest"))
+    """
+    found = runs.open_run(run)
+    write(found)
+    return found.report_file
+
+
+def write(run: Run) -> None:
+    """Write a run's page, `report.html`.
+
+    Raises:
+        RunError: `run.json` cannot be read, or the page cannot be written.
+    """
+    runs.write_text(run.report_file, render("run.html", _context(stored.read(run))))
+
+
+def refresh(run: Run, callback: Callback) -> None:
+    """Write the page of a run whose records have changed; if that fails, only tell the callback."""
+    try:
+        write(run)
+    except Exception as error:  # a page does not decide about a result
+        callback.on_stage(f"{run.report_file} was not written: {error}")
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Fill in an HTML template, with the style and the script inside.
+
+    All texts are escaped. The page's Content-Security-Policy allows its own style and script by
+    their SHA-256, images that are inside, and nothing else.
+    """
+    import jinja2
+    import markupsafe
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cifarnet.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    environment.filters.update(
+        percent=percent, duration=duration, cost=cost.describe, number="{:,}".format
+    )
+    style, script = (_template(f"page.{suffix}") for suffix in ("css", "js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_sha256(style)}; "
+        f"script-src {_sha256(script)}; base-uri 'none'; form-action 'none'"
+    )
+    safe = {"style": style, "script": script, "policy": policy}
+    inside = {name: markupsafe.Markup(text) for name, text in safe.items()}
+    return environment.get_template(template).render({**values, **inside})
+
+
+def _template(name: str) -> str:
+    return importlib.resources.files(_TEMPLATES).joinpath(name).read_text("utf-8").strip()
+
+
+def _sha256(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _context(found: StoredRun) -> dict[str, Any]:
+    evaluation, robustness = found.evaluation, found.robustness
+    base, changes = sections.changes(found)
+    return {
+        "found": found,
+        "name": found.run.path.name,
+        "record": found.record,
+        "status": runs.status(found.run),
+        "is_cifar10": sections.is_cifar10(found),
+        "verdict": sections.verdict(found),
+        "curves": sections.curves(found),
+        "evaluation": evaluation,
+        "classes": [] if evaluation is None else sections.classes(evaluation),
+        "matrix": [] if evaluation is None else sections.matrix(evaluation),
+        "confusions": [] if evaluation is None else sections.confusions(evaluation),
+        "reliability": None if evaluation is None else sections.reliability(evaluation),
+        "risk_coverage": None if evaluation is None else sections.risk_coverage(evaluation),
+        "corruptions": [] if robustness is None else sections.corruptions(robustness),
+        "attacks": None if robustness is None else sections.attacks(robustness),
+        "base": base,
+        "changes": changes,
+        "costs": _costs(found),
+        "data": _script_data(found),
+    }
+
+
+def _costs(found: StoredRun) -> list[tuple[str, runs.CostRecord]]:
+    records = [
+        ("training", found.record),
+        *((f"evaluation of the {one.path.stem} images", one) for one in found.evaluations),
+        ("robustness", found.robustness),
+        *((f"explanations by {one.method}", one) for one in found.explanations),
+        *((f"export of {one.name}", one) for one in found.exports),
+        ("benchmark", found.benchmark),
+    ]
+    return [(name, one.cost) for name, one in records if one is not None and one.cost is not None]
+
+
+def _script_data(found: StoredRun) -> Any:
+    """Return the JSON that the page's script shows images from; null without images."""
+    from markupsafe import Markup
+
+    shown: dict[str, Any] = {"gallery": None, "explained": []}
+    if found.evaluation is not None:
+        shown["classes"] = [printable(name) for name in found.evaluation.classes]
+        shown["counts"] = found.evaluation.confusion_matrix
+        with suppress(CifarnetError, KeyError, IndexError):
+            shown["gallery"] = gallery.images(found.evaluation)
+    for one in found.explanations:
+        with suppress(CifarnetError, KeyError, IndexError):
+            shown["explained"].append(gallery.explained(one))
+    shown["explained"] = [one for one in shown["explained"] if one is not None]
+    return Markup(gallery.for_script(shown))

@@ -1,0 +1,218 @@
+"""The parts of a page that are computed from records: sentences, tables and charts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cifarnet import config as cfg
+from cifarnet.config.text import brief
+from cifarnet.formatting import percent
+from cifarnet.reporting.charts import Chart, Line, chart
+from cifarnet.reporting.stored import StoredRun
+from cifarnet.runs import Evaluation, Robustness
+from cifarnet.statistics import wilson
+
+MATRIX_CLASSES = 20  # of more, only the most frequent mistakes are listed
+_CONFUSIONS = 40
+_SHADES = 10
+_DIAGONAL = Line("perfect", (0, 1), (0, 1), dashed=True)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: index, name, recall with its 95 % interval, precision, F1, images."""
+
+    index: int
+    name: str
+    recall: float
+    low: float
+    high: float
+    precision: float
+    f1: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pair of true and predicted class: images, and their share of the row in tenths."""
+
+    true: int
+    predicted: int
+    count: int
+    shade: int
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """Accuracy under one corruption, clean and by severity: share, and tenths of the largest."""
+
+    name: str
+    cells: list[tuple[float, int]]
+
+
+def verdict(stored: StoredRun) -> list[str]:
+    """Say in two sentences how good the network is, and against what that is to be seen."""
+    found, record = stored.evaluation, stored.record
+    if found is None:
+        if record.validation_accuracy is None:
+            return ["This network was not evaluated yet: run cifarnet evaluate."]
+        return [
+            f"This network gets {percent(record.validation_accuracy)} of its validation images "
+            "right.",
+            "It was not evaluated on test images yet: run cifarnet evaluate.",
+        ]
+    low, high = found.accuracy_interval
+    chance = max(one.support for one in found.per_class) / found.count
+    best = _best_shipped() if is_cifar10(stored) else ""
+    return [
+        f"This network gets {percent(found.accuracy)} of {found.count:,} {found.about.split} "
+        f"images right (95 % interval {100 * low:.2f} to {percent(high)}).",
+        f"Always naming the most frequent class gives {percent(chance)}{best}.",
+    ]
+
+
+def is_cifar10(stored: StoredRun) -> bool:
+    """Whether the images are those of CIFAR-10, or some of them."""
+    return stored.config is not None and stored.config.data.source == "cifar10"
+
+
+def _best_shipped() -> str:
+    """Name the shipped config with the highest accuracy on CIFAR-10, as its comment states it."""
+    stated = {
+        one.name: re.match(r"([\d.]+) % on test images", one.accuracy)
+        for one in cfg.shipped()
+        if "not on CIFAR-10" not in one.purpose
+    }
+    known = [(float(match[1]), name) for name, match in stated.items() if match]
+    accuracy, name = max(known)
+    return f"; the best shipped config, {name}, reaches {accuracy:.2f} %"
+
+
+def curves(stored: StoredRun) -> list[Chart]:
+    """Chart loss, accuracy and learning rate by epoch."""
+    rows = stored.history
+    epochs = [row["epoch"] for row in rows if "epoch" in row]
+    if len(epochs) < len(rows):
+        return []
+
+    def lines(name: str) -> list[Line]:
+        pairs = (("training", name), ("validation", f"validation_{name}"))
+        return [Line(label, epochs, [row.get(key) for row in rows]) for label, key in pairs]
+
+    rate = [Line("learning rate", epochs, [row.get("learning_rate") for row in rows])]
+    found = [
+        chart("Loss by epoch, nats", "epoch", lines("loss")),
+        chart("Accuracy by epoch", "epoch", lines("accuracy"), percent=True),
+        chart("Learning rate by epoch", "epoch", rate),
+    ]
+    return [one for one in found if one is not None]
+
+
+def classes(found: Evaluation) -> list[ClassRow]:
+    """List the classes that have images, in their order."""
+    rows = []
+    for i, one in enumerate(found.per_class):
+        if one.support:
+            low, high = wilson(found.confusion_matrix[i][i], one.support)
+            values = (one.recall, low, high, one.precision, one.f1, one.support)
+            rows.append(ClassRow(i, one.name, *values))
+    return rows
+
+
+def matrix(found: Evaluation) -> list[list[Cell]]:
+    """Return the cells of the confusion matrix; none with more than 20 classes."""
+    if len(found.classes) > MATRIX_CLASSES:
+        return []
+    counts = np.asarray(found.confusion_matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shades = np.ceil(_SHADES * shares).astype(int)
+    return [
+        [Cell(i, j, int(counts[i, j]), int(shades[i, j])) for j in range(len(counts))]
+        for i in range(len(counts))
+    ]
+
+
+def confusions(found: Evaluation) -> list[Cell]:
+    """Return the most frequent mistakes, most frequent first."""
+    counts = np.asarray(found.confusion_matrix)
+    np.fill_diagonal(counts := counts.copy(), 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:_CONFUSIONS]
+    places = zip(*np.unravel_index(order, counts.shape), strict=True)
+    cells = [Cell(int(i), int(j), int(counts[i, j]), 0) for i, j in places]
+    return [cell for cell in cells if cell.count]
+
+
+def reliability(found: Evaluation) -> Chart | None:
+    """Chart accuracy by confidence."""
+    bins = [one for one in found.calibration if one.count]
+    points = [one.confidence for one in bins], [one.accuracy for one in bins]
+    lines = [_DIAGONAL, Line("accuracy", *points, dots=True)]
+    return chart("Accuracy by confidence", "confidence", lines, (0, 1), percent=True)
+
+
+def risk_coverage(found: Evaluation) -> Chart | None:
+    """Chart the share of errors among the most confident decisions."""
+    if found.selective is None:
+        return None
+    points = found.selective.risk_coverage
+    line = Line("errors", [one.coverage for one in points], [one.risk for one in points])
+    title = "Share of errors among the most confident images"
+    top = max(1 - found.accuracy, *(one.risk for one in points)) or 1.0
+    return chart(title, "share decided", [line], (0, top), percent=True)
+
+
+def corruptions(found: Robustness) -> list[HeatRow]:
+    """Return the heat map of corruptions: each by severity, and their mean; first clean images."""
+    record = found.corruptions
+    clean, means = record.clean.accuracy, [one.accuracy for one in record.severities]
+    scores = [(one.corruption.replace("_", " "), one.accuracy) for one in record.scores]
+    rows = [(name, [clean, *values]) for name, values in [*scores, ("mean", means)]]
+    most = max(max(values) for _, values in rows) or 1.0
+    return [
+        HeatRow(name, [(x, round(_SHADES * x / most)) for x in values]) for name, values in rows
+    ]
+
+
+def attacks(found: Robustness) -> Chart | None:
+    """Chart accuracy by the size of an attack."""
+    if found.attacks is None:
+        return None
+    clean, scores = found.attacks.clean_accuracy, found.attacks.scores
+    sizes = [0.0, *(one.epsilon for one in scores)]
+    ends = [(clean, clean), *(one.accuracy_interval for one in scores)]
+    worst = Line(
+        "worst case",
+        sizes,
+        [clean, *(one.accuracy for one in scores)],
+        low=[low for low, _ in ends],
+        high=[high for _, high in ends],
+    )
+    label = "largest change of a pixel value, of 255"
+    return chart("Accuracy under attack", label, [worst], (0, 1), percent=True)
+
+
+def changes(stored: StoredRun) -> tuple[str, list[str]]:
+    """Return the shipped config that a run is nearest to, and what differs from it."""
+    config, found = stored.config, []
+    if config is None:
+        return "", []
+    for one in _bases(config.name):
+        changed = cfg.recipe_changes(cfg.load(one.path), config)
+        # `auto` was replaced by what it chose.
+        changed = {key: x for key, x in changed.items() if (key, x[0]) != _CHOSEN}
+        found.append((len(changed), one.name, changed))
+    _, name, changed = min(found, key=lambda one: one[:2])
+    lines = [f"{key}: {brief(old)} → {brief(new)}" for key, (old, new) in changed.items()]
+    return name, lines
+
+
+_CHOSEN = ("train.precision", "auto")
+
+
+def _bases(name: str) -> Sequence[cfg.ShippedConfig]:
+    shipped = cfg.shipped()
+    return [one for one in shipped if one.name == name] or shipped
