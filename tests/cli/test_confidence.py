@@ -47,21 +47,27 @@ def shown(found: Evaluation, capsys) -> list[str]:
 def test_an_evaluation_shows_what_confidence_is_worth(found, capsys):
     full = found.replace(temperature=SCALING, advice="do this")
     lines = shown(full, capsys)
-    assert "if calibrated      1.15 %  (95 % interval 0.67 % to 1.41 %)" in lines
+    assert "if calibrated        1.15 %  (95 % interval 0.67 % to 1.41 %)" in lines
     fitted = "loss 0.2351 nats; temperature 0.515 of 5,000 validation images"
-    assert f"                   {fitted}" in lines
-    assert "to calibrate       do this" in lines
+    assert f"{'':21}{fitted}" in lines
+    assert "to calibrate         do this" in lines
     # The one error is the least confident decision: risks 0, 0, 0, 0, 1/5.
-    (surest,) = (line for line in lines if line.startswith("surest 80 %"))
-    assert surest.startswith("surest 80 %        100.00 %  (95 % interval ")
-    assert any(line.startswith("risk-coverage      area 0.0400  (95 %") for line in lines)
-    assert any(line.startswith("finding errors     AUROC 1.0000") for line in lines)
+    (surest,) = (line for line in lines if line.startswith("most confident 80 %"))
+    assert surest.startswith("most confident 80 %  100.00 %  (95 % interval ")
+    assert any(line.startswith("risk-coverage        area 0.0400  (95 %") for line in lines)
+    assert any(line.startswith("finding errors       AUROC 1.0000") for line in lines)
 
 
 def test_what_was_not_measured_is_not_shown(found, capsys):
     older = found.replace(selective=None, expected_calibration_error_interval=None)
     lines = shown(older, capsys)
-    absent = ("if calibrated", "to calibrate", "surest", "risk-coverage", "finding errors")
+    absent = (
+        "if calibrated",
+        "to calibrate",
+        "most confident 80",
+        "risk-coverage",
+        "finding errors",
+    )
     assert not [line for line in lines if line.startswith(absent)]
     assert any(line.startswith("calibration error") and "interval" not in line for line in lines)
 

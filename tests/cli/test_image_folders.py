@@ -29,7 +29,7 @@ def test_a_file_name_that_is_not_utf8_leaves_a_whole_run(place):
     save(place / "photos/dog" / os.fsdecode(b"b\xe9te\n.jpg"))
     done = cifarnet(*TRAIN, cwd=place)
     assert r"cat/b\udce9te.png is not a readable image" in done.stdout + done.stderr
-    assert "reading 122 images of photos" in done.stdout
+    assert "reading 122 images from the folder photos" in done.stdout
     cifarnet("runs", "verify", "latest", cwd=place)
     shown = cifarnet("evaluate", "latest", "--json", cwd=place)
     assert 10 < json.loads(shown.stdout)["count"] < 40

@@ -40,6 +40,14 @@ def test_the_folder_of_runs_is_an_option_or_a_variable(place, monkeypatch):
     assert "no runs in " in cifarnet("runs", "list", "--runs", "other", cwd=place).stdout
 
 
+def test_names_are_whole_where_the_output_is_no_terminal(place, tmp_path):
+    (run,) = runs.all_runs(place / "mine")
+    name = f"{run.path.name}-{'long' * 30}"
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / name).symlink_to(run.path)
+    assert f"│ {name} │" in cifarnet("runs", "list", cwd=tmp_path).stdout
+
+
 def test_an_empty_list_says_where_it_looked(tmp_path):
     done = cifarnet("runs", "list", cwd=tmp_path)
     assert done.stdout.startswith(f"no runs in {tmp_path / 'runs'}; --runs DIR or CIFARNET_RUNS")

@@ -82,7 +82,7 @@ def test_a_file_that_was_just_written_is_compared_by_its_bytes(photos, on_fetch,
     fill(photos, {"cat": 10, "dog": 10})
     poison(photos, age=0)
     assert all(is_white(data.load_source(config(photos), on_fetch)))  # the bytes are the same
-    assert reports[0][0] == "reading 20 images of photos"
+    assert reports[0][0] == "reading 20 images from the folder photos"
 
 
 def rewrite(photos):
@@ -125,7 +125,10 @@ def test_only_changed_files_are_read_again(photos, change, on_fetch, reports):
     changed = names.get(change.__name__, ("cat/003.png",))
     found = pixels_by_file(source)
     assert {n for n, p in found.items() if p != b"\xff" * 192} <= set(changed)
-    assert reports[0][0] == f"reading {len(changed)} images of photos"
+    assert (
+        reports[0][0]
+        == f"reading {len(changed)} image{'s' * (len(changed) > 1)} from the folder photos"
+    )
     if change is not swap:  # the bytes of both files are known, so white is right
         assert found[changed[0]] == bytes((1, 2, 3)) * 64
     entries = ImageCache(photos, 8, whole=False).read()
@@ -198,7 +201,7 @@ def test_images_left_out_by_a_limit_stay_in_the_cache(photos, on_fetch, reports)
     data.load_source(config(photos, limit=4), on_fetch, seed=0)
     before = len(reports)
     data.load_source(config(photos), on_fetch)
-    assert all(what == "reading 1 images of photos" for what, _, _ in reports[before:])
+    assert all(what == "reading 1 image from the folder photos" for what, _, _ in reports[before:])
 
 
 def test_unreadable_images_are_tried_again_and_not_stored(photos):
@@ -260,7 +263,7 @@ def test_progress_is_reported_in_bytes_of_the_files_that_are_read(photos, on_fet
     fill(photos, {"cat": 10, "dog": 10})
     total = sum(path.stat().st_size for path in photos.rglob("*.png"))
     data.load_source(config(photos), on_fetch)
-    assert {what for what, _, _ in reports} == {"reading 20 images of photos"}
+    assert {what for what, _, _ in reports} == {"reading 20 images from the folder photos"}
     assert reports[0][1:] == (0, total) and reports[-1][1:] == (total, total)
     assert len(reports) == 21 and [r[1] for r in reports] == sorted(r[1] for r in reports)
 

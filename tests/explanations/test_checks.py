@@ -193,6 +193,24 @@ def test_a_method_that_uses_the_weights_changes_with_them(model):
         np.testing.assert_array_equal(weight, original)
 
 
+def test_all_arrays_are_shuffled_when_the_first_kernel_is_reached():
+    keras.utils.set_random_seed(3)
+    layers = [keras.Input((16, 16, 3)), keras.layers.BatchNormalization(), keras.layers.Flatten()]
+    model = keras.Sequential([*layers, keras.layers.Dense(4)])
+    before = [np.random.default_rng(i).random(w.shape) for i, w in enumerate(model.get_weights())]
+    model.set_weights(before)
+    seen = []
+
+    def explain(pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        seen.append(model.get_weights())
+        return checks.edges(pixels)
+
+    checks.randomized(explain, model, np.zeros((3, 16, 16, 3), np.uint8), np.zeros(3, int))
+    for weight, original in zip(seen[-1], before, strict=True):
+        assert not np.array_equal(weight, original.astype(np.float32))
+        assert sorted(weight.ravel()) == sorted(original.astype(np.float32).ravel())
+
+
 def test_a_method_that_ignores_the_weights_stays_the_same(model):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
     stages = checks.randomized(lambda x, _: checks.edges(x), model, pixels, np.zeros(12, int))

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from PIL import Image
 
 import cifarnet
 from cifarnet import config, data, requirements, runs, training
+from cifarnet.artifacts import Artifact
 from cifarnet.errors import ArtifactError, ConfigError, DataError, GateError
+from cifarnet.explanations import selection
 from cifarnet.predictors import load
 from cifarnet.runs import documents
 from cifarnet.runs.explanations import Explanation
@@ -98,12 +102,16 @@ def test_image_files_have_no_true_class_and_unreadable_ones_are_listed(own, tmp_
     Image.fromarray(pixels).save(folder / "noise.png")
     (folder / "broken.png").write_bytes(b"nothing")
     done = command("explain", own.path, "photos", "--method", "integrated", cwd=tmp_path)
-    folder = own.evaluation_folder / "explanations" / "integrated"
+    folder = own.evaluation_folder / "explanations" / "integrated-images"
+    assert f"Next: cifarnet explain {own.path} --mistakes 10" in done.stdout
     found = documents.read(folder / "explain.json", Explanation)
     (image,) = found.images
     assert (image.image, image.true, image.true_probability) == ("photos/noise.png", None, None)
     assert len(found.unreadable) == 1 and "broken.png" in found.unreadable[0]
     assert "not read" in done.stdout
+    assert f"integrated gradients is {found.verdict}" in " ".join(done.stdout.split())
+    cifarnet.explain(own, mistakes=1, method="integrated", callbacks=[])
+    assert documents.read(folder / "explain.json", Explanation) == found  # mistakes lie beside it
     assert set(runs.read_arrays(folder / "explanations.npz")) == {"pixels", "predicted"}
 
 
@@ -161,6 +169,14 @@ def test_requirements_name_gains_and_their_least_end(own, tmp_path):
     assert "expected one of deletion_gain, insertion_gain" in done.stderr
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_too_few_images_to_check_on_are_counted(number):
+    artifact = Artifact(Path("model.keras"), None, config.load("article"))
+    images = SimpleNamespace(labels=np.zeros(number, int))
+    with pytest.raises(DataError, match=f"at least 2 test images .*, received {number}"):
+        selection.checked(artifact, SimpleNamespace(split=lambda name: images))
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
@@ -168,7 +184,7 @@ def test_requirements_name_gains_and_their_least_end(own, tmp_path):
         ({"images": "cat.png"}, ConfigError, "expected a list of paths, received 'cat.png'"),
         ({"images": ["cat.png"], "mistakes": 3}, ConfigError, "received both; leave one out"),
         ({"mistakes": 0}, ConfigError, "mistakes: expected 1 to 200, received 0"),
-        ({"images": ["no.png"]}, DataError, "received none: there is no image file or folder"),
+        ({"images": ["no.png"]}, DataError, "received none that can be read: there is no image"),
     ],
 )
 def test_wrong_arguments_are_stated_and_nothing_is_written(run, arguments, error, text, tmp_path):

@@ -152,7 +152,7 @@ def test_the_published_files_and_foreign_images_are_used(network, photos, tmp_pa
     assert found.corruptions.accuracy == pytest.approx((74 + 1 / 3) / 75)
     assert (found.corruptions.images_from, found.corruptions.seed) == (
         "the published CIFAR-10-C",
-        None,
+        0,
     )
     other = found.out_of_distribution[-1]
     assert (other.against, other.images, other.unreadable) == ("given", 3, 1)

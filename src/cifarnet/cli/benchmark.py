@@ -9,7 +9,14 @@ import click
 from cifarnet.choices import MAX_BATCH
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import WhenMeasured, console, cost_row, display, name_page
+from cifarnet.cli.render import (
+    WhenMeasured,
+    console,
+    cost_row,
+    display,
+    name_page,
+    print_whole,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,7 +27,6 @@ _UNKNOWN = (
     "may have been trained on these images, or has other classes; "
     "`cifarnet evaluate` measures it on test images"
 )
-_MAX_WIDTH = 500  # characters
 
 
 def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
@@ -81,11 +87,7 @@ def benchmark(
 
 def _print(found: Benchmark) -> None:
     screen = console()
-    table = _table(found)
-    # As wide as its contents: at the console's width, long names would be cut.
-    unlimited = screen.options.update(max_width=_MAX_WIDTH)
-    table.width = screen.measure(table, options=unlimited).maximum
-    screen.print(table)
+    print_whole(_table(found))
     threads = max(one.threads for one in found.artifacts)
     screen.print(
         f"{found.images:,} {found.split} images of {found.data}; each artifact "

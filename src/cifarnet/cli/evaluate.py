@@ -56,7 +56,7 @@ def evaluate(
     input and output, and -o names its images; the result lists what was assumed instead.
 
     --robustness also measures accuracy under 15 corruptions and under attacks, and whether the
-    confidence tells images of other things, on as many test images as --budget allows.
+    confidence tells out-of-distribution images, on as many test images as --budget allows.
 
     \b
     Example:

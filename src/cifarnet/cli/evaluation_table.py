@@ -58,7 +58,7 @@ def _confidence(found: Evaluation) -> list[tuple[str, str]]:
     if (selective := found.selective) is not None:
         surest = selective.accuracy_at_80_coverage
         rows += [
-            ("surest 80 %", _percent(surest, selective.accuracy_at_80_coverage_interval)),
+            ("most confident 80 %", _percent(surest, selective.accuracy_at_80_coverage_interval)),
             ("risk-coverage", f"area {selective.aurc:.4f}{_range(selective.aurc_interval)}"),
         ]
         if selective.error_auroc is not None:

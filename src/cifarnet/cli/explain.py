@@ -87,7 +87,7 @@ def _print(found: Explanation) -> None:
     screen, checks = console(), found.checks
     rows = [
         *((one.image, f"{one.predicted} {percent(one.confidence)}") for one in found.images[:10]),
-        ("verdict", f"{found.method} is {found.verdict}"),
+        ("verdict", f"{found.method_name} is {found.verdict}"),
         ("checked on", f"{checks.images} {found.about.split} images of {found.about.data}"),
         *([("assumed", "; ".join(found.about.assumed))] if found.about.assumed else []),
         *([("left out", found.about.changed_data)] if found.about.changed_data else []),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cifarnet.runs import Export, Run, RunRecord
     from cifarnet.runs.documents import Record
 
+_MAX_WIDTH = 500  # characters
+
 
 def console() -> Console:
     """Return the console for people: standard output, or standard error under `--json`."""
@@ -34,6 +36,14 @@ def console() -> Console:
     # A pipe or a file has no width; 100 keeps paths and tables whole.
     width = None if is_terminal(stream) else 100
     return TextConsole(stderr=stderr, width=width)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table as wide as its contents: at the console's width, long names would be cut."""
+    screen = console()
+    unlimited = screen.options.update(max_width=_MAX_WIDTH)
+    table.width = screen.measure(table, options=unlimited).maximum
+    screen.print(table)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--ood",
             type=folder,
             metavar="FOLDER",
-            help="Images of other things, whose confidence --robustness compares.",
+            help="Out-of-distribution images, whose confidence --robustness compares.",
         ),
     ]
     for option in reversed(made):

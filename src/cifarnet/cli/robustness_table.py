@@ -22,6 +22,7 @@ def show(found: Robustness) -> None:
     rows = [
         ("corrupted", f"{percent(corrupted.accuracy)}  {interval}"),
         ("clean", f"{percent(corrupted.clean.accuracy)} of the same images"),
+        ("drop", f"{100 * (corrupted.clean.accuracy - corrupted.accuracy):.2f} points"),
         ("images", f"{corrupted.chosen}; {corrupted.images_from}"),
         *(("note", note) for note in corrupted.notes),
     ]

@@ -10,7 +10,7 @@ import click
 
 from cifarnet.cli import options
 from cifarnet.cli.command import Group
-from cifarnet.cli.render import console
+from cifarnet.cli.render import console, print_whole
 from cifarnet.cli.show import show
 from cifarnet.formatting import duration, percent
 
@@ -65,7 +65,10 @@ def list_() -> Any:
             percent(one.test_accuracy),
             "-" if one.seconds is None else duration(one.seconds),
         )
-    screen.print(table)
+    if screen.is_terminal:
+        screen.print(table)
+    else:  # whose lines have no end
+        print_whole(table)
     return [dataclasses.asdict(one) for one in summaries]
 
 

@@ -14,7 +14,7 @@ from cifarnet.data.image_cache import Decoded, ImageCache, identify
 from cifarnet.data.image_file import decode, unreadable
 from cifarnet.data.image_layout import ListedImage
 from cifarnet.data.images import OnFetch
-from cifarnet.formatting import printable
+from cifarnet.formatting import count, printable
 
 _MAX_THREADS = 16  # each may hold one image of 50 million pixels
 
@@ -69,7 +69,7 @@ def _read(
 ) -> dict[str, Decoded | str]:
     """Read files in threads: Pillow decodes without Python's lock."""
     report = on_fetch or (lambda what, done, total: None)
-    what = f"reading {len(files):,} images of {printable(cache.root.name)}"
+    what = f"reading {count(len(files), 'image')} from the folder {printable(cache.root.name)}"
     sizes = [_size(file.path) for file in files]
     report(what, 0, sum(sizes))
     pool = ThreadPoolExecutor(min(system.usable_cores(), _MAX_THREADS))

@@ -190,9 +190,13 @@ def randomized(
 
 
 def _shuffling(weights: Sequence[Any]) -> Iterator[Any]:
-    """Shuffle arrays of weights from the last to the first, and yield each kernel."""
+    """Shuffle arrays of weights from the last to the first, and yield each kernel.
+
+    What comes before the first kernel is shuffled with it, so that all is when it is yielded.
+    """
     random = np.random.default_rng(_SEED)
-    for variable in reversed(weights):
+    first = next((i for i, one in enumerate(weights) if len(one.shape) > 1), 0)
+    for variable in [*reversed(weights[first + 1 :]), *weights[: first + 1]]:
         values = variable.numpy()
         variable.assign(random.permutation(values.ravel()).reshape(values.shape))
         if values.ndim > 1:

@@ -22,7 +22,7 @@ from cifarnet.formatting import count
 from cifarnet.predictors import Predict, Predictor, Preprocessing
 from cifarnet.reporting import explanations as pictures
 from cifarnet.runs import Run, documents
-from cifarnet.runs.explanations import ExplainedImage, Explanation
+from cifarnet.runs.explanations import METHOD_NAMES, ExplainedImage, Explanation
 
 _MISTAKES = 10  # without images
 FILES = ARRAYS, PICTURE, RECORD = "explanations.npz", "explanations.png", "explain.json"
@@ -75,7 +75,8 @@ def explain(
         found, arrays = _explain(subject, files, mistakes or _MISTAKES, callback)
         callback.on_result(found := found.replace(cost=meter.read()))
         folder = artifact.evaluation_folder(output)
-        folder = folder if output is not None else folder / "explanations" / method
+        if output is None:  # mistakes and files beside each other
+            folder = folder / "explanations" / (f"{method}-images" if files else method)
         with artifact.writing(folder, callback):
             return _write(found, arrays, folder)
 
@@ -130,10 +131,11 @@ def _explain(
     else:
         about = artifact.source(predictor, dataset, "test")
         chosen = selection.mistakes(artifact, predict, dataset, about, mistakes)
-    callback.on_stage(f"explaining {count(len(chosen.pixels), 'image')} by {method}")
+    name = METHOD_NAMES[method]
+    callback.on_stage(f"explaining {count(len(chosen.pixels), 'image')} by {name}")
     listed, arrays = _maps(explainer, predict, chosen, dataset.classes)
     split, pixels = selection.checked(artifact, dataset)
-    callback.on_stage(f"checking {method} on {len(pixels)} {split} images")
+    callback.on_stage(f"checking {name} on {len(pixels)} {split} images")
     checked = checks.check(explainer, predict, predictor.network, pixels)
     found = Explanation(
         method=method,

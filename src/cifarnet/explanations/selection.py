@@ -47,7 +47,10 @@ def read(paths: Sequence[Path], size: int) -> Chosen:
     pixels, unreadable = data.read_images(paths, size)
     reasons = [reason for _, reason in unreadable]
     if not pixels:
-        raise DataError(f"expected at least one image, received none: {'; '.join(reasons[:5])}")
+        raise DataError(
+            "expected image files or folders of images, received none that can be read: "
+            f"{'; '.join(reasons[:5])}. Check the paths, or explain mistakes of the test set"
+        )
     names = [printable(str(file)) for file in pixels]
     return Chosen(names, np.stack([*pixels.values()]), None, reasons)
 
@@ -106,6 +109,9 @@ def checked(artifact: Artifact, dataset: Dataset) -> tuple[str, np.ndarray]:
     split = "test" if artifact.run is None else dataset.comparison_split
     images = dataset.split(split)
     if len(images.labels) < 2:
-        raise DataError(f"expected at least 2 {split} images to check the method on, received 1")
+        raise DataError(
+            f"expected at least 2 {split} images to check the method on, received "
+            f"{len(images.labels)}"
+        )
     rows = data.balanced_order(images.labels, _SEED)[:_CHECKED]
     return split, images.pixels[rows]

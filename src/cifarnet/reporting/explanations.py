@@ -34,7 +34,7 @@ def draw(found: Explanation, arrays: Path, png: Path) -> None:
     rows = -(-len(found.images) // columns)
     sheet = figure(4.6 * columns * (1 + len(panels)) / 4, 0.9 + 1.65 * rows)
     sheet.suptitle(
-        f"{found.method}: red supports the class, blue speaks against it\n{found.verdict}",
+        f"{found.method_name}: red supports the class, blue speaks against it\n{found.verdict}",
         fontsize=9,
     )
     for i in range(rows * columns):

@@ -141,7 +141,9 @@ def _risk_coverage(found: SelectivePrediction, error: float, axes: Axes) -> None
     axes.set_xlabel("coverage: share of images decided")
     axes.set_ylabel("risk: share of errors among them")
     surest = percent(found.accuracy_at_80_coverage)
-    axes.set_title(f"area {found.aurc:.4f}; accuracy of the surest 80 %: {surest}", fontsize=10)
+    axes.set_title(
+        f"area {found.aurc:.4f}; accuracy of the most confident 80 %: {surest}", fontsize=10
+    )
     axes.legend(loc="upper left", fontsize=8)
 
 

@@ -52,7 +52,7 @@ def measure(
         images=count,
         of=len(images.labels),
         chosen=subject.budget.chosen(count, len(images.labels)),
-        seed=seed if cifar10c is None else None,
+        seed=seed,
         accuracy=float(correct[1:].mean()),
         accuracy_interval=[low, high],
         clean=_severity(0, confidence[0], correct[0]),

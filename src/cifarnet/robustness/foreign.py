@@ -1,4 +1,4 @@
-"""Measure whether confidence tells test images from images of other things.
+"""Measure whether confidence tells test images from out-of-distribution images.
 
 The score is the largest probability (Hendrycks and Gimpel 2017, arXiv 1610.02136).
 """
@@ -28,13 +28,13 @@ def measure(
 
     Args:
         subject: what to measure.
-        folder: of images of other things; None: there are none.
+        folder: of out-of-distribution images; None: there are none.
         seconds: time to take; None: no limit.
 
     Raises:
         DataError: the folder has no image that can be read.
     """
-    subject.callback.on_stage("images of other things")
+    subject.callback.on_stage("out-of-distribution images")
     files = [] if folder is None else data.image_files([Path(folder)])
     files = [files[i] for i in np.random.default_rng(subject.seed).permutation(len(files))]
     found: dict[str, list[np.ndarray]] = {"test": [], "noise": [], "shuffled": [], "given": []}

@@ -47,7 +47,7 @@ def evaluate_robustness(
         budget: seconds to take once the network is loaded, which decide how many images are used;
             None: all images.
         cifar10c: folder of the published CIFAR-10-C, to use instead of generated corruptions.
-        ood: folder of images of other things, whose confidence is compared with test images'.
+        ood: folder of out-of-distribution images, whose confidence is compared with test images'.
         seed: of the choice of images, the corruptions' noise and the attacks.
         preprocessing, callbacks, overrides, allow_changed_data, output, power: as for `evaluate`.
 

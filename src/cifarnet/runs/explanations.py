@@ -11,6 +11,13 @@ from cifarnet.runs.results import EvaluationSource
 
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
+METHOD_NAMES = {  # in prose, by `choices.ExplanationMethod`
+    "occlusion": "occlusion",
+    "layercam": "LayerCAM",
+    "gradcam": "Grad-CAM",
+    "integrated": "integrated gradients",
+}
+
 
 class ExplainedImage(Part):
     """An image that was explained.
@@ -105,6 +112,11 @@ class Explanation(Record):
     verdict: str
     classes: list[str]
     about: EvaluationSource
+
+    @property
+    def method_name(self) -> str:
+        """The method in prose, such as `Grad-CAM`."""
+        return METHOD_NAMES.get(self.method, self.method)
 
     def scalars(self) -> dict[str, float | None]:
         """Return the gains; `least_gain` is the lowest end of their intervals."""

@@ -29,7 +29,7 @@ class CorruptionRecord(Part):
         images_from: where the corrupted images are from: generated, or a published set.
         images, of: how many test images were corrupted, of how many.
         chosen: why so many.
-        seed: of the choice of images and of the corruptions' noise; None for a published set.
+        seed: of the choice of images and of the corruptions' noise, which a published set has not.
         accuracy: mean over corruptions and severities, 0 to 1.
         accuracy_interval: 95 % bootstrap interval over images.
         clean: accuracy, confidence and calibration error of the same images uncorrupted, as
@@ -53,7 +53,7 @@ class CorruptionRecord(Part):
 
 
 class DetectionScore(Part):
-    """How well confidence tells test images from images of other things.
+    """How well confidence tells test images from out-of-distribution images.
 
     Attributes:
         against: `noise`, `shuffled` or `given`.
@@ -116,7 +116,7 @@ class AttackRecord(Part):
 
 
 class Robustness(Record):
-    """`evaluation/robustness.json`: corruptions, attacks, images of other things.
+    """`evaluation/robustness.json`: corruptions, attacks, out-of-distribution images.
 
     Attributes:
         about: what was evaluated.
