@@ -74,11 +74,19 @@ def explain(
         subject = _Subject.of(artifact, predictor, dataset, method)
         found, arrays = _explain(subject, files, mistakes or _MISTAKES, callback)
         callback.on_result(found := found.replace(cost=meter.read()))
-        folder = artifact.evaluation_folder(output)
-        if output is None:  # mistakes and files beside each other
-            folder = folder / "explanations" / (f"{method}-images" if files else method)
+        folder = _folder(artifact, output, method, files)
         with artifact.writing(folder, callback):
             return _write(found, arrays, folder)
+
+
+def _folder(
+    artifact: Artifact, output: str | Path | None, method: str, files: Sequence[Path]
+) -> Path:
+    """Return where results are written: mistakes and files beside each other."""
+    folder = artifact.evaluation_folder(output)
+    if output is not None:
+        return folder
+    return folder / "explanations" / (f"{method}-images" if files else method)
 
 
 def _check(images: Iterable[str | Path], mistakes: int | None, method: str) -> list[Path]:

@@ -17,9 +17,10 @@ _BATCH = 500
 def calibrate(model: keras.Model, images: Images) -> tuple[keras.Model, TemperatureRecord]:
     """Append a layer that divides the logits by the temperature of the smallest log loss.
 
-    The layer keeps the order of the logits, because rounding a product with one factor does. The
-    same division inside the weights of the last layer would round each sum anew, and could reverse
-    two nearly equal logits. It also has no weights: those of the network stay what was trained.
+    The layer reverses no two logits, because rounding a product with one factor keeps the order;
+    two neighboring floats can become equal, and then the first of them is decided for. The same
+    division inside the weights of the last layer would round each sum anew, and could reverse two
+    nearly equal logits. It also has no weights: those of the network stay what was trained.
 
     Args:
         model: float32, without such a layer, logits out.
