@@ -162,6 +162,7 @@ def test_groups_follow_what_determines_the_weights():
         "evaluate.tta=mirror",
         "export.formats=[onnx]",
         "train.tensorboard=true",
+        "train.mlflow=mlruns",
         "train.checkpoint.every_steps=9",
         "data.path=elsewhere",
     ):

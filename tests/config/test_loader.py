@@ -49,6 +49,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "select": "last",
             "calibrate": False,
             "tensorboard": False,
+            "mlflow": None,
         },
         "evaluate": {"batch_size": 500, "tta": "none"},
         "export": {

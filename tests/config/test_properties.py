@@ -113,6 +113,7 @@ configs = st.fixed_dictionaries(
                 "stop": st.none() | st.builds(dict, validation_accuracy=st.floats(0, 1)),
                 "early_stopping": st.none() | optional(patience=counts),
                 "tensorboard": st.booleans(),
+                "mlflow": st.none() | st.sampled_from(["mlruns", "http://127.0.0.1:5000"]),
             },
         ),
     },

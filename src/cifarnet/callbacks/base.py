@@ -106,6 +106,9 @@ class Callback:
     def on_train_end(self, run: Run, record: RunRecord) -> None:
         """Handle that training finished or stopped; `record` has its status and reason."""
 
+    def on_warning(self, text: str) -> None:
+        """Handle that something failed without which the job continues, such as a tracker."""
+
     def on_result(self, record: Record) -> None:
         """Handle the result of an evaluation or a benchmark, before it is written."""
 
@@ -183,6 +186,11 @@ class Callbacks(Callback):
         """Forward to each."""
         for callback in self._callbacks:
             callback.on_train_end(run, record)
+
+    def on_warning(self, text: str) -> None:
+        """Forward to each."""
+        for callback in self._callbacks:
+            callback.on_warning(text)
 
     def on_result(self, record: Record) -> None:
         """Forward to each."""

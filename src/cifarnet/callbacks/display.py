@@ -132,6 +132,11 @@ class ProgressDisplay(Callback):
         self.close()
 
     @optional
+    def on_warning(self, text: str) -> None:
+        """Print the warning above the live line."""
+        self._print(f"warning: {text}")
+
+    @optional
     def on_result(self, record: Record) -> None:
         """Remove the live line."""
         self.close()

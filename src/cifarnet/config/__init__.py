@@ -5,7 +5,7 @@ Every value is validated here, once; the rest of the package receives typed, fro
 
 from cifarnet.config.json_schema import generate_json_schema
 from cifarnet.config.layer_list import Layer, normalize_layers
-from cifarnet.config.loader import changes, data_only, dump, load, parse
+from cifarnet.config.loader import changes, data_only, dump, leaves, load, parse
 from cifarnet.config.recipe import recipe_changes, recipe_digest
 from cifarnet.config.schema import (
     AlternatingFlip,
@@ -69,6 +69,7 @@ __all__ = [
     "data_only",
     "dump",
     "generate_json_schema",
+    "leaves",
     "load",
     "normalize_layers",
     "parse",

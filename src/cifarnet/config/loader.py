@@ -95,12 +95,17 @@ def changes(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
 
     A list counts as one value.
     """
-    before, after = (dict(_leaves(one.model_dump(mode="json"), ())) for one in (old, new))
+    before, after = dict(leaves(old)), dict(leaves(new))
     return {
         key: (before.get(key), after.get(key))
         for key in {**before, **after}
         if before.get(key) != after.get(key)
     }
+
+
+def leaves(config: Config) -> Iterator[tuple[str, object]]:
+    """Yield every key by its dotted name, with its JSON-able value; a list counts as one value."""
+    return _leaves(config.model_dump(mode="json"), ())
 
 
 def _leaves(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

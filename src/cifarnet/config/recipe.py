@@ -9,7 +9,15 @@ from typing import Any
 from cifarnet.config.loader import changes
 from cifarnet.config.schema import Config
 
-_OTHER = ("name", "seed", "evaluate", "export", "train.checkpoint", "train.tensorboard")
+_OTHER = (
+    "name",
+    "seed",
+    "evaluate",
+    "export",
+    "train.checkpoint",
+    "train.tensorboard",
+    "train.mlflow",
+)
 
 
 def recipe_digest(config: Config) -> str:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from cifarnet.choices import ExportFormat, Quantization, Tta
 from cifarnet.config.layer_list import Layer, normalize_layers
 from cifarnet.config.text import brief, is_text
+from cifarnet.config.tracking_uri import check_tracking_uri
 
 _NEVER_IN_PATHS = {"Cc", "Zl", "Zp"}  # Unicode's control characters, line and paragraph separators
 _COUNT_LIMIT = 2**31  # exclusive
@@ -401,6 +402,18 @@ class TrainConfig(Section):
     tensorboard: StrictBool = Field(
         False, description="also write TensorBoard logs (extra: tensorboard)"
     )
+    mlflow: StrictStr | None = Field(
+        None,
+        description="URI of an MLflow tracking server or store that also receives the run, such as "
+        "http://127.0.0.1:5000 or sqlite:///mlflow.db (extra: mlflow)",
+    )
+
+    @pydantic.field_validator("mlflow")
+    @classmethod
+    def _without_password(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_tracking_uri(value)
+        return value
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

@@ -19,6 +19,7 @@ _UNRECORDED = (
     ".lock",
     "run.json",
     "report.html",
+    "mlflow.json",
     "plots/",
     "tensorboard/",
     "checkpoint/",

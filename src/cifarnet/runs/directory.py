@@ -61,6 +61,11 @@ class Run:
         """What the console showed, without the bars."""
         return self.path / "log.txt"
 
+    @property
+    def tracker_file(self) -> Path:
+        """The run's identity in MLflow: a `TrackerRecord`."""
+        return self.path / "mlflow.json"
+
     def checkpoint(self, step: int) -> Path:
         """All that exact resume needs after so many steps, in one file."""
         return self.path / "checkpoint" / f"step-{step:08}.npz"

@@ -96,6 +96,13 @@ class TemperatureRecord(Part):
     decisions_changed: Count
 
 
+class TrackerRecord(Record):
+    """`mlflow.json`: which MLflow run a training was sent to, so that resuming continues it."""
+
+    uri: str = ""
+    run_id: str = ""
+
+
 class RunRecord(Record):
     """`run.json`: what was trained, on what, how far it got."""
 

@@ -36,6 +36,10 @@ class LogFile(Callback):
         """Append the status and its reason."""
         self._write(f"{record.status}: {record.stop_reason}")
 
+    def on_warning(self, text: str) -> None:
+        """Append the warning."""
+        self._write(f"warning: {text}")
+
     def on_error(self, error: BaseException) -> None:
         """Append the error."""
         self._write(f"{type(error).__name__}: {error}")

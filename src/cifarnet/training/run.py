@@ -10,6 +10,7 @@ from cifarnet import config as cfg
 from cifarnet import data, runs
 from cifarnet.backend import default_settings
 from cifarnet.callbacks import Callback, Callbacks, job
+from cifarnet.callbacks.tracking import MlflowTracker
 from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, RunError
 from cifarnet.reporting import page
@@ -29,6 +30,7 @@ MAY_CHANGE = (
     "train.calibrate",
     "train.checkpoint",
     "train.tensorboard",
+    "train.mlflow",
     "data.path",
     "export",
 )
@@ -167,9 +169,12 @@ def _train(
     """Train to the end, with the callbacks that write into the run before those of the caller."""
     history = History() if saved is None else saved.history
     selected = None if saved is None else saved.selected
-    own: list[Callback] = [LogFile()]
+    log = LogFile()
+    own: list[Callback] = [log]
     if config.train.tensorboard:
         own.append(TensorBoard())
+    if config.train.mlflow is not None:
+        own.append(MlflowTracker(config.train.mlflow, Callbacks([log, report]).on_warning))
     with job(own) as logs:
         together = Callbacks([logs, report])
         Loop(run, config, trainer, history, selected, together, meter).run()
@@ -230,8 +235,12 @@ def _check_validation(config: cfg.Config, dataset: data.Dataset) -> None:
 
 
 def _check_extras(config: cfg.Config) -> None:
-    if config.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError(
-            "train.tensorboard: true needs the package tensorboard; install it with: "
-            "pip install 'cifarnet[tensorboard]'"
-        )
+    for name, wanted in (
+        ("tensorboard", config.train.tensorboard),
+        ("mlflow", config.train.mlflow is not None),
+    ):
+        if wanted and importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"train.{name} needs the package {name}; install it with: "
+                f"pip install 'cifarnet[{name}]'"
+            )
