@@ -149,6 +149,7 @@ def test_defaults_are_as_documented():
         ("exports/name/export.json", results.Export),
         ("benchmark.json", benchmarks.Benchmark),
         ("compare.json", comparisons.Comparison),
+        ("mlflow.json", records.TrackerRecord),
         ("evaluation/explanations/method/explain.json", explanations.Explanation),
     ],
 )
