@@ -201,6 +201,9 @@ def test_the_command_evaluates_and_adds_robustness(network, photos, tmp_path):
     assert Path(robust["path"]) == tmp_path / "levels.evaluation" / "robustness.json"
     assert all(Path(picture).is_file() for picture in robust["pictures"])
     assert "corrupted" in done.stderr and "jpeg compression" in done.stderr
+    drop = 100 * (1 - robust["corruptions"]["accuracy"])  # all clean images are right
+    assert f"drop       {drop:.2f} points" in done.stderr
+    assert f"Next: cifarnet explain {place}" in done.stderr
 
 
 @pytest.mark.parametrize(
