@@ -1,8 +1,8 @@
-"""Packages of the distribution: those under src/, and configs/ as `cifarnet.configs`."""
+"""Packages of the distribution: those under src/, templates, and configs/ as `cifarnet.configs`."""
 
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages("src"), "cifarnet.configs"],
+    packages=[*find_packages("src"), "cifarnet.reporting.templates", "cifarnet.configs"],
     package_dir={"": "src", "cifarnet.configs": "configs"},
 )

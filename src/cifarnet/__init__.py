@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from cifarnet.evaluation import evaluate, predict
     from cifarnet.explanations import explain
-    from cifarnet.exporters import export
+    from cifarnet.exporters import export, write_model_card
     from cifarnet.predictors import Predictor, Preprocessing
     from cifarnet.reporting.page import report
     from cifarnet.reporting.runs_page import report_runs
@@ -79,6 +79,7 @@ _HOMES = {
     "report_runs": "reporting.runs_page",
     "resume": "training",
     "train": "training",
+    "write_model_card": "exporters",
 }
 
 __all__ = [
@@ -117,6 +118,7 @@ __all__ = [
     "report_runs",
     "resume",
     "train",
+    "write_model_card",
 ]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from cifarnet.choices import QUANTIZATIONS as POSSIBLE
 from cifarnet.choices import ExportFormat, Quantization
-from cifarnet.cli import options
+from cifarnet.cli import model_card, options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import (
     console,
@@ -51,6 +52,8 @@ QUANTIZATIONS = get_args(Quantization)
     help="First set this share of the weights to zero and fine-tune; names end in -pruned.",
 )
 @click.option("--all", "all_", is_flag=True, help="Every format with every quantization.")
+@click.option("--card", is_flag=True, help="Write a model card for Hugging Face's Hub.")
+@click.option("--license", metavar="ID", help="License that the card states, such as apache-2.0.")
 @options.data_path
 @options.allow_changed_data
 @options.power
@@ -60,6 +63,8 @@ def export(
     quantize: tuple[str, ...] | None,
     prune: float | None,
     all_: bool,
+    card: bool,
+    license: str | None,
     overrides: tuple[str, ...],
     allow_changed_data: bool,
     power: Power | None,
@@ -76,39 +81,55 @@ def export(
       cifarnet export latest --format litert,c --quantize int8
       cifarnet export latest --format litert --quantize int8 --prune 0.5
       cifarnet export latest --all
+      cifarnet export latest --card --license apache-2.0
     """
     from cifarnet import artifacts, config
 
-    _check_usage(formats, quantize, all_)
+    _check_usage(formats, quantize, all_, card, license)
     source = artifacts.trained_run(run)
-    if not (all_ or formats or config.load(source.config_file).export.formats):
+    only_card = card and not (all_ or formats or quantize or prune)
+    if not (only_card or all_ or formats or config.load(source.config_file).export.formats):
         raise click.UsageError(
-            "nothing to export: give --format, such as --format onnx,litert, or --all, or set "
-            "export.formats in the config"
+            "nothing to export: give --format, such as --format onnx,litert, or --all or --card, "
+            "or set export.formats in the config"
         )
     load_tensorflow()
     from cifarnet import exporters
 
     if all_:
         formats, quantize = FORMATS, QUANTIZATIONS
-    try:
-        with display() as shown:
+    written: list[Export] = []
+    if not only_card:
+        with _showing_failures(source), display() as shown:
             written = exporters.export(
                 source, formats, quantize, prune, [shown], overrides, allow_changed_data, power
             )
+        _show(written, source)
+    documents = [one.to_json() for one in written]
+    if card:
+        return [*documents, model_card.write(source, license)]
+    console().print(f"Next: cifarnet benchmark {source.path}\n", markup=False)
+    return documents
+
+
+@contextmanager
+def _showing_failures(source: Run) -> Iterator[None]:
+    try:
+        yield
     except ExportError as error:
         _show(error.written, source)
         console().print(failure_table(error.failures))
         raise
-    _show(written, source)
-    name_page(source.exports_folder)
-    console().print(f"Next: cifarnet benchmark {source.path}\n", markup=False)
-    return [one.to_json() for one in written]
 
 
 def _check_usage(
-    formats: tuple[str, ...] | None, quantize: tuple[str, ...] | None, all_: bool
+    formats: tuple[str, ...] | None,
+    quantize: tuple[str, ...] | None,
+    all_: bool,
+    card: bool,
+    license: str | None,
 ) -> None:
+    model_card.check_usage(card, license)
     if all_ and (formats or quantize):
         raise click.UsageError(
             "--all is every format with every quantization: expected it without --format and "
