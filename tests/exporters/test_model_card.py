@@ -341,7 +341,7 @@ def test_nothing_becomes_a_link(text, escaped):
 
 
 def test_a_fence_is_longer_than_those_inside():
-    code = "a = '````'"
+    code = "a\n````\nb"
     tokens = GITHUB.parse(f"{markdown.fenced(code, 'python')}\n\n<x>")
     assert [(token.type, token.content.strip()) for token in tokens if token.content] == [
         ("fence", code),

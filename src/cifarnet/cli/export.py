@@ -83,21 +83,18 @@ def export(
       cifarnet export latest --all
       cifarnet export latest --card --license apache-2.0
     """
-    from cifarnet import artifacts, config
+    from cifarnet import artifacts
 
-    _check_usage(formats, quantize, all_, card, license)
+    _check_usage(formats, quantize, all_)
+    model_card.check_usage(card, license)
     source = artifacts.trained_run(run)
-    only_card = card and not (all_ or formats or quantize or prune)
-    if not (only_card or all_ or formats or config.load(source.config_file).export.formats):
-        raise click.UsageError(
-            "nothing to export: give --format, such as --format onnx,litert, or --all or --card, "
-            "or set export.formats in the config"
-        )
+    if all_:
+        formats, quantize = FORMATS, QUANTIZATIONS
+    only_card = card and not (formats or quantize or prune)
+    _check_any(only_card or bool(formats), source)
     load_tensorflow()
     from cifarnet import exporters
 
-    if all_:
-        formats, quantize = FORMATS, QUANTIZATIONS
     written: list[Export] = []
     if not only_card:
         with _showing_failures(source), display() as shown:
@@ -112,6 +109,16 @@ def export(
     return documents
 
 
+def _check_any(is_asked: bool, source: Run) -> None:
+    from cifarnet import config
+
+    if not is_asked and not config.load(source.config_file).export.formats:
+        raise click.UsageError(
+            "nothing to export: give --format, such as --format onnx,litert, or --all or --card, "
+            "or set export.formats in the config"
+        )
+
+
 @contextmanager
 def _showing_failures(source: Run) -> Iterator[None]:
     try:
@@ -123,13 +130,8 @@ def _showing_failures(source: Run) -> Iterator[None]:
 
 
 def _check_usage(
-    formats: tuple[str, ...] | None,
-    quantize: tuple[str, ...] | None,
-    all_: bool,
-    card: bool,
-    license: str | None,
+    formats: tuple[str, ...] | None, quantize: tuple[str, ...] | None, all_: bool
 ) -> None:
-    model_card.check_usage(card, license)
     if all_ and (formats or quantize):
         raise click.UsageError(
             "--all is every format with every quantization: expected it without --format and "
