@@ -21,7 +21,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 import cifarnet
 from cifarnet import config, runs
-from cifarnet.errors import ConfigError, RunError
+from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.formatting import printable
 from cifarnet.reporting import markdown
 
@@ -185,7 +185,10 @@ def test_records_of_older_weights_are_left_out_and_named(evaluated):
         path = evaluated.evaluation_folder / f"{name}.json"
         edit(evaluated, path, lambda x: x["about"].update(weights_sha256="0" * 64))
     card = cifarnet.write_model_card(evaluated)
-    assert card.left_out == ("evaluation/test.json", "evaluation/test-mirror.json")
+    assert [note.split(" is of older weights")[0] for note in card.notes] == [
+        "evaluation/test.json",
+        "evaluation/test-mirror.json",
+    ]
     assert "model-index" not in metadata(card)
     assert "**Not evaluated on test images.**" in body(card)
 
@@ -300,7 +303,10 @@ def test_hostile_class_names_stay_text_and_no_path_is_told(tmp_path, monkeypatch
     tokens = GITHUB.parse(body(card))
     inside = [token for token in tokens if token.type == "inline"]
     allowed = {"text", "code_inline", "strong_open", "strong_close", "softbreak"}
-    assert {child.type for token in inside for child in token.children} <= allowed
+    children = [child for token in inside for child in token.children]
+    assert {child.type for child in children} <= allowed | {"link_open", "link_close"}
+    links = [child.attrs["href"] for child in children if child.type == "link_open"]
+    assert links == ["report.html"]
     assert "html_block" not in {token.type for token in tokens}
     cells = ["".join(child.content for child in token.children) for token in inside]
     tested = json.loads((run.evaluation_folder / "test.json").read_text())["per_class"]
@@ -352,14 +358,13 @@ def test_a_fence_is_longer_than_those_inside():
 # --- the folder -----------------------------------------------------------------------
 
 
-def test_the_folder_has_the_run_s_network_and_page(copy):
-    assert [x.name for x in cifarnet.write_model_card(copy).files] == ["README.md", "model.keras"]
-    (copy.path / "report.html").write_text("<p>page")
+def test_the_folder_has_the_network_and_the_page_of_the_run(copy):
+    copy.report_file.unlink(missing_ok=True)
     card = cifarnet.write_model_card(copy)
     assert sorted(card.folder.iterdir()) == sorted(card.files)
     assert [path.name for path in card.files] == ["README.md", "model.keras", "report.html"]
     assert card.files[1].read_bytes() == copy.model_file.read_bytes()
-    assert card.files[2].read_text() == "<p>page"
+    assert card.files[2].read_bytes() == copy.report_file.read_bytes()
     assert "[report.html](report.html)" in body(card)
     assert [one for one in runs.verify(copy) if one.right is False] == []
     recorded = copy.read_record().files
@@ -367,21 +372,43 @@ def test_the_folder_has_the_run_s_network_and_page(copy):
     assert runs.exports(copy) == []
 
 
+def test_a_card_needs_no_page(copy):
+    copy.report_file.unlink(missing_ok=True)
+    copy.report_file.mkdir()
+    card = cifarnet.write_model_card(copy)
+    assert [path.name for path in card.files] == ["README.md", "model.keras"]
+    assert "report.html" not in body(card)
+
+
+def test_a_damaged_record_is_noted_and_not_in_the_card(evaluated):
+    (evaluated.evaluation_folder / "robustness.json").write_text("{")
+    card = cifarnet.write_model_card(evaluated)
+    (note,) = card.notes
+    assert "robustness.json" in note
+    assert "## Robustness" not in body(card) and "## Calibration" in body(card)
+
+
 def test_a_card_that_cannot_be_written_leaves_the_old_one(copy):
     card = cifarnet.write_model_card(copy, license="mit")
     before = {path: path.read_bytes() for path in card.folder.iterdir()}
-    copy.evaluation_folder.mkdir(exist_ok=True)
-    (copy.evaluation_folder / "robustness.json").write_text("{")
-    with pytest.raises(RunError, match=r"robustness\.json"):
+    copy.config_file.write_text("name: [")
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
         cifarnet.write_model_card(copy)
     assert {path: path.read_bytes() for path in card.folder.iterdir()} == before
     assert [path.name for path in copy.exports_folder.iterdir()] == ["hub"]
+    with copy.model_file.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ArtifactError, match=r"model\.keras is damaged"):
+        cifarnet.write_model_card(copy)
+    assert {path: path.read_bytes() for path in card.folder.iterdir()} == before
 
 
 def test_the_command_writes_a_card_alone_or_with_other_files(copy, tmp_path):
     name = copy.path.name
     done = command("export", name, "--runs", ".", "--card", "--license", "mit", cwd=tmp_path)
-    assert f"in {name}/exports/hub: README.md, model.keras\nlicense: mit\n" in done.stdout
+    assert (
+        f"in {name}/exports/hub: README.md, model.keras, report.html\nlicense: mit\n" in done.stdout
+    )
     assert f"Next: hf upload USER/NAME {name}/exports/hub\n" in done.stdout
     assert [path.name for path in copy.exports_folder.iterdir()] == ["hub"]
     options = ("--format", "keras", "--card", "--json")

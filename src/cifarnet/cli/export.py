@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from cifarnet.choices import QUANTIZATIONS as POSSIBLE
 from cifarnet.choices import ExportFormat, Quantization
-from cifarnet.cli import model_card, options
+from cifarnet.cli import export_table, model_card, options
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import (
-    console,
-    display,
-    failure_table,
-    load_tensorflow,
-    name_page,
-    parity_table,
-)
-from cifarnet.errors import ExportError
+from cifarnet.cli.render import console, display, load_tensorflow
 
 if TYPE_CHECKING:
     from cifarnet.cost import Power
@@ -97,11 +87,11 @@ def export(
 
     written: list[Export] = []
     if not only_card:
-        with _showing_failures(source), display() as shown:
+        with export_table.showing_failures(source), display() as shown:
             written = exporters.export(
                 source, formats, quantize, prune, [shown], overrides, allow_changed_data, power
             )
-        _show(written, source)
+        export_table.show(written, source)
     documents = [one.to_json() for one in written]
     if card:
         return [*documents, model_card.write(source, license)]
@@ -119,16 +109,6 @@ def _check_any(is_asked: bool, source: Run) -> None:
         )
 
 
-@contextmanager
-def _showing_failures(source: Run) -> Iterator[None]:
-    try:
-        yield
-    except ExportError as error:
-        _show(error.written, source)
-        console().print(failure_table(error.failures))
-        raise
-
-
 def _check_usage(
     formats: tuple[str, ...] | None, quantize: tuple[str, ...] | None, all_: bool
 ) -> None:
@@ -143,14 +123,3 @@ def _check_usage(
                 f"{name}: expected --quantize {' or '.join(possible)}, received "
                 f"{','.join(quantize)}"
             )
-
-
-def _show(written: Sequence[Export], source: Run) -> None:
-    from cifarnet import cost
-
-    if written:
-        screen = console()
-        screen.print(parity_table(source, written))
-        screen.print(f"\nin {source.exports_folder}, each checked in its own runtime", markup=False)
-        costs = [one.cost for one in written if one.cost is not None]
-        screen.print(f"cost: {cost.describe(cost.total(costs))}\n", markup=False)

@@ -36,7 +36,7 @@ def write(source: Run, license: str | None) -> JsonObject:
     screen = console()
     screen.print(f"in {card.folder}: {', '.join(path.name for path in card.files)}", markup=False)
     screen.print(f"license: {stated}", markup=False)
-    for name in card.left_out:
-        screen.print(f"left out, since it is of older weights: {name}", markup=False)
+    for note in card.notes:
+        screen.print(f"not in the card: {note}", markup=False)
     screen.print(f"\nNext: {card.upload}\n", markup=False)
     return card.to_json()

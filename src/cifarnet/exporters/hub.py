@@ -7,12 +7,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarnet import artifacts, cost, runs
-from cifarnet.reporting import card_records, model_card
+from cifarnet import artifacts, runs
+from cifarnet.callbacks import Callback
+from cifarnet.reporting import model_card, page, stored
 from cifarnet.runs import Run
 from cifarnet.runs.documents import JsonObject
 
-_README, _PAGE = "README.md", "report.html"
+_README = "README.md"
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class ModelCard:
         folder: with the files.
         files: `README.md`, `model.keras`, and `report.html` if the run has one.
         license: that the card states; None: none.
-        left_out: files of the run that are of older weights, of which the card says nothing.
+        notes: records of which the card says nothing, and why.
     """
 
     folder: Path
     files: tuple[Path, ...]
     license: str | None
-    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def upload(self) -> str:
@@ -43,7 +44,7 @@ class ModelCard:
             "path": str(self.folder),
             "files": [str(path) for path in self.files],
             "license": self.license,
-            "left_out": list(self.left_out),
+            "notes": list(self.notes),
             "upload": self.upload,
         }
 
@@ -51,8 +52,8 @@ class ModelCard:
 def write_model_card(run: Run | str | Path, license: str | None = None) -> ModelCard:
     """Write a run's model card and network for Hugging Face's Hub, to `exports/hub/`.
 
-    The card states what is recorded of the run, and nothing else. A folder that is there is
-    replaced as a whole.
+    The card states what is recorded of the run's present weights, and nothing else. Records that
+    cannot be read are noted. A folder that is there is replaced as a whole.
 
     Args:
         run: a run that has a model, its path or name, or `latest`.
@@ -61,7 +62,7 @@ def write_model_card(run: Run | str | Path, license: str | None = None) -> Model
 
     Raises:
         ConfigError: a license that is no identifier, or the run's config is damaged.
-        RunError: no such run, a record is damaged, another process writes the run, or the folder
+        RunError: no such run, `run.json` is damaged, another process writes the run, or the folder
             cannot be written.
         ArtifactError: `model.keras` is not the file that the run wrote.
 
@@ -74,19 +75,14 @@ def write_model_card(run: Run | str | Path, license: str | None = None) -> Model
     folder = source.exports_folder / "hub"
     with runs.lock(source):
         runs.check(source, source.model_file)
-        page = source.path / _PAGE
-        has_page = page.is_file()
-        card = card_records.read(source)
-        text = model_card.render(
-            card,
-            license,
-            None if card.record.cost is None else cost.describe(card.record.cost),
-            _PAGE if has_page else None,
-        )
-        copied = [source.model_file, *([page] if has_page else [])]
+        found = stored.read(source)
+        page.refresh(source, Callback())
+        has_page = source.report_file.is_file()
+        text = model_card.render(found, license, source.report_file.name if has_page else None)
+        copied = [source.model_file, *([source.report_file] if has_page else [])]
         with runs.changing(source, folder), runs.replace_folder(folder) as new:
             (new / _README).write_text(text, encoding="utf-8")
             for path in copied:
                 shutil.copyfile(path, new / path.name)
     names = (_README, *(path.name for path in copied))
-    return ModelCard(folder, tuple(folder / name for name in names), license, card.left_out)
+    return ModelCard(folder, tuple(folder / name for name in names), license, tuple(found.notes))

@@ -15,11 +15,13 @@ from pathlib import Path
 import yaml
 
 from cifarnet import config as cfg
+from cifarnet import cost, runs
 from cifarnet.errors import ConfigError
 from cifarnet.formatting import printable
 from cifarnet.reporting import markdown
-from cifarnet.reporting.card_records import CardRecords
-from cifarnet.runs import Evaluation, Robustness, RunRecord, documents
+from cifarnet.reporting.stored import StoredRun
+from cifarnet.runs import Evaluation, Robustness, RunRecord
+from cifarnet.runs.documents import JsonObject
 from cifarnet.runs.results import ClassMetrics
 from cifarnet.statistics import wilson
 
@@ -46,29 +48,38 @@ def check_license(license: str | None) -> None:
         )
 
 
-def render(card: CardRecords, license: str | None, cost: str | None, page: str | None) -> str:
+def render(found: StoredRun, license: str | None, page: str | None) -> str:
     """Write a card.
 
     Args:
-        card: the records.
+        found: the records.
         license: identifier of the Hub's list; None: the card says that none is stated.
-        cost: of the training, in words; None: not recorded.
         page: name of the run's page beside the card; None: there is none.
+
+    Raises:
+        ConfigError: the run's config is damaged.
     """
-    evaluation = next(iter(card.evaluations), None)
+    config = found.config or cfg.load(found.run.config_file)
+    tests = [one for one in found.evaluations if one.about.split == "test"]
+    evaluation, weights = next(iter(tests), None), runs.weights_digest(found.run)
+    training = found.record.cost
+    card = _Card(found.record, config.data, tests)
     values = {
-        "card": card,
-        "record": card.record,
-        "data": card.config.data,
-        "data_name": _data_name(card),
+        "found": found,
+        "record": found.record,
+        "data": config.data,
+        "data_name": card.data_name,
         "evaluation": evaluation,
+        "evaluations": tests,
+        "exports": [one for one in found.exports if one.weights_sha256 in ("", weights)],
+        "weights": weights,
         "mean_confidence": None if evaluation is None else _mean_confidence(evaluation),
-        "validation_interval": _validation_interval(card.record),
+        "validation_interval": _validation_interval(found.record),
         "worst_classes": () if evaluation is None else _worst_classes(evaluation),
-        "worst_corruptions": _worst_corruptions(card.robustness),
+        "worst_corruptions": _worst_corruptions(found.robustness),
         "code": markdown.fenced(_code(card), "python"),
-        "cost": cost,
-        "repeat": _repeat(card.config),
+        "cost": None if training is None else cost.describe(training),
+        "repeat": _repeat(config),
         "license": license,
         "page": page,
     }
@@ -78,16 +89,34 @@ def render(card: CardRecords, license: str | None, cost: str | None, page: str |
     return f"---\n{front}---\n\n{markdown.render(_TEMPLATE, values)}"
 
 
+@dataclass(frozen=True)
+class _Card:
+    """What metadata and code are made of."""
+
+    record: RunRecord
+    data: cfg.DataConfig
+    tests: list[Evaluation]
+
+    @property
+    def data_name(self) -> str:
+        """The name of the dataset; of a folder the last part of its path alone."""
+        if self.data.source == "directory" and self.data.path is not None:
+            return printable(
+                f"{self.data.path.name}, {len(self.record.data.classes)} classes of images"
+            )
+        return printable(self.record.data.source)
+
+
 # --- metadata -------------------------------------------------------------------------
 
 
-def _metadata(card: CardRecords, license: str | None) -> documents.JsonObject:
+def _metadata(card: _Card, license: str | None) -> JsonObject:
     """Return what the Hub reads: shares are 0 to 1, as in its examples."""
-    results = [metric for one in card.evaluations for metric in _metrics(one)]
-    found: documents.JsonObject = {} if license is None else {"license": license}
+    results = [metric for one in card.tests for metric in _metrics(one)]
+    found: JsonObject = {} if license is None else {"license": license}
     found |= {"library_name": "keras", "pipeline_tag": "image-classification"}
-    kind = card.config.data.source
-    dataset = {"type": _DATASETS[kind], "name": _data_name(card), "split": "test"}
+    kind = card.data.source
+    dataset = {"type": _DATASETS[kind], "name": card.data_name, "split": "test"}
     if kind == "cifar10":
         found["datasets"] = [_DATASETS[kind]]
         dataset["config"] = "plain_text"
@@ -99,7 +128,7 @@ def _metadata(card: CardRecords, license: str | None) -> documents.JsonObject:
     return found
 
 
-def _metrics(one: Evaluation) -> list[documents.JsonObject]:
+def _metrics(one: Evaluation) -> list[JsonObject]:
     """Return an evaluation's metrics, with their intervals in the names; none of other images."""
     if one.about.changed_data:
         return []
@@ -128,20 +157,12 @@ def _ends(ends: list[float] | None) -> str:
     return "" if ends is None else f"95 % interval {ends[0]:.4f} to {ends[1]:.4f}, "
 
 
-def _data_name(card: CardRecords) -> str:
-    """Return the name of the dataset; of a folder the last part of its path alone."""
-    data = card.config.data
-    if data.source == "directory" and data.path is not None:
-        return printable(f"{data.path.name}, {len(card.record.data.classes)} classes of images")
-    return printable(card.record.data.source)
-
-
 # --- the body -------------------------------------------------------------------------
 
 
-def _code(card: CardRecords) -> str:
+def _code(card: _Card) -> str:
     """Return a program of plain Keras that does what `cifarnet predict` does."""
-    size = card.config.data.image_size
+    size = card.data.image_size
     rows = pprint.pformat(list(card.record.data.classes), width=78, compact=True).split("\n")
     classes = f"\n{' ' * 10}".join(rows)
     return f"""\
