@@ -18,8 +18,8 @@ _QUALITY = 90
 def choose(probabilities: np.ndarray, labels: np.ndarray, size: int) -> Sprite:
     """Choose the most confident images of each pair of true and predicted class.
 
-    These are 10 of each kind of mistake and 4 right ones of each class; less if there were more
-    than about a million pixels, the most confident of each cell first.
+    These are 10 of each kind of mistake and 4 right ones of each class; if there were more than
+    about a million pixels, only those of the pairs with the most images.
 
     Args:
         probabilities: float32 [N, K].
@@ -34,9 +34,11 @@ def choose(probabilities: np.ndarray, labels: np.ndarray, size: int) -> Sprite:
     lengths = np.diff(np.append(starts, len(order)))
     ranks = np.arange(len(order)) - np.repeat(starts, lengths)
     most = np.where(predicted == labels, _MOST_RIGHT, _MOST_MISTAKES)[order]
-    rows, ranks = order[ranks < most], ranks[ranks < most]
-    best_first = np.lexsort((-highest[rows], ranks))[: _MAX_PIXELS // side**2]
-    rows = rows[np.sort(best_first)]
+    kept = ranks < most
+    rows = order[kept]
+    sizes = np.repeat(lengths, lengths)[kept]
+    largest_first = np.argsort(-sizes, kind="stable")[: _MAX_PIXELS // side**2]
+    rows = rows[np.sort(largest_first)]
     return Sprite(rows=rows.tolist(), columns=max(1, round(len(rows) ** 0.5)), side=side)
 
 

@@ -50,11 +50,11 @@ def write(run: Run) -> None:
 
 
 def refresh(run: Run, callback: Callback) -> None:
-    """Write the page of a run whose records have changed; if that fails, only tell the callback."""
+    """Write the page of a run whose records have changed; if that fails, only warn."""
     try:
         write(run)
     except Exception as error:  # a page does not decide about a result
-        callback.on_stage(f"{run.report_file} was not written: {error}")
+        callback.on_warning(f"{run.report_file} was not written: {error}")
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

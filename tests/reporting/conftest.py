@@ -1,0 +1,81 @@
+"""A real browser, and runs with pages."""
+
+import os
+import shutil
+
+import pytest
+
+from cifarnet import config, runs, training
+
+SMALL = {
+    "data": {"source": "synthetic", "limit": 400, "validation_fraction": 0.1},
+    "model": {
+        "layers": [
+            {"Conv2D": {"filters": 6, "kernel_size": 5, "strides": 3, "activation": "relu"}},
+            "Flatten",
+            {"Dense": {"units": 10}},
+        ]
+    },
+    "train": {"epochs": 2, "batch_size": 50, "learning_rate": 0.02, "momentum": 0.9},
+}
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium of the system."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium on the path, so pages were not opened in a browser")
+    from playwright.sync_api import sync_playwright
+
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=sandbox)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open files offline: a function of a path; at the end no page may have complained."""
+    contexts, complaints, requests = [], [], []
+
+    def open_file(path, **options):
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.resolve().as_uri())
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert len([url for url in requests if url.startswith("file:")]) == len(contexts)
+
+
+@pytest.fixture
+def small() -> dict:
+    """A config of a network that trains in a second."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def seeds(tmp_path_factory) -> list[runs.Run]:
+    """Two evaluated runs of one config, the first one also explained and exported."""
+    import cifarnet
+
+    root = tmp_path_factory.mktemp("runs")
+    found = []
+    for seed in (0, 1):
+        settings = config.parse({**SMALL, "name": "small", "seed": seed})
+        found.append(training.train(settings, root, callbacks=[]))
+        cifarnet.evaluate(found[-1], callbacks=[])
+    cifarnet.explain(found[0], mistakes=5, callbacks=[])
+    cifarnet.export(found[0], formats=["keras"], quantize=["none"], callbacks=[])
+    return found
