@@ -133,9 +133,12 @@ class Artifact:
             if self.run is None or not path.resolve().is_relative_to(self.run.path.resolve()):
                 yield
                 return
-            with runs.lock(self.run, wait=_LOCK_TIMEOUT), runs.changing(self.run, path):
+            with (
+                page.refreshed(self.run, callback),
+                runs.lock(self.run, wait=_LOCK_TIMEOUT),
+                runs.changing(self.run, path),
+            ):
                 yield
-            page.refresh(self.run, callback)
         except RunError as error:
             raise RunError(f"{error} To write elsewhere, give --output FOLDER.") from error
 

@@ -30,7 +30,8 @@ def test_evaluate_shows_its_figures_and_writes_elsewhere(place, tmp_path):
     assert "give --output FOLDER" in refused.stderr
     output = tmp_path / "results"
     done = cifarnet("evaluate", "latest", "--output", output, "--json", cwd=place)
-    names = ["test", "test-predictions", "test-confusion", "test-reliability", "test-mistakes"]
+    names = ["test", "test-predictions", "test-images"]
+    names += ["test-confusion", "test-reliability", "test-mistakes"]
     assert sorted(path.stem for path in output.iterdir()) == sorted(names)
     accuracy = json.loads(done.stdout)["accuracy"]
     assert json.loads((output / "test.json").read_text())["accuracy"] == accuracy

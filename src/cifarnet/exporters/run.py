@@ -55,9 +55,9 @@ def export(
 ) -> list[Export]:
     """Export a run's network; every artifact must pass a parity check in its own runtime.
 
-    Converters and runtimes work in a child process. All artifacts are tried, whatever happens to
-    one of them. An int8 artifact that loses more than half a percentage point of accuracy is
-    written again after quantization-aware training; the better of the two remains.
+    All artifacts are tried, in a child process, whatever happens to one of them. An int8 artifact
+    that loses more than half a percentage point of accuracy is written again after
+    quantization-aware training; the better of the two remains.
 
     Args:
         run: a finished run, its path or name, or `latest`.
@@ -75,8 +75,7 @@ def export(
         RunError, DataError: the run or its images cannot be read, or are not those of the run.
         ExportError: of several artifacts, some failed as below; has the records of the others.
         ArtifactError: a format cannot hold this network; nothing of it is written.
-        GateError: an artifact's predictions differ; it is written to `<name>.failed`. Or a pruned
-            network loses too much accuracy; nothing is written.
+        GateError: an artifact, written to `<name>.failed`, or a pruned network loses too much.
 
     Example:
         for artifact in cifarnet.export("latest", formats=["onnx", "litert"], quantize=["int8"]):
@@ -85,17 +84,14 @@ def export(
     meter = Meter(power)
     source = artifacts.trained_run(run)
     config = artifacts.run_config(source, overrides)
-    options = _options(source, prune)
-    wanted = _wanted(options, formats, quantize)
+    wanted = _wanted(options := _options(source, prune), formats, quantize)
     with job(callbacks) as callback, runs.lock(source), Worker() as worker:
         runs.check(source, source.model_file)
         callback.on_stage("reading the run")
         dataset = data.load_recorded(source, config, callback.on_fetch, allow_changed_data)
         exporter = _Exporter(source, config, options, dataset, callback, worker)
-        try:
+        with page.refreshed(source, callback):
             return _export_all(wanted, exporter, meter, power)
-        finally:
-            page.refresh(source, callback)
 
 
 def _options(source: Run, prune: float | None) -> cfg.ExportConfig:

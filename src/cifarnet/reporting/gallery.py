@@ -13,6 +13,7 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.runs import Evaluation
+from cifarnet.runs.documents import JsonObject
 from cifarnet.runs.explanations import ExplainedImage, Explanation
 
 _PROBABILITIES = 10  # of an image, the largest
@@ -25,7 +26,7 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def images(found: Evaluation) -> dict[str, Any] | None:
+def images(found: Evaluation) -> JsonObject | None:
     """Return the stored images of an evaluation; None if it has none.
 
     Returns:
@@ -54,7 +55,7 @@ def images(found: Evaluation) -> dict[str, Any] | None:
     }
 
 
-def explained(found: Explanation) -> dict[str, Any] | None:
+def explained(found: Explanation) -> JsonObject | None:
     """Return the explained images of one method with their heat maps; None if it has none.
 
     Returns:
@@ -99,7 +100,7 @@ def _row(one: ExplainedImage) -> int | None:
     return int(match[1]) if match else None
 
 
-def _captions(one: ExplainedImage) -> dict[str, Any]:
+def _captions(one: ExplainedImage) -> JsonObject:
     return {
         "predicted": [one.predicted, one.confidence],
         "true": None if one.true is None else [one.true, one.true_probability],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cifarnet.formatting import duration, percent, printable
 from cifarnet.reporting import gallery, sections, stored
 from cifarnet.reporting.stored import StoredRun
 from cifarnet.runs import Run
+from cifarnet.runs.documents import JsonObject
 
 _TEMPLATES = "cifarnet.reporting.templates"
 
@@ -49,8 +50,15 @@ def write(run: Run) -> None:
     runs.write_text(run.report_file, render("run.html", _context(stored.read(run))))
 
 
-def refresh(run: Run, callback: Callback) -> None:
-    """Write the page of a run whose records have changed; if that fails, only warn."""
+@contextmanager
+def refreshed(run: Run, callback: Callback) -> Iterator[None]:
+    """Write the page of a run after its records have changed; if that fails, only warn."""
+    try:
+        yield
+    except BaseException:  # some of them may have changed, as by an interrupted training
+        with suppress(Exception):
+            write(run)
+        raise
     try:
         write(run)
     except Exception as error:  # a page does not decide about a result
@@ -95,7 +103,7 @@ def _sha256(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _context(found: StoredRun) -> dict[str, Any]:
+def _context(found: StoredRun) -> JsonObject:
     evaluation, robustness = found.evaluation, found.robustness
     base, changes = sections.changes(found)
     return {
@@ -137,7 +145,7 @@ def _script_data(found: StoredRun) -> Any:
     """Return the JSON that the page's script shows images from; null without images."""
     from markupsafe import Markup
 
-    shown: dict[str, Any] = {"gallery": None, "explained": []}
+    shown: JsonObject = {"gallery": None, "explained": []}
     if found.evaluation is not None:
         shown["classes"] = [printable(name) for name in found.evaluation.classes]
         shown["counts"] = found.evaluation.confusion_matrix

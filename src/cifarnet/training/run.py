@@ -177,9 +177,8 @@ def _train(
         own.append(MlflowTracker(config.train.mlflow, Callbacks([log, report]).on_warning))
     with job(own) as logs:
         together = Callbacks([logs, report])
-        Loop(run, config, trainer, history, selected, together, meter).run()
-        page.refresh(run, together)
-        return run
+        with page.refreshed(run, together):
+            return Loop(run, config, trainer, history, selected, together, meter).run()
 
 
 def _choose_precision(config: cfg.Config) -> tuple[cfg.Config, PrecisionRecord]:
