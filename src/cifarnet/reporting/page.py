@@ -56,12 +56,16 @@ def refreshed(run: Run, callback: Callback) -> Iterator[None]:
     try:
         yield
     except BaseException:  # some of them may have changed, as by an interrupted training
-        with suppress(Exception):
-            write(run)
+        refresh(run, Callback())
         raise
+    refresh(run, callback)
+
+
+def refresh(run: Run, callback: Callback) -> None:
+    """Write the page of a run; if that fails, only warn: it does not decide about a result."""
     try:
         write(run)
-    except Exception as error:  # a page does not decide about a result
+    except Exception as error:
         callback.on_warning(f"{run.report_file} was not written: {error}")
 
 
