@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("mlflow")
 from helpers.commands import execute
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import cifarnet
@@ -131,7 +132,7 @@ def test_the_files_of_the_run_are_there_byte_for_byte(tracked, tmp_path):
     }
     assert set(files) == {
         *("config.yaml", "run.json", "history.csv", "log.txt", "model.keras"),
-        "plots/curves.png",
+        *("report.html", "plots/curves.png"),
     }
     for name, content in files.items():
         assert content == (run.path / name).read_bytes(), name
@@ -206,6 +207,30 @@ def test_nothing_is_sent_twice(copied):
     assert metrics(client, found.info.run_id) == sorted([*expected, ("loss", 2, 7.0)])
 
 
+def test_a_request_that_failed_halfway_is_completed(copied):
+    run, store, uri = copied
+    whole = run.history_file.read_text()
+    run.history_file.write_text("".join(whole.splitlines(keepends=True)[:2]))
+    mirror = Mirror(uri, run)
+    mirror.update()
+    client, found = received(uri)
+    run.history_file.write_text(whole)
+    (metric,) = store.rglob("metrics/validation_accuracy")
+    kept = metric.read_text()
+    metric.unlink()
+    metric.mkdir()
+    with pytest.raises(MlflowException, match="directory"):
+        mirror.update()
+    metric.rmdir()
+    metric.write_text(kept)
+    assert {step for name, step, _ in metrics(client, found.info.run_id) if name == "loss"} == {
+        1,
+        2,
+    }
+    mirror.update()
+    assert metrics(client, found.info.run_id) == rows(run)
+
+
 def test_another_uri_or_a_lost_run_begins_another(copied, tmp_path):
     run, store, uri = copied
     Mirror(uri, run).update()
@@ -226,7 +251,8 @@ def test_another_uri_or_a_lost_run_begins_another(copied, tmp_path):
     assert metrics(client, after.run_id) == rows(run)
 
 
-def test_long_values_many_keys_and_odd_names_fit(copied):
+def test_long_values_many_keys_and_odd_names_fit(copied, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")  # as servers may have it
     run, _, uri = copied
     layers = [{"Dense": {"units": 10, "name": f"layer_{i}"}} for i in range(400)]
     freeze = {f"layer {i}: é#": 1 for i in range(150)}
@@ -318,6 +344,14 @@ def test_a_server_that_never_answers_costs_one_warning(untracked, tmp_path, monk
     assert same_weights(run, untracked)
 
 
+def test_it_warns_again_only_after_it_has_worked():
+    seen = []
+    tracker = MlflowTracker("nothing://there", seen.append)
+    for answer in ("one", "two", OK, OK, "three", "four"):
+        assert tracker._takes(answer)
+    assert [text.rpartition(" ")[2] for text in seen] == ["one", "three"]
+
+
 def test_a_process_that_cannot_start_or_dies_costs_one_warning(tracked, monkeypatch):
     for executable, reason in (
         ("/nonexistent/python", "its process cannot start: "),
@@ -327,7 +361,7 @@ def test_a_process_that_cannot_start_or_dies_costs_one_warning(tracked, monkeypa
         seen = []
         tracker = MlflowTracker("nothing://there", seen.append)
         tracker.on_train_begin(tracked[0], RunRecord())
-        tracker.on_train_end(tracked[0], RunRecord())
+        tracker.on_end()
         tracker.on_error(RuntimeError())
         assert len(seen) == 1 and reason in seen[0]
 

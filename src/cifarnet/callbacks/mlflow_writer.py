@@ -14,11 +14,11 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from cifarnet import config as cfg
 from cifarnet.formatting import printable
@@ -37,12 +37,9 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 _REQUEST_SECONDS = "10"  # unless MLFLOW_HTTP_REQUEST_TIMEOUT is set
-# The limits of MLflow's REST API.
+# The limits of MLflow's REST API; its client keeps those of the numbers per request.
+_MAX_NAME = 250
 _MAX_VALUE = 6000
-_MAX_PARAMETERS = 100
-_MAX_METRICS = 1000
-
-Item = TypeVar("Item")
 
 
 class Mirror:
@@ -68,9 +65,8 @@ class Mirror:
             if (name, step) not in self._sent
         ]
         run_id, self._id = self._id, ""  # until it has worked; else what is there is asked anew
-        for batch in _batches(metrics, _MAX_METRICS):
-            self._client.log_batch(run_id, metrics=batch)
-            self._sent |= {(metric.key, metric.step) for metric in batch}
+        self._client.log_batch(run_id, metrics=metrics)
+        self._sent |= {(metric.key, metric.step) for metric in metrics}
         self._id = run_id
 
     def finish(self, killed: bool) -> None:
@@ -101,14 +97,12 @@ class Mirror:
             "cifarnet.run": self._run.path.name,
             "cifarnet.config_digest": cfg.recipe_digest(config),
         }
-        client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags.items()])
         parameters = [
             Param(name, value)
             for name, value in _parameters(config)
             if name not in found.data.params  # which MLflow never changes
         ]
-        for batch in _batches(parameters, _MAX_PARAMETERS):
-            client.log_batch(run_id, params=batch)
+        client.log_batch(run_id, params=parameters, tags=[RunTag(*tag) for tag in tags.items()])
         self._sent = {
             (name, metric.step)
             for name in found.data.metrics
@@ -123,8 +117,6 @@ class Mirror:
         if not self._run.tracker_file.exists():
             return None
         stored = documents.read(self._run.tracker_file, TrackerRecord)
-        if stored.uri != self._uri:
-            return None
         try:
             return self._client.get_run(stored.run_id)
         except MlflowException as error:
@@ -150,7 +142,7 @@ class Mirror:
 def _parameters(config: cfg.Config) -> Iterator[tuple[str, str]]:
     for name, value in cfg.leaves(config):
         text = value if isinstance(value, str) else json.dumps(value)
-        yield re.sub(r"[^\w\-./ ]", "_", name)[:250], text[:_MAX_VALUE]
+        yield re.sub(r"[^\w\-./ ]", "_", name)[:_MAX_NAME], text[:_MAX_VALUE]
 
 
 def _metrics(run: Run) -> Iterator[tuple[str, float, int]]:
@@ -172,15 +164,11 @@ def _files(run: Run) -> Iterator[Path]:
         run.images_file,
         run.log_file,
         run.model_file,
+        run.report_file,
         *sorted(run.plots_folder.glob("*.png")),
     ):
         if path.is_file():
             yield path
-
-
-def _batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
 
 
 # --- the process ----------------------------------------------------------------------

@@ -66,7 +66,7 @@ class MlflowTracker(Callback):
                     pass
 
     @optional
-    def on_train_end(self, run: Run, record: RunRecord) -> None:
+    def on_end(self) -> None:
         """Wait until everything is sent, or a minute is over."""
         self._end()
 
