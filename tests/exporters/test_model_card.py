@@ -24,6 +24,11 @@ from cifarnet import config, runs
 from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.formatting import printable
 from cifarnet.reporting import markdown
+from cifarnet.runs import Audit, Benchmark, documents
+from cifarnet.runs.benchmarks import BenchmarkedArtifact, Speed
+from cifarnet.runs.explanations import Explanation, Gain, MethodChecks
+from cifarnet.runs.records import MachineRecord
+from cifarnet.runs.results import EvaluationSource
 
 GITHUB = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HOSTILE = [
@@ -273,6 +278,89 @@ def test_another_config_is_in_the_card(card, judged, tmp_path):
     assert config.load(tmp_path / "config.yaml") == config.load(judged.config_file)
 
 
+def test_explanations_benchmark_and_audit_are_stated_as_recorded(evaluated):
+    about = EvaluationSource(weights_sha256=runs.weights_digest(evaluated))
+    gain = Gain(
+        over="random maps",
+        deletion=0.25,
+        deletion_interval=[0.125, 0.375],
+        insertion=-0.5,
+        insertion_interval=[-0.75, -0.25],
+    )
+    checks = MethodChecks(
+        images=7, deletion=0.1, insertion=0.9, gains=[gain], randomized=None, randomized_images=0
+    )
+    explained = Explanation(
+        method="occlusion",
+        images=[],
+        unreadable=[],
+        checks=checks,
+        verdict="worse | than chance",
+        classes=[],
+        about=about,
+    )
+    speed = Speed(
+        batch_size=64,
+        calls=9,
+        median_milliseconds=1.5,
+        p90_milliseconds=2.25,
+        images_per_second=42666.7,
+    )
+    artifact = BenchmarkedArtifact(
+        name="onnx_int8",
+        path="/secret/model.onnx",
+        bytes=1,
+        accuracy=None,
+        agreement=1.0,
+        runtime="ONNX Runtime",
+        assumed=[],
+        threads=2,
+        peak_memory_bytes=3_000_000,
+        speed=[speed],
+    )
+    benchmark = Benchmark(
+        machine=MachineRecord(processor="Z80", cores=1),
+        versions={},
+        images=1,
+        split="validation",
+        data="",
+        artifacts=[artifact],
+    )
+    audit = Audit(
+        data="/secret",
+        classes=[],
+        splits=[],
+        leaks=3,
+        exact_duplicates=1,
+        near_duplicates=2,
+        conflicting_labels=1,
+        one_color=4,
+        unreadable=None,
+        class_ratio=1.5,
+        missing_classes=0,
+        overlaps=[],
+        rule="",
+        duplicates=[],
+    )
+    folder = evaluated.evaluation_folder
+    documents.write(folder / "explanations" / "occlusion" / "explain.json", explained)
+    documents.write(evaluated.path / "benchmark.json", benchmark)
+    documents.write(folder / "audit.json", audit)
+    card = cifarnet.write_model_card(evaluated)
+    assert card.notes == () and "/secret" not in text_of(card)
+    for line in (
+        "| occlusion | random maps | +0.250 | +0.125 to +0.375 | -0.500 | -0.750 to -0.250 | 7 |",
+        r"- occlusion: worse \| than chance",
+        r"| onnx\_int8 | ONNX Runtime | 2 | 64 | 1.5 | 2.25 | 42,667 | 3 |",
+        "Measured on Z80, 1 core.",
+        "- 3 validation and test images with a duplicate in a split before;",
+        "- 1 exact and 2 near duplicates of an earlier image, 1 of them with another class;",
+        "- 4 images of one color;",
+        "- 1.50 times as many training images in the largest class as in the smallest.",
+    ):
+        assert f"\n{line}\n" in body(card), line
+
+
 # --- what stays text ------------------------------------------------------------------
 
 
@@ -403,22 +491,31 @@ def test_a_card_that_cannot_be_written_leaves_the_old_one(copy):
     assert {path: path.read_bytes() for path in card.folder.iterdir()} == before
 
 
-def test_the_command_writes_a_card_alone_or_with_other_files(copy, tmp_path):
+def test_the_command_writes_a_card_alone(copy, tmp_path):
     name = copy.path.name
-    done = command("export", name, "--runs", ".", "--card", "--license", "mit", cwd=tmp_path)
-    assert (
-        f"in {name}/exports/hub: README.md, model.keras, report.html\nlicense: mit\n" in done.stdout
-    )
-    assert f"Next: hf upload USER/NAME {name}/exports/hub\n" in done.stdout
+    done = command("export", name, "--runs", ".", "--card", "--json", cwd=tmp_path)
+    (card,) = json.loads(done.stdout)
+    assert (card["name"], card["license"]) == ("hub", None)
     assert [path.name for path in copy.exports_folder.iterdir()] == ["hub"]
-    options = ("--format", "keras", "--card", "--json")
-    done = command("export", name, "--runs", ".", *options, cwd=tmp_path)
-    exported, card = json.loads(done.stdout)
-    assert (exported["name"], card["name"], card["license"]) == ("keras", "hub", None)
+    assert f"in {name}/exports/hub: README.md, model.keras, report.html\n" in done.stderr
     assert "license: none stated; --license ID states one" in done.stderr
-    text = (copy.exports_folder / "hub" / "README.md").read_text()
-    assert re.search(r"^\| keras \| Keras [\d.]+ \|", text, re.M)
+    assert f"Next: hf upload USER/NAME {name}/exports/hub\n" in done.stderr
+
+
+def test_the_command_refuses_a_license_before_it_works(copy, tmp_path):
+    name = copy.path.name
     command("export", name, "--runs", ".", "--license", "mit", cwd=tmp_path, code=2)
-    options = ("--card", "--license", "MIT")
+    options = ("--card", "--format", "keras", "--license", "MIT")
     done = command("export", name, "--runs", ".", *options, cwd=tmp_path, code=1)
     assert "received 'MIT'" in done.stderr
+    assert not copy.exports_folder.exists()
+
+
+@pytest.mark.slow
+def test_a_card_lists_the_files_that_the_same_command_wrote(copy, tmp_path):
+    options = ("--format", "keras", "--card", "--license", "mit", "--json")
+    done = command("export", copy.path.name, "--runs", ".", *options, cwd=tmp_path)
+    exported, card = json.loads(done.stdout)
+    assert (exported["name"], card["name"], card["license"]) == ("keras", "hub", "mit")
+    text = (copy.exports_folder / "hub" / "README.md").read_text()
+    assert re.search(r"^\| keras \| Keras [\d.]+ \|", text, re.M)

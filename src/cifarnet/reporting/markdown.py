@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cifarnet.formatting import percent, printable
+from cifarnet.formatting import count, percent, printable
 
 # Backslashes before punctuation make it text; `://` and `www.` would become links on GitHub.
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~$&!@^]|:(?=//)|(?<=www)\.", re.IGNORECASE)
@@ -34,7 +34,7 @@ def render(name: str, values: Mapping[str, object]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # it is for HTML; `_finalize` escapes for Markdown
     )
-    environment.filters.update(percent=percent, interval=interval, fenced=fenced)
+    environment.filters.update(counted=count, percent=percent, interval=interval, fenced=fenced)
     return _BLANK_LINES.sub("\n\n", environment.get_template(name).render(values))
 
 
