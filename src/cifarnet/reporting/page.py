@@ -138,7 +138,7 @@ def _costs(found: StoredRun) -> list[tuple[str, runs.CostRecord]]:
         ("training", found.record),
         *((f"evaluation of the {one.path.stem} images", one) for one in found.evaluations),
         ("robustness", found.robustness),
-        *((f"explanations by {one.method}", one) for one in found.explanations),
+        *((f"explanations by {one.method_name}", one) for one in found.explanations),
         *((f"export of {one.name}", one) for one in found.exports),
         ("benchmark", found.benchmark),
     ]
