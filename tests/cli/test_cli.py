@@ -283,6 +283,7 @@ def test_evaluate_measures_what_the_model_does(place, evaluated):
         "test-predictions.npz",
         "test-confusion.png",
         "test-reliability.png",
+        "test-images.webp",
         "test-mistakes.png",
     }
 
