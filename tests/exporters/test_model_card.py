@@ -447,25 +447,19 @@ def test_a_fence_is_longer_than_those_inside():
 
 
 def test_the_folder_has_the_network_and_the_page_of_the_run(copy):
-    copy.report_file.unlink(missing_ok=True)
+    copy.update_record(command="cifarnet train --config /home/ada/secret.yaml")
+    assert "/home/ada" in cifarnet.report(copy).read_text()
     card = cifarnet.write_model_card(copy)
     assert sorted(card.folder.iterdir()) == sorted(card.files)
     assert [path.name for path in card.files] == ["README.md", "model.keras", "report.html"]
     assert card.files[1].read_bytes() == copy.model_file.read_bytes()
-    assert card.files[2].read_bytes() == copy.report_file.read_bytes()
+    page = card.files[2].read_text()
+    assert "/home/ada" not in page and "How to repeat it" in page
     assert "[report.html](report.html)" in body(card)
     assert [one for one in runs.verify(copy) if one.right is False] == []
     recorded = copy.read_record().files
     assert {f"exports/hub/{path.name}" for path in card.files} <= set(recorded)
     assert runs.exports(copy) == []
-
-
-def test_a_card_needs_no_page(copy):
-    copy.report_file.unlink(missing_ok=True)
-    copy.report_file.mkdir()
-    card = cifarnet.write_model_card(copy)
-    assert [path.name for path in card.files] == ["README.md", "model.keras"]
-    assert "report.html" not in body(card)
 
 
 def test_a_damaged_record_is_noted_and_not_in_the_card(evaluated):

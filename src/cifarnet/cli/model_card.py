@@ -36,7 +36,6 @@ def write(source: Run, license: str | None) -> JsonObject:
     screen = console()
     screen.print(f"in {card.folder}: {', '.join(path.name for path in card.files)}", markup=False)
     screen.print(f"license: {stated}", markup=False)
-    screen.print("the page shows the command and the names of image files: look before you publish")
     for note in card.notes:
         screen.print(f"not in the card: {note}", markup=False)
     screen.print(f"\nNext: {card.upload}\n", markup=False)

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet import artifacts, runs
-from cifarnet.callbacks import Callback
 from cifarnet.reporting import model_card, page, stored
 from cifarnet.runs import Run
 from cifarnet.runs.documents import JsonObject
-
-_README = "README.md"
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class ModelCard:
 
     Attributes:
         folder: with the files.
-        files: `README.md`, `model.keras`, and `report.html` if the run has one.
+        files: `README.md`, `model.keras` and `report.html`.
         license: that the card states; None: none.
         notes: records of which the card says nothing, and why.
     """
@@ -76,13 +73,13 @@ def write_model_card(run: Run | str | Path, license: str | None = None) -> Model
     with runs.lock(source):
         runs.check(source, source.model_file)
         found = stored.read(source)
-        page.refresh(source, Callback())
-        has_page = source.report_file.is_file()
-        text = model_card.render(found, license, source.report_file.name if has_page else None)
-        copied = [source.model_file, *([source.report_file] if has_page else [])]
+        texts = {
+            "README.md": model_card.render(found, license),
+            "report.html": page.html(found, published=True),
+        }
         with runs.changing(source, folder), runs.replace_folder(folder) as new:
-            (new / _README).write_text(text, encoding="utf-8")
-            for path in copied:
-                shutil.copyfile(path, new / path.name)
-    names = (_README, *(path.name for path in copied))
-    return ModelCard(folder, tuple(folder / name for name in names), license, tuple(found.notes))
+            for name, text in texts.items():
+                (new / name).write_text(text, encoding="utf-8")
+            shutil.copyfile(source.model_file, new / source.model_file.name)
+    files = tuple(folder / name for name in ("README.md", "model.keras", "report.html"))
+    return ModelCard(folder, files, license, tuple(found.notes))

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,12 @@ def images(found: Evaluation) -> JsonObject | None:
     }
 
 
-def explained(found: Explanation) -> JsonObject | None:
+def explained(found: Explanation, published: bool) -> JsonObject | None:
     """Return the explained images of one method with their heat maps; None if it has none.
+
+    Args:
+        found: the record.
+        published: name image files without their folders.
 
     Returns:
         `sheet`, `side`, `columns` as of `images`; `map_side`; and for each image its caption, its
@@ -80,7 +85,7 @@ def explained(found: Explanation) -> JsonObject | None:
         "images": [
             {
                 "row": _row(one),
-                "name": one.image,
+                "name": Path(one.image).name if published else one.image,
                 **_captions(one),
                 "maps": {name: _bytes(values[i]) for name, values in maps.items()},
             }

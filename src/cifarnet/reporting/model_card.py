@@ -48,13 +48,12 @@ def check_license(license: str | None) -> None:
         )
 
 
-def render(found: StoredRun, license: str | None, page: str | None) -> str:
+def render(found: StoredRun, license: str | None) -> str:
     """Write a card.
 
     Args:
         found: the records.
         license: identifier of the Hub's list; None: the card says that none is stated.
-        page: name of the run's page beside the card; None: there is none.
 
     Raises:
         ConfigError: the run's config is damaged.
@@ -81,7 +80,6 @@ def render(found: StoredRun, license: str | None, page: str | None) -> str:
         "cost": None if training is None else cost.describe(training),
         "repeat": _repeat(config),
         "license": license,
-        "page": page,
     }
     front = yaml.safe_dump(
         _metadata(card, license), sort_keys=False, allow_unicode=True, width=float("inf")

@@ -47,7 +47,15 @@ def write(run: Run) -> None:
     Raises:
         RunError: `run.json` cannot be read, or the page cannot be written.
     """
-    runs.write_text(run.report_file, render("run.html", _context(stored.read(run))))
+    runs.write_text(run.report_file, html(stored.read(run)))
+
+
+def html(found: StoredRun, published: bool = False) -> str:
+    """Return the page of a run; if it is to be published, without what names the machine's files.
+
+    These are the command, paths of images that were explained, and notes on damaged records.
+    """
+    return render("run.html", {**_context(found, published), "published": published})
 
 
 @contextmanager
@@ -107,7 +115,7 @@ def _sha256(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _context(found: StoredRun) -> JsonObject:
+def _context(found: StoredRun, published: bool) -> JsonObject:
     evaluation, robustness = found.evaluation, found.robustness
     base, changes = sections.changes(found)
     return {
@@ -129,7 +137,7 @@ def _context(found: StoredRun) -> JsonObject:
         "base": base,
         "changes": changes,
         "costs": _costs(found),
-        "data": _script_data(found),
+        "data": _script_data(found, published),
     }
 
 
@@ -145,7 +153,7 @@ def _costs(found: StoredRun) -> list[tuple[str, runs.CostRecord]]:
     return [(name, one.cost) for name, one in records if one is not None and one.cost is not None]
 
 
-def _script_data(found: StoredRun) -> Any:
+def _script_data(found: StoredRun, published: bool) -> Any:
     """Return the JSON that the page's script shows images from; null without images."""
     from markupsafe import Markup
 
@@ -157,6 +165,6 @@ def _script_data(found: StoredRun) -> Any:
             shown["gallery"] = gallery.images(found.evaluation)
     for one in found.explanations:
         with suppress(CifarnetError, KeyError, IndexError):
-            shown["explained"].append(gallery.explained(one))
+            shown["explained"].append(gallery.explained(one, published))
     shown["explained"] = [one for one in shown["explained"] if one is not None]
     return Markup(gallery.for_script(shown))
