@@ -20,6 +20,8 @@ from cifarnet.runs import Run
 from cifarnet.runs.documents import JsonObject
 
 _TEMPLATES = "cifarnet.reporting.templates"
+# Arrays or images that are missing or do not belong to their record; the page does without.
+_UNREADABLE = (CifarnetError, OSError, KeyError, IndexError, ValueError)
 
 
 def report(run: Run | str | Path) -> Path:
@@ -161,10 +163,10 @@ def _script_data(found: StoredRun, published: bool) -> Any:
     if found.evaluation is not None:
         shown["classes"] = [printable(name) for name in found.evaluation.classes]
         shown["counts"] = found.evaluation.confusion_matrix
-        with suppress(CifarnetError, KeyError, IndexError):
+        with suppress(*_UNREADABLE):
             shown["gallery"] = gallery.images(found.evaluation)
     for one in found.explanations:
-        with suppress(CifarnetError, KeyError, IndexError):
+        with suppress(*_UNREADABLE):
             shown["explained"].append(gallery.explained(one, published))
     shown["explained"] = [one for one in shown["explained"] if one is not None]
     return Markup(gallery.for_script(shown))
