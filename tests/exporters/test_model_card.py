@@ -454,7 +454,7 @@ def test_the_folder_has_the_network_and_the_page_of_the_run(copy):
     assert [path.name for path in card.files] == ["README.md", "model.keras", "report.html"]
     assert card.files[1].read_bytes() == copy.model_file.read_bytes()
     page = card.files[2].read_text()
-    assert "/home/ada" not in page and "How to repeat it" in page
+    assert "/home/ada" not in page and "How to repeat this run" in page
     assert "[report.html](report.html)" in body(card)
     assert [one for one in runs.verify(copy) if one.right is False] == []
     recorded = copy.read_record().files

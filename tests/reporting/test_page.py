@@ -401,7 +401,7 @@ def test_records_of_older_weights_are_named_not_shown(tmp_path, run):
     (own.evaluation_folder / "robustness.json").write_text("{")
     text = cifarnet.report(own.path).read_text()
     assert "test.json is of older weights" in text
-    assert "robustness.json" in text and "When does it break?" not in text
+    assert "robustness.json" in text and "Robustness" not in text
     assert f"{100 * older.accuracy:.2f} %" not in text.split("<main>")[0]
 
 

@@ -18,7 +18,7 @@ from cifarnet import config as cfg
 from cifarnet import cost, runs
 from cifarnet.errors import ConfigError
 from cifarnet.formatting import printable
-from cifarnet.reporting import markdown
+from cifarnet.reporting import markdown, sections
 from cifarnet.reporting.stored import StoredRun
 from cifarnet.runs import Evaluation, Robustness, RunRecord
 from cifarnet.runs.documents import JsonObject
@@ -67,6 +67,7 @@ def render(found: StoredRun, license: str | None) -> str:
         "found": found,
         "record": found.record,
         "data": config.data,
+        "faults": sections.CIFAR10_FAULTS,
         "data_name": card.data_name,
         "evaluation": evaluation,
         "evaluations": tests,

@@ -125,7 +125,7 @@ def _context(found: StoredRun, published: bool) -> JsonObject:
         "name": found.run.path.name,
         "record": found.record,
         "status": runs.status(found.run),
-        "is_cifar10": sections.is_cifar10(found),
+        "faults": sections.CIFAR10_FAULTS if sections.is_cifar10(found) else (),
         "verdict": sections.verdict(found),
         "curves": sections.curves(found),
         "evaluation": evaluation,

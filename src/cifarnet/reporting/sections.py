@@ -18,6 +18,14 @@ from cifarnet.statistics import wilson
 
 MATRIX_CLASSES = 20  # of more, only the most frequent mistakes are listed
 _CONFUSIONS = 40
+CIFAR10_FAULTS = (
+    "54 of the 10,000 test labels were not upheld by people (Northcutt et al. 2021, arXiv "
+    "2103.14749): differences of half a point near 100 % mean little.",
+    "The images are photographs of the web at 32 x 32 pixels, a part of 80 Million Tiny Images, "
+    "which its authors withdrew in 2020.",
+    "Every class has as many images as any other, unlike the world: for other shares, "
+    "probabilities are wrong.",
+)
 _SHADES = 10
 _DIAGONAL = Line("perfect", (0, 1), (0, 1), dashed=True)
 
