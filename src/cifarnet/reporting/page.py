@@ -13,7 +13,7 @@ from typing import Any
 from cifarnet import cost, runs
 from cifarnet.callbacks import Callback
 from cifarnet.errors import CifarnetError
-from cifarnet.formatting import duration, percent, printable
+from cifarnet.formatting import count, duration, percent, printable
 from cifarnet.reporting import gallery, sections, stored
 from cifarnet.reporting.stored import StoredRun
 from cifarnet.runs import Run
@@ -97,7 +97,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     environment.filters.update(
-        percent=percent, duration=duration, cost=cost.describe, number="{:,}".format
+        percent=percent, duration=duration, cost=cost.describe, number="{:,}".format, count=count
     )
     style, script = (_template(f"page.{suffix}") for suffix in ("css", "js"))
     policy = (
