@@ -219,7 +219,7 @@ def test_a_cell_shows_its_images_and_an_image_its_probabilities(shown, run, stor
         assert np.argmin(distances) == best[place]
     tiles.first.focus()
     shown.keyboard.press("Enter")
-    assert shown.inner_text("#image-title").startswith(f"Test image {best[0]}: true")
+    assert shown.inner_text("#image-title").startswith(f"test image {best[0]}: true")
     order = np.argsort(-probabilities[best[0]], kind="stable")
     shown_rows = shown.locator("#image-body tr").all_inner_texts()
     assert [row.split("\t")[0].strip() for row in shown_rows] == [dataset.classes[i] for i in order]
@@ -430,3 +430,93 @@ def test_the_page_of_all_runs_links_and_groups(visit, seeds, tmp_path):
     ends = f"{100 * (mean - half):.2f} to {100 * (mean + half):.2f} %"
     row = opened.locator("table").first.inner_text()
     assert f"small\t0, 1\t{100 * mean:.2f} %\t{ends}" in row
+
+
+# --- what is in a run in other ways ---------------------------------------------------
+
+
+@pytest.fixture
+def copied(run, tmp_path) -> runs.Run:
+    """A copy of the run, to change its files."""
+    shutil.copytree(run.path, tmp_path / "copied")
+    return runs.Run(tmp_path / "copied")
+
+
+def test_images_are_shown_under_their_own_method(visit, copied):
+    folder = copied.evaluation_folder / "explanations"
+    shutil.copytree(folder / "occlusion", folder / "gradcam")
+    record = documents.read(folder / "gradcam" / "explain.json", Explanation)
+    documents.write(record.path, record.replace(method="gradcam"))
+    (folder / "gradcam" / "explanations.npz").write_bytes(b"damaged")
+    page.write(copied)
+    opened = visit(copied.report_file)
+    assert opened.locator("#explanations ~ h3").all_inner_texts() == ["Grad-CAM", "occlusion"]
+    tiles = opened.locator(".explained")
+    assert [tiles.nth(i).locator("li").count() for i in range(2)] == [0, 5]
+
+
+def test_without_its_images_a_matrix_has_no_buttons(visit, copied):
+    (copied.evaluation_folder / "test-images.webp").unlink()
+    page.write(copied)
+    opened = visit(copied.report_file)
+    assert opened.locator(".matrix td span").count() == 100
+    assert opened.locator(".matrix button, #filter").count() == 0
+    assert "to see its images" not in opened.inner_text("main")
+
+
+def test_images_of_another_split_are_not_called_test_images(visit, copied):
+    path = copied.evaluation_folder / "test.json"
+    record = documents.read(path, Evaluation)
+    documents.write(path, record.replace(about=record.about.replace(split="validation")))
+    page.write(copied)
+    opened = visit(copied.report_file)
+    explained = documents.read(
+        copied.evaluation_folder / "explanations" / "occlusion" / "explain.json", Explanation
+    )
+    row = int(explained.images[0].image[5:-1])
+    opened.evaluate(f"openImage(data.gallery.images.findIndex(([row]) => row === {row}))")
+    assert opened.inner_text("#image-title").startswith(f"validation image {row}: true")
+    assert opened.locator("#image-body figure").count() == 0
+
+
+def test_a_training_that_diverged_has_the_curves_that_are_numbers(visit, copied):
+    copied.history_file.write_text(
+        "epoch,loss,accuracy,learning_rate\n1,nan,0.1,0.5\n2,inf,0.2,1e300\n"
+    )
+    page.write(copied)
+    charts = visit(copied.report_file).locator("#training ~ .row figure")
+    assert charts.locator("figcaption").all_inner_texts() == [
+        "Accuracy by epoch",
+        "Learning rate by epoch",
+    ]
+    assert charts.nth(0).locator(".means").inner_text().startswith("The share of images")
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n1," + "9" * 200_000, "epoch,loss\ninf,1\n", "\0"])
+def test_a_damaged_history_costs_the_curves_alone(copied, text):
+    copied.history_file.write_text(text)
+    page.write(copied)
+    assert 'id="training"' not in copied.report_file.read_text()
+
+
+def test_differences_to_a_shipped_config_have_a_line_each(copied, visit):
+    page.write(copied)
+    lines = visit(copied.report_file).locator("#repeat ~ pre").last.inner_text().splitlines()
+    assert "data.source: 'cifar10' → 'synthetic'" in lines
+    assert all(": " in line and " → " in line for line in lines) and len(lines) > 3
+
+
+def test_the_page_of_all_runs_counts_a_repeated_training_once(visit, seeds, tmp_path):
+    for name, run in zip("abc", (*seeds, seeds[0]), strict=True):
+        shutil.copytree(run.path, tmp_path / name)
+    path = tmp_path / "a" / "evaluation" / "test.json"
+    record = documents.read(path, Evaluation)
+    values = record.to_json() | {"confusion_matrix": [[1]], "accuracy_interval": []}
+    shutil.copytree(tmp_path / "a", tmp_path / "inconsistent")
+    other = tmp_path / "inconsistent" / "evaluation" / "test.json"
+    other.write_text(json.dumps(values))
+    (tmp_path / "inconsistent" / "report.html").unlink()
+    opened = visit(cifarnet.report_runs(tmp_path))
+    assert opened.locator("table").first.locator("tbody td").first.inner_text() == "0, 1"
+    assert opened.locator("table").nth(1).locator("tbody tr").count() == 4
+    assert opened.get_by_role("link", name="inconsistent").count() == 0

@@ -44,7 +44,7 @@ def images(found: Evaluation) -> JsonObject | None:
     probabilities, labels = arrays["probabilities"], arrays["labels"]
     rows = np.array(sprite.rows)
     best = np.argsort(-probabilities[rows], axis=1, kind="stable")[:, :_PROBABILITIES]
-    values = np.take_along_axis(probabilities[rows], best, axis=1).round(4)
+    values = np.take_along_axis(probabilities[rows], best, axis=1).astype(float).round(4)
     return {
         "sheet": data_uri(found.sprite_file.read_bytes(), "image/webp"),
         "side": sprite.side,
@@ -77,7 +77,7 @@ def explained(found: Explanation, published: bool) -> JsonObject | None:
         return None
     maps = {name: _reduced(arrays[name]) for name in ("predicted", "true") if name in arrays}
     return {
-        "method": found.method,
+        "method": found.method_name,
         "sheet": _strip(pixels),
         "side": pixels.shape[1],
         "columns": len(pixels),

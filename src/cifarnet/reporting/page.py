@@ -118,7 +118,10 @@ def _sha256(text: str) -> str:
 
 
 def _context(found: StoredRun, published: bool) -> JsonObject:
+    from markupsafe import Markup
+
     evaluation, robustness = found.evaluation, found.robustness
+    shown = _script_data(found, published)
     base, changes = sections.changes(found)
     return {
         "found": found,
@@ -139,7 +142,8 @@ def _context(found: StoredRun, published: bool) -> JsonObject:
         "base": base,
         "changes": changes,
         "costs": _costs(found),
-        "data": _script_data(found, published),
+        "has_images": shown["gallery"] is not None,
+        "data": Markup(gallery.for_script(shown)),
     }
 
 
@@ -155,18 +159,17 @@ def _costs(found: StoredRun) -> list[tuple[str, runs.CostRecord]]:
     return [(name, one.cost) for name, one in records if one is not None and one.cost is not None]
 
 
-def _script_data(found: StoredRun, published: bool) -> Any:
-    """Return the JSON that the page's script shows images from; null without images."""
-    from markupsafe import Markup
-
+def _script_data(found: StoredRun, published: bool) -> JsonObject:
+    """Return what the page's script shows images from; None for images that are not there."""
     shown: JsonObject = {"gallery": None, "explained": []}
     if found.evaluation is not None:
         shown["classes"] = [printable(name) for name in found.evaluation.classes]
         shown["counts"] = found.evaluation.confusion_matrix
+        shown["split"] = found.evaluation.about.split
         with suppress(*_UNREADABLE):
             shown["gallery"] = gallery.images(found.evaluation)
-    for one in found.explanations:
+    for i, one in enumerate(found.explanations):
+        shown["explained"].append(None)
         with suppress(*_UNREADABLE):
-            shown["explained"].append(gallery.explained(one, published))
-    shown["explained"] = [one for one in shown["explained"] if one is not None]
-    return Markup(gallery.for_script(shown))
+            shown["explained"][i] = gallery.explained(one, published)
+    return shown

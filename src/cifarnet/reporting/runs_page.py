@@ -10,6 +10,7 @@ import numpy as np
 
 from cifarnet import config as cfg
 from cifarnet import runs
+from cifarnet.callbacks import Callback
 from cifarnet.errors import CifarnetError
 from cifarnet.reporting import charts, page, stored
 from cifarnet.runs import Run, RunRecord, RunSummary
@@ -55,8 +56,7 @@ def report_runs(root: str | Path | None = None) -> Path:
     found = runs.all_runs(folder)
     for run in found:
         if not run.report_file.is_file():
-            with suppress(CifarnetError):
-                page.write(run)
+            page.refresh(run, Callback())
     rows = [_row(run) for run in found]
     values = {
         "rows": rows,
@@ -88,18 +88,20 @@ def _recipe(run: Run, record: RunRecord) -> str:
 
 
 def _groups(rows: list[_Row]) -> list[_Group]:
-    """Group finished, evaluated runs of one config; return the groups of several seeds."""
-    members: dict[str, list[_Row]] = {}
+    """Group finished, evaluated runs of one config; return the groups of several seeds.
+
+    Runs of equal seed and accuracy are one training, repeated; they count once.
+    """
+    members: dict[str, dict[tuple[int, float], _Row]] = {}
     for row in rows:
-        done = row.summary.status == "finished" and row.summary.test_accuracy is not None
-        if done and row.group:
-            members.setdefault(row.group, []).append(row)
+        accuracy = row.summary.test_accuracy
+        if row.summary.status == "finished" and accuracy is not None and row.group:
+            members.setdefault(row.group, {})[row.record.seed, accuracy] = row
     groups = []
     for same in members.values():
-        accuracies = [row.summary.test_accuracy or 0.0 for row in same]
-        if len({row.record.seed for row in same}) > 1:
-            seeds = [row.record.seed for row in same]
-            interval = mean_interval(accuracies)
-            mean = float(np.mean(accuracies))
-            groups.append(_Group(same[0].record.name, seeds, accuracies, mean, interval))
+        seeds, accuracies = ([*values] for values in zip(*same, strict=True))
+        if len(set(seeds)) > 1:
+            name = next(iter(same.values())).record.name
+            mean, interval = float(np.mean(accuracies)), mean_interval(accuracies)
+            groups.append(_Group(name, seeds, accuracies, mean, interval))
     return groups

@@ -100,24 +100,24 @@ def _best_shipped() -> str:
     return f"; the best shipped config, {name}, reaches {accuracy:.2f} %"
 
 
-def curves(stored: StoredRun) -> list[Chart]:
-    """Chart loss, accuracy and learning rate by epoch."""
+def curves(stored: StoredRun) -> dict[str, Chart]:
+    """Chart `loss`, `accuracy` and learning `rate` by epoch, those that have values."""
     rows = stored.history
     epochs = [row["epoch"] for row in rows if "epoch" in row]
     if len(epochs) < len(rows):
-        return []
+        return {}
 
     def lines(name: str) -> list[Line]:
         pairs = (("training", name), ("validation", f"validation_{name}"))
         return [Line(label, epochs, [row.get(key) for row in rows]) for label, key in pairs]
 
     rate = [Line("learning rate", epochs, [row.get("learning_rate") for row in rows])]
-    found = [
-        chart("Loss by epoch, nats", "epoch", lines("loss")),
-        chart("Accuracy by epoch", "epoch", lines("accuracy"), percent=True),
-        chart("Learning rate by epoch", "epoch", rate),
-    ]
-    return [one for one in found if one is not None]
+    found = {
+        "loss": chart("Loss by epoch, nats", "epoch", lines("loss")),
+        "accuracy": chart("Accuracy by epoch", "epoch", lines("accuracy"), percent=True),
+        "rate": chart("Learning rate by epoch", "epoch", rate),
+    }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def classes(found: Evaluation) -> list[ClassRow]:
@@ -155,8 +155,10 @@ def confusions(found: Evaluation) -> list[Cell]:
 
 
 def reliability(found: Evaluation) -> Chart | None:
-    """Chart accuracy by confidence."""
+    """Chart accuracy by confidence; None without images."""
     bins = [one for one in found.calibration if one.count]
+    if not bins:
+        return None
     points = [one.confidence for one in bins], [one.accuracy for one in bins]
     lines = [_DIAGONAL, Line("accuracy", *points, dots=True)]
     return chart("Accuracy by confidence", "confidence", lines, (0, 1), percent=True)

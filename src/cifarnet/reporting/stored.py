@@ -27,6 +27,7 @@ from cifarnet.runs.explanations import Explanation
 
 _MAX_COMPARISONS = 3  # of a run, the newest
 _MAX_READ = 50
+_TOO_LARGE = 1e15  # of a number in `history.csv`, as in records
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,17 @@ def _importance(file: Path) -> tuple[bool, bool, str]:
 
 
 def history(run: Run) -> list[dict[str, float]]:
-    """Read the rows of `history.csv`, numbers by column; none if it is missing or damaged."""
+    """Read the rows of `history.csv`, numbers by column; none if it is missing or damaged.
+
+    Values of a training that diverged are left out: NaN, infinite, or of 16 digits.
+    """
     try:
         with run.history_file.open(encoding="utf-8", newline="") as opened:
             rows = list(csv.DictReader(opened))
-        return [{key: float(text) for key, text in row.items() if text} for row in rows]
-    except (OSError, ValueError, TypeError):
+        values = [{key: float(text) for key, text in row.items() if text} for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error):
         return []
+    return [{key: x for key, x in row.items() if abs(x) < _TOO_LARGE} for row in values]
 
 
 def _comparisons(run: Run) -> list[Comparison]:

@@ -2,7 +2,8 @@
 // Shows what the page's data has; everything works on text and canvases, so no name becomes markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const percent = (share) => (100 * share).toFixed(2) + " %";
+const round = (share) => Math.round(1e4 * share) / 100;  // as shown
+const percent = (share) => round(share).toFixed(2) + " %";
 
 function make(tag, text, properties) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -142,8 +143,8 @@ function bars(probabilities) {
 
 function openImage(place) {
   const [row, truth, probabilities] = data.gallery.images[place];
-  const title = `Test image ${row}: true ${data.classes[truth]}, predicted ${data.classes[probabilities[0][0]]}`;
-  const found = data.explained.flatMap((source) =>
+  const title = `${data.split} image ${row}: true ${data.classes[truth]}, predicted ${data.classes[probabilities[0][0]]}`;
+  const found = data.explained.filter((source) => source && data.split === "test").flatMap((source) =>
     source.images.filter((image) => image.row === row).flatMap((image) => maps(source, image)));
   open(title, [picture(data.gallery, place, title), bars(probabilities), ...found]);
 }
@@ -157,7 +158,7 @@ function tile(canvases, caption, action) {
 }
 
 const form = byId("filter"), most = 60;
-if (form && data.gallery) {
+if (form) {
   for (const select of [form.elements.true, form.elements.predicted])
     data.classes.forEach((name, index) => select.append(make("option", name, { value: index })));
   form.addEventListener("input", () => showTiles());
@@ -173,9 +174,6 @@ if (form && data.gallery) {
       byId("images").scrollIntoView({ block: "start" });
     });
   showTiles();
-} else if (form) {
-  form.remove();
-  for (const button of document.querySelectorAll(".matrix button")) button.disabled = true;
 }
 
 function showTiles() {
@@ -185,7 +183,7 @@ function showTiles() {
     return (truth === "" || label === Number(truth))
       && (predicted === "" || said === Number(predicted))
       && (kind === "" || (kind === "right") === (label === said))
-      && 100 * share >= Number(low) && 100 * share <= Number(high || 100);
+      && round(share) >= Number(low) && round(share) <= Number(high || 100);
   });
   places.sort((a, b) => data.gallery.images[b][2][0][1] - data.gallery.images[a][2][0][1]);
   byId("tiles").replaceChildren(...places.slice(0, most).map((place) => {
