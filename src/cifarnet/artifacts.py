@@ -212,7 +212,7 @@ def resolve(target: Run | str | Path, overrides: Iterable[str] = ()) -> Artifact
     if (path / "export.json").is_file():
         path = documents.read(path / "export.json", Export).path
     if (path.is_file() and path.suffix) or (path / "saved_model.pb").is_file():
-        run = runs.run_of(path)
+        run = runs.run_of(path.resolve())
         if run is None:
             return Artifact(path, None, _data_config(overrides))
         return Artifact(path, run, run_config(run, overrides))

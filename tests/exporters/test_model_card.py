@@ -273,6 +273,15 @@ def test_a_shipped_config_is_repeated_by_a_command_with_its_differences(copy):
     assert config.load("smoke", words[5::2]) == settings
 
 
+def test_the_tracker_of_the_author_is_not_in_the_card(copy):
+    settings = config.load("smoke", ["train.mlflow=sqlite:////home/ada/mlflow.db"])
+    with runs.changing(copy, copy.config_file):
+        copy.config_file.write_text(config.dump(settings))
+    card = cifarnet.write_model_card(copy)
+    assert block(body(card), "sh") == "cifarnet train --config smoke"
+    assert "/home/ada" not in text_of(card) + card.files[2].read_text()
+
+
 def test_another_config_is_in_the_card(card, judged, tmp_path):
     (tmp_path / "config.yaml").write_text(block(body(card), "yaml"))
     assert config.load(tmp_path / "config.yaml") == config.load(judged.config_file)
@@ -382,7 +391,8 @@ def test_hostile_class_names_stay_text_and_no_path_is_told(tmp_path, monkeypatch
     run = cifarnet.train(settings, tmp_path / "runs", callbacks=[])
     cifarnet.evaluate(run, callbacks=[])
     card = cifarnet.write_model_card(run)
-    assert str(tmp_path) not in text_of(card)
+    for published in (card.files[0], card.files[2]):
+        assert str(tmp_path) not in published.read_text(encoding="utf-8")
     assert "path: FOLDER" in block(body(card), "yaml")
     names = run.read_record().data.classes
     assert sorted(names) == sorted(HOSTILE)

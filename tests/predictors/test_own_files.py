@@ -11,7 +11,7 @@ from helpers.commands import cifarnet
 from helpers.networks import pixels, small
 
 import cifarnet as library
-from cifarnet import config, models, predictors
+from cifarnet import artifacts, config, models, predictors, runs
 from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.exporters import formats
 from cifarnet.predictors import RUN_PREPROCESSING, Preprocessing
@@ -126,3 +126,10 @@ def test_a_run_before_metadata_still_gives_logits(run, tmp_path):
 def test_options_of_foreign_files_are_refused_for_a_run(command, run, tmp_path):
     done = cifarnet(command, run.path, "--output-kind", "logits", cwd=tmp_path, code=1)
     assert "states its input and output itself; leave out --output-kind" in done.stderr
+
+
+def test_a_link_to_a_file_of_a_run_is_of_that_run(tmp_path):
+    run = runs.create("a", tmp_path, {"config.yaml": config.dump(config.load("smoke"))})
+    run.model_file.touch()
+    (tmp_path / "link.keras").symlink_to(run.model_file)
+    assert artifacts.resolve(tmp_path / "link.keras").run.path.samefile(run.path)

@@ -62,7 +62,7 @@ def render(found: StoredRun, license: str | None) -> str:
     tests = [one for one in found.evaluations if one.about.split == "test"]
     evaluation, weights = next(iter(tests), None), runs.weights_digest(found.run)
     training = found.record.cost
-    card = _Card(found.record, config.data, tests)
+    card = _Card(found.record, config.data, tests, printable(found.data_name))
     values = {
         "found": found,
         "record": found.record,
@@ -95,15 +95,7 @@ class _Card:
     record: RunRecord
     data: cfg.DataConfig
     tests: list[Evaluation]
-
-    @property
-    def data_name(self) -> str:
-        """The name of the dataset; of a folder the last part of its path alone."""
-        if self.data.source == "directory" and self.data.path is not None:
-            return printable(
-                f"{self.data.path.name}, {len(self.record.data.classes)} classes of images"
-            )
-        return printable(self.record.data.source)
+    data_name: str
 
 
 # --- metadata -------------------------------------------------------------------------
@@ -219,10 +211,14 @@ class _Repeat:
 
 
 def _repeat(config: cfg.Config) -> _Repeat:
-    """Return a command that gives the config: of a shipped one with its differences, if few."""
+    """Return a command that gives the config: of a shipped one with its differences, if few.
+
+    Folders of images and trackers are the author's own, and left out.
+    """
     path = Path("FOLDER") if config.data.source == "directory" else None
     data = config.data.model_copy(update={"path": path})
-    config = config.model_copy(update={"data": data})
+    train = config.train.model_copy(update={"mlflow": None})
+    config = config.model_copy(update={"data": data, "train": train})
     text = cfg.dump(config)
     if config.name in [one.name for one in cfg.shipped()]:
         changes = cfg.changes(cfg.load(config.name), config)

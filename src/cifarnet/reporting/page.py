@@ -55,7 +55,7 @@ def write(run: Run) -> None:
 def html(found: StoredRun, published: bool = False) -> str:
     """Return the page of a run; if it is to be published, without what names the machine's files.
 
-    These are the command, paths of images that were explained, and notes on damaged records.
+    These are commands, paths of images, and notes on damaged records.
     """
     return render("run.html", {**_context(found, published), "published": published})
 
@@ -122,7 +122,7 @@ def _context(found: StoredRun, published: bool) -> JsonObject:
 
     evaluation, robustness = found.evaluation, found.robustness
     shown = _script_data(found, published)
-    base, changes = sections.changes(found)
+    base, changes = sections.changes(found, published)
     return {
         "found": found,
         "name": found.run.path.name,

@@ -205,8 +205,11 @@ def attacks(found: Robustness) -> Chart | None:
     return chart("Accuracy under attack", label, [worst], (0, 1), percent=True)
 
 
-def changes(stored: StoredRun) -> tuple[str, list[str]]:
-    """Return the shipped config that a run is nearest to, and what differs from it."""
+def changes(stored: StoredRun, published: bool) -> tuple[str, list[str]]:
+    """Return the shipped config that a run is nearest to, and what differs from it.
+
+    If it is to be published, the folder of images is left out.
+    """
     config, found = stored.config, []
     if config is None:
         return "", []
@@ -216,6 +219,8 @@ def changes(stored: StoredRun) -> tuple[str, list[str]]:
         changed = {key: x for key, x in changed.items() if (key, x[0]) != _CHOSEN}
         found.append((len(changed), one.name, changed))
     _, name, changed = min(found, key=lambda one: one[:2])
+    if published:
+        changed.pop("data.path", None)
     lines = [f"{key}: {brief(old)} → {brief(new)}" for key, (old, new) in changed.items()]
     return name, lines
 

@@ -57,6 +57,14 @@ class StoredRun:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def data_name(self) -> str:
+        """The name of the dataset; of a folder the last part of its path alone."""
+        data = None if self.config is None else self.config.data
+        if data is None or data.source != "directory" or data.path is None:
+            return self.record.data.source
+        return f"{data.path.name}, {len(self.record.data.classes)} classes of images"
+
+    @property
     def evaluation(self) -> Evaluation | None:
         """The evaluation that is shown in full."""
         return self.evaluations[0] if self.evaluations else None
