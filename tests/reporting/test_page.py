@@ -405,6 +405,32 @@ def test_records_of_older_weights_are_named_not_shown(tmp_path, run):
     assert f"{100 * older.accuracy:.2f} %" not in text.split("<main>")[0]
 
 
+def test_exports_of_older_weights_are_named_not_shown(copied):
+    path = runs.exports(copied)[0].path.with_name("export.json")
+    record = json.loads(path.read_text()) | {"weights_sha256": "0" * 64}
+    path.write_text(json.dumps(record))
+    text = cifarnet.report(copied.path).read_text()
+    assert "exports/keras/model.keras is of older weights" in text
+    assert "Exported files" not in text
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"count": 0},
+        {"classes": ["a"]},
+        {"per_class": []},
+        {"accuracy_interval": []},
+        {"confusion_matrix": [[1], [1, 2]]},
+    ],
+)
+def test_an_evaluation_that_contradicts_itself_is_named_not_shown(copied, values):
+    path = copied.evaluation_folder / "test.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    text = cifarnet.report(copied.path).read_text()
+    assert re.search(r"Not shown: cannot read \S+test.json", text) and "Classes</h2>" not in text
+
+
 def test_reports_need_no_tensorflow(run):
     code = (
         "import sys, cifarnet; cifarnet.report(sys.argv[1]); "
@@ -511,7 +537,7 @@ def test_the_page_of_all_runs_counts_a_repeated_training_once(visit, seeds, tmp_
         shutil.copytree(run.path, tmp_path / name)
     path = tmp_path / "a" / "evaluation" / "test.json"
     record = documents.read(path, Evaluation)
-    values = record.to_json() | {"confusion_matrix": [[1]], "accuracy_interval": []}
+    values = record.to_json() | {"confusion_matrix": [[10**9] * 10] * 10}
     shutil.copytree(tmp_path / "a", tmp_path / "inconsistent")
     other = tmp_path / "inconsistent" / "evaluation" / "test.json"
     other.write_text(json.dumps(values))

@@ -60,7 +60,7 @@ def render(found: StoredRun, license: str | None) -> str:
     """
     config = found.config or cfg.load(found.run.config_file)
     tests = [one for one in found.evaluations if one.about.split == "test"]
-    evaluation, weights = next(iter(tests), None), runs.weights_digest(found.run)
+    evaluation = next(iter(tests), None)
     training = found.record.cost
     card = _Card(found.record, config.data, tests, printable(found.data_name))
     values = {
@@ -71,8 +71,7 @@ def render(found: StoredRun, license: str | None) -> str:
         "data_name": card.data_name,
         "evaluation": evaluation,
         "evaluations": tests,
-        "exports": [one for one in found.exports if one.weights_sha256 in ("", weights)],
-        "weights": weights,
+        "weights": runs.weights_digest(found.run),
         "mean_confidence": None if evaluation is None else _mean_confidence(evaluation),
         "validation_interval": _validation_interval(found.record),
         "worst_classes": () if evaluation is None else _worst_classes(evaluation),

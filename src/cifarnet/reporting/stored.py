@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cifarnet import config as cfg
 from cifarnet import runs
@@ -38,7 +39,6 @@ class StoredRun:
         config: None if it cannot be read.
         history: rows of `history.csv`, numbers by column.
         evaluations: of the test images first, and without test-time augmentation first.
-        exports: also those of older weights.
         comparisons: the newest ones of the run, newest first.
         notes: records that cannot be read, or are of older weights.
     """
@@ -91,10 +91,10 @@ def read(run: Run) -> StoredRun:
         record=reader.record,
         config=reader.config(),
         history=history(run),
-        evaluations=reader.current(files, Evaluation),
+        evaluations=reader.evaluations(files),
         robustness=next(iter(robustness), None),
         explanations=reader.current(explanations, Explanation),
-        exports=reader.read(exports, Export),
+        exports=reader.current(exports, Export),
         benchmark=next(iter(benchmarks), None),
         audit=next(iter(audits), None),
         comparisons=_comparisons(run),
@@ -126,11 +126,24 @@ class _Reader:
         """Read records that say which weights they are of, and keep those of the present ones."""
         found = []
         for one in self.read(files, kind):
-            if one.about.weights_sha256 in ("", self._weights):  # type: ignore[attr-defined]
+            source: Any = getattr(one, "about", one)
+            if source.weights_sha256 in ("", self._weights):
                 found.append(one)
             else:
                 name = one.path.relative_to(self.run.path).as_posix()
                 self.notes.append(f"{name} is of older weights: the run was trained further")
+        return found
+
+    def evaluations(self, files: Iterable[Path]) -> list[Evaluation]:
+        """Read evaluations, and keep those that have the figures of all their classes."""
+        found = []
+        for one in self.current(files, Evaluation):
+            matrix = one.confusion_matrix
+            sizes = {len(one.classes), len(one.per_class), len(matrix), *map(len, matrix)}
+            if len(sizes) == 1 and one.classes and one.count and len(one.accuracy_interval) == 2:
+                found.append(one)
+            else:
+                self.notes.append(f"cannot read {one.path}: its figures contradict each other")
         return found
 
     def config(self) -> cfg.Config | None:
