@@ -18,6 +18,7 @@ from PIL import Image
 import cifarnet
 from cifarnet import config, data, evaluation, runs, training
 from cifarnet.comparison import compare
+from cifarnet.errors import RunError
 from cifarnet.reporting import page
 from cifarnet.runs import Evaluation, RunRecord, documents
 from cifarnet.runs.explanations import Explanation
@@ -546,3 +547,9 @@ def test_the_page_of_all_runs_counts_a_repeated_training_once(visit, seeds, tmp_
     assert opened.locator("table").first.locator("tbody td").first.inner_text() == "0, 1"
     assert opened.locator("table").nth(1).locator("tbody tr").count() == 4
     assert opened.get_by_role("link", name="inconsistent").count() == 0
+
+
+def test_the_page_of_all_runs_makes_no_folder(tmp_path):
+    with pytest.raises(RunError, match="there is no folder of runs"):
+        cifarnet.report_runs(tmp_path / "latest")
+    assert not (tmp_path / "latest").exists()

@@ -11,7 +11,7 @@ import numpy as np
 from cifarnet import config as cfg
 from cifarnet import runs
 from cifarnet.callbacks import Callback
-from cifarnet.errors import CifarnetError
+from cifarnet.errors import CifarnetError, RunError
 from cifarnet.reporting import charts, page, stored
 from cifarnet.runs import Run, RunRecord, RunSummary
 from cifarnet.statistics import mean_interval
@@ -47,12 +47,14 @@ def report_runs(root: str | Path | None = None) -> Path:
         root: folder of runs; None: CIFARNET_RUNS, or `runs`.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: there is no such folder, or the page cannot be written.
 
     Example:
         print(cifarnet.report_runs())
     """
     folder = runs.root_folder(root)
+    if not folder.is_dir():
+        raise RunError(f"there is no folder of runs {folder}: train first, or name another one")
     found = runs.all_runs(folder)
     for run in found:
         if not run.report_file.is_file():
