@@ -375,6 +375,7 @@ def test_a_process_that_cannot_start_or_dies_costs_one_warning(tracked, monkeypa
         "http://me:hunter2@127.0.0.1:5000",
         "postgresql://me:hunter2@db/mlflow",
         "mysql://db/mlflow?user=me&password=hunter2",
+        "mssql+pyodbc://db?odbc_connect=UID%3Dme;PWD%3Dhunter2",
     ],
 )
 def test_a_password_is_refused_and_not_repeated(uri):

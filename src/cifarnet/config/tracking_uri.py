@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlsplit
+import re
+from urllib.parse import unquote, urlsplit
 
 from cifarnet.config.text import brief, is_text
 
 # What MLflow's client takes, and SQLAlchemy's names of a database with its driver.
 _SCHEMES = ("", "file", "http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
-_SECRET = ("password", "passwd", "pwd", "secret", "token")
+# Also inside a value, as `odbc_connect` has it.
+_SECRET = re.compile(r"(password|passwd|pwd|secret|token)\w*\s*=", re.IGNORECASE)
 
 
 def check_tracking_uri(uri: str) -> None:
@@ -32,8 +34,7 @@ def check_tracking_uri(uri: str) -> None:
     if (scheme := parts.scheme.split("+")[0]) not in _SCHEMES:
         listed = ", ".join(filter(None, _SCHEMES))
         raise ValueError(f"expected a folder or a URI of {listed}; received one of {scheme}:")
-    names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    if secret or any(word in name for word in _SECRET for name in names):
+    if secret or _SECRET.search(unquote(parts.query)):
         raise ValueError(
             "expected a URI without a password, which config.yaml would hold. For a server, "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; "
