@@ -31,7 +31,8 @@ def check_tracking_uri(uri: str) -> None:
         secret = parts.password is not None
     except ValueError as error:  # such as brackets that enclose no IPv6 address
         raise ValueError(f"expected a URI of MLflow, received one that is none: {error}") from error
-    if (scheme := parts.scheme.split("+")[0]) not in _SCHEMES:
+    scheme = parts.scheme.split("+")[0]
+    if len(scheme) != 1 and scheme not in _SCHEMES:  # one letter: a drive of Windows
         listed = ", ".join(filter(None, _SCHEMES))
         raise ValueError(f"expected a folder or a URI of {listed}; received one of {scheme}:")
     if secret or _SECRET.search(unquote(parts.query)):
