@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Control characters, lone surrogates (bytes of a file name that are not UTF-8), line separators.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
@@ -37,6 +37,11 @@ def duration(seconds: float) -> str:
 def percent(value: float | None) -> str:
     """Format a share as a percentage with two decimals; `-` for None."""
     return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """Format the ends of an interval of shares: `92.56 to 93.55 %`; `-` for None."""
+    return "-" if ends is None else f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f} %"
 
 
 def printable(text: str) -> str:

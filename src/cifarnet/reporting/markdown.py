@@ -7,10 +7,11 @@ links of GitHub), except `Raw`, such as code in a fence.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from cifarnet.formatting import count, percent, printable
+from cifarnet.formatting import printable
+from cifarnet.reporting import templating
 
 # Backslashes before punctuation make it text; `://` and `www.` would become links on GitHub.
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~$&!@^]|:(?=//)|(?<=www)\.", re.IGNORECASE)
@@ -23,18 +24,9 @@ class Raw(str):
 
 def render(name: str, values: Mapping[str, object]) -> str:
     """Fill in a template of this package; a value that it names and that is missing is an error."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cifarnet.reporting"),
-        finalize=_finalize,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # it is for HTML; `_finalize` escapes for Markdown
-    )
-    environment.filters.update(counted=count, percent=percent, interval=interval, fenced=fenced)
+    # Jinja2's escaping is for HTML; `_finalize` escapes for Markdown.
+    environment = templating.environment(_finalize, autoescape=False)
+    environment.filters["fenced"] = fenced
     return _BLANK_LINES.sub("\n\n", environment.get_template(name).render(values))
 
 
@@ -48,11 +40,6 @@ def fenced(text: str, language: str = "") -> Raw:
     longest = max((len(found) for found in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return Raw(f"{fence}{language}\n{text.rstrip()}\n{fence}")
-
-
-def interval(ends: Sequence[float] | None) -> str:
-    """Format the ends of an interval of shares: `92.56 to 93.55 %`; `-` for None."""
-    return "-" if ends is None else f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f} %"
 
 
 def _finalize(value: Any) -> Any:

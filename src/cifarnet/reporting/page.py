@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cifarnet import cost, runs
+from cifarnet import runs
 from cifarnet.callbacks import Callback
 from cifarnet.errors import CifarnetError
-from cifarnet.formatting import count, duration, percent, printable
-from cifarnet.reporting import gallery, sections, stored
+from cifarnet.formatting import printable
+from cifarnet.reporting import gallery, sections, stored, templating
 from cifarnet.reporting.stored import StoredRun
 from cifarnet.runs import Run
 from cifarnet.runs.documents import JsonObject
@@ -92,19 +92,10 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     All texts are escaped. The page's Content-Security-Policy allows its own style and script by
     their SHA-256, images that are inside, and nothing else.
     """
-    import jinja2
     import markupsafe
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cifarnet.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    environment.filters.update(
-        percent=percent, duration=duration, cost=cost.describe, number="{:,}".format, count=count
+    environment = templating.environment(
+        lambda value: printable(value) if type(value) is str else value, autoescape=True
     )
     style, script = (_template(f"page.{suffix}") for suffix in ("css", "js"))
     policy = (

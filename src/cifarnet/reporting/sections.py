@@ -28,14 +28,14 @@ CIFAR10_FAULTS = (
     "probabilities are not calibrated.",
 )
 _SHADES = 10
+_CHOSEN = ("train.precision", "auto")
 _DIAGONAL = Line("perfect", (0, 1), (0, 1), dashed=True)
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: index, name, recall with its 95 % interval, precision, F1, images."""
+    """One class: name, recall with its 95 % interval, precision, F1, images."""
 
-    index: int
     name: str
     recall: float
     low: float
@@ -137,7 +137,7 @@ def classes(found: Evaluation) -> list[ClassRow]:
         if one.support:
             low, high = wilson(found.confusion_matrix[i][i], one.support)
             values = (one.recall, low, high, one.precision, one.f1, one.support)
-            rows.append(ClassRow(i, one.name, *values))
+            rows.append(ClassRow(one.name, *values))
     return rows
 
 
@@ -235,9 +235,6 @@ def changes(stored: StoredRun, published: bool) -> tuple[str, list[str]]:
         changed.pop("data.path", None)
     lines = [f"{key}: {brief(old)} → {brief(new)}" for key, (old, new) in changed.items()]
     return name, lines
-
-
-_CHOSEN = ("train.precision", "auto")
 
 
 def _bases(name: str) -> Sequence[cfg.ShippedConfig]:

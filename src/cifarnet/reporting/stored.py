@@ -84,8 +84,6 @@ def read(run: Run) -> StoredRun:
     benchmarks = reader.read([run.path / "benchmark.json"], Benchmark)
     audits = reader.read([folder / "audit.json"], Audit)
     explanations = sorted((folder / "explanations").glob("**/explain.json"))
-    exports = sorted(run.exports_folder.glob("[!.]*/export.json"))
-    exports = [file for file in exports if file.parent.suffix != ".failed"]
     return StoredRun(
         run=run,
         record=reader.record,
@@ -94,10 +92,10 @@ def read(run: Run) -> StoredRun:
         evaluations=reader.evaluations(files),
         robustness=next(iter(robustness), None),
         explanations=reader.current(explanations, Explanation),
-        exports=reader.current(exports, Export),
+        exports=reader.current(runs.export_files(run), Export),
         benchmark=next(iter(benchmarks), None),
         audit=next(iter(audits), None),
-        comparisons=_comparisons(run),
+        comparisons=_comparisons(run, reader.weights),
         notes=reader.notes,
     )
 
@@ -109,7 +107,7 @@ class _Reader:
         self.run = run
         self.record = run.read_record()
         self.notes: list[str] = []
-        self._weights = runs.weights_digest(run)
+        self.weights = runs.weights_digest(run)
 
     def read(self, files: Iterable[Path], kind: type[RecordT]) -> list[RecordT]:
         found = []
@@ -127,7 +125,7 @@ class _Reader:
         found = []
         for one in self.read(files, kind):
             source: Any = getattr(one, "about", one)
-            if source.weights_sha256 in ("", self._weights):
+            if source.weights_sha256 in ("", self.weights):
                 found.append(one)
             else:
                 name = one.path.relative_to(self.run.path).as_posix()
@@ -173,10 +171,10 @@ def history(run: Run) -> list[dict[str, float]]:
     return [{key: x for key, x in row.items() if abs(x) < _TOO_LARGE} for row in values]
 
 
-def _comparisons(run: Run) -> list[Comparison]:
+def _comparisons(run: Run, weights: str) -> list[Comparison]:
     """Read the newest comparisons of a run with others; their folders are named by time."""
     files = sorted((run.path.parent / "comparisons").glob("*/compare.json"), reverse=True)
-    weights, found = runs.weights_digest(run), []
+    found = []
     for file in files[:_MAX_READ]:
         with suppress(CifarnetError):
             one = documents.read(file, Comparison)

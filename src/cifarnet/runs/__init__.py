@@ -22,6 +22,7 @@ from cifarnet.runs.documents import CostRecord
 from cifarnet.runs.find import (
     RunSummary,
     all_runs,
+    export_files,
     export_label,
     exports,
     open_run,
@@ -51,6 +52,7 @@ __all__ = [
     "changing",
     "check",
     "create",
+    "export_files",
     "export_label",
     "exports",
     "forget",

@@ -130,9 +130,13 @@ def exports(run: Run, failed: bool = False) -> list[Export]:
     Raises:
         RunError: an `export.json` that is damaged.
     """
+    return [documents.read(file, Export) for file in export_files(run, failed)]
+
+
+def export_files(run: Run, failed: bool = False) -> list[Path]:
+    """Return the files that `exports` reads."""
     files = sorted(run.exports_folder.glob("[!.]*/export.json"))
-    wanted = [file for file in files if (file.parent.suffix == ".failed") == failed]
-    return [documents.read(file, Export) for file in wanted]
+    return [file for file in files if (file.parent.suffix == ".failed") == failed]
 
 
 def export_label(run: Run, export: Export) -> str:

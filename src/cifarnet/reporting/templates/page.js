@@ -21,8 +21,8 @@ for (const heading of document.querySelectorAll("main h2[id]")) {
 
 function sortBy(header) {
   const table = header.closest("table"), column = header.cellIndex;
-  const up = header.getAttribute("aria-sort") === "none" || !header.hasAttribute("aria-sort")
-    ? header.dataset.kind === "text" : header.getAttribute("aria-sort") === "descending";
+  const sorted = header.getAttribute("aria-sort");
+  const up = sorted ? sorted === "descending" : header.dataset.kind === "text";
   const value = (row) => {
     const cell = row.cells[column];
     return header.dataset.kind === "text" ? cell.textContent : Number(cell.dataset.value);
