@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers.commands import cifarnet as command
+from helpers.configs import SMALL
 from PIL import Image
 
 import cifarnet
@@ -18,18 +19,6 @@ from cifarnet.explanations import selection
 from cifarnet.predictors import load
 from cifarnet.runs import documents
 from cifarnet.runs.explanations import Explanation
-
-SMALL = {
-    "data": {"source": "synthetic", "limit": 400, "validation_fraction": 0.1},
-    "model": {
-        "layers": [
-            {"Conv2D": {"filters": 6, "kernel_size": 5, "strides": 3, "activation": "relu"}},
-            "Flatten",
-            {"Dense": {"units": 10}},
-        ]
-    },
-    "train": {"epochs": 1, "batch_size": 50, "learning_rate": 0.02, "momentum": 0.9},
-}
 
 
 @pytest.fixture(scope="module")

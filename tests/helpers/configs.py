@@ -21,6 +21,18 @@ train:
   epochs: 3
   learning_rate: 0.1
 """
+# A network with a convolution, trained in a second on images of its own.
+SMALL = {
+    "data": {"source": "synthetic", "limit": 400, "validation_fraction": 0.1},
+    "model": {
+        "layers": [
+            {"Conv2D": {"filters": 6, "kernel_size": 5, "strides": 3, "activation": "relu"}},
+            "Flatten",
+            {"Dense": {"units": 10}},
+        ]
+    },
+    "train": {"epochs": 1, "batch_size": 50, "learning_rate": 0.02, "momentum": 0.9},
+}
 # Every example writes the same file of tmp_path.
 PROPERTY = settings(
     max_examples=150,

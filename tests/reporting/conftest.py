@@ -4,20 +4,11 @@ import os
 import shutil
 
 import pytest
+from helpers import configs
 
 from cifarnet import config, runs, training
 
-SMALL = {
-    "data": {"source": "synthetic", "limit": 400, "validation_fraction": 0.1},
-    "model": {
-        "layers": [
-            {"Conv2D": {"filters": 6, "kernel_size": 5, "strides": 3, "activation": "relu"}},
-            "Flatten",
-            {"Dense": {"units": 10}},
-        ]
-    },
-    "train": {"epochs": 2, "batch_size": 50, "learning_rate": 0.02, "momentum": 0.9},
-}
+SMALL = {**configs.SMALL, "train": {**configs.SMALL["train"], "epochs": 2}}
 
 
 @pytest.fixture(scope="session")

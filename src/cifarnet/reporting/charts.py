@@ -16,7 +16,7 @@ class Line:
 
     Attributes:
         name: in the legend and in the values on hover.
-        x, y: its points, rising in x; a `y` of None is a gap.
+        x, y: its points, finite and rising in x; a `y` of None is a gap.
         dots: draw the points, not the line between them.
         dashed: draw a reference, such as chance.
         low, high: interval of each point.
@@ -86,9 +86,8 @@ def chart(
         percent: whether `y` are shares to show as percentages.
         whole: whether `x` are whole numbers.
     """
-    xs = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if _drawn(y)]
+    xs = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if y is not None]
     ys = [y for line in lines for y in (*line.y, *line.low, *line.high) if y is not None]
-    ys = [y for y in ys if math.isfinite(y)]
     if not xs:
         return None
     x_ends, y_ends = (min(xs), max(xs)), y_range or (min(ys), max(ys))
@@ -145,14 +144,9 @@ class _Scale:
         return round(self.start + share * (self.stop - self.start), 1)
 
 
-def _drawn(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
 def _draw(line: Line, x_place: _Scale, y_place: _Scale) -> Drawn:
     points = [
-        None if y is None or not math.isfinite(y) else (x_place(x), y_place(y))
-        for x, y in zip(line.x, line.y, strict=True)
+        None if y is None else (x_place(x), y_place(y)) for x, y in zip(line.x, line.y, strict=True)
     ]
     alone = [point for point in points if point is not None]
     bars = [
@@ -181,7 +175,7 @@ def _texts(lines: Sequence[Line], percent: bool) -> dict[float, list[str]]:
     for line in lines:
         notes = [f" ({note})" for note in line.notes] or [""] * len(line.x)
         for x, y, note in zip(line.x, line.y, notes, strict=True):
-            if y is not None and math.isfinite(y) and not line.dashed:
+            if y is not None and not line.dashed:
                 value = f"{100 * y:.2f} %" if percent else f"{y:.4g}"
                 found.setdefault(x, []).append(f"{line.name} {value}{note}")
     return dict(sorted(found.items()))
