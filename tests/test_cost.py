@@ -32,6 +32,13 @@ def zone(folder: Path, number: str, name: str, counter: int, most: int = RANGE) 
     return path / "energy_uj"
 
 
+def count(counter: Path, value: int) -> None:
+    """Set a counter at once, as a kernel does: its reader's thread never sees an empty file."""
+    temporary = counter.with_name("new")
+    temporary.write_text(str(value))
+    temporary.replace(counter)
+
+
 # --- energy ---------------------------------------------------------------------------
 
 
@@ -42,21 +49,21 @@ def test_packages_are_added_and_what_they_contain_is_not(tmp_path):
     parts.append(zone(tmp_path, "2", "psys", 0))  # the platform, with both packages
     (tmp_path / "intel-rapl").mkdir()  # the control type
     energy = PackageEnergy(tmp_path)
-    first.write_text("6500000")
-    second.write_text("7250000")
+    count(first, 6_500_000)
+    count(second, 7_250_000)
     for part in parts:
-        part.write_text("900000000")
+        count(part, 900_000_000)
     assert energy.read() == (1.75, "RAPL of package-0, package-1, all work on the machine")
-    second.write_text("8250000")
+    count(second, 8_250_000)
     assert energy.read()[0] == 2.75
 
 
 def test_a_counter_that_wraps_goes_on(tmp_path):
     counter = zone(tmp_path, "0", "package-0", RANGE - 300_000)
     energy = PackageEnergy(tmp_path)
-    counter.write_text("200000")
+    count(counter, 200_000)
     assert energy.read()[0] == 0.5
-    counter.write_text("1200000")
+    count(counter, 1_200_000)
     assert energy.read()[0] == 1.5
 
 
@@ -65,9 +72,7 @@ def test_every_wrap_is_seen_without_being_asked(tmp_path, monkeypatch):
     counter = zone(tmp_path, "0", "package-0", 0, most=1_000_000_000)
     energy = PackageEnergy(tmp_path)
     for value in (800_000_000, 500_000_000, 200_000_000):  # 800 J + 700 J + 700 J
-        temporary = tmp_path / "new"
-        temporary.write_text(str(value))
-        temporary.replace(counter)
+        count(counter, value)
         deadline = time.monotonic() + 60
         while energy._values != [value] and time.monotonic() < deadline:
             threading.Event().wait(0.001)
@@ -78,7 +83,7 @@ def unread_for_long(folder: Path) -> PackageEnergy:
     # 1 microjoule is full after 0.5 ns at 2,000 W.
     counter = zone(folder, "0", "package-0", 0, most=1)
     energy = PackageEnergy(folder)
-    counter.write_text("1")
+    count(counter, 1)
     return energy
 
 
@@ -86,7 +91,7 @@ def reset(folder: Path) -> PackageEnergy:
     # As one wrap it would be 252,143 J in an instant.
     counter = zone(folder, "0", "package-0", 10_000_000_000)
     energy = PackageEnergy(folder)
-    counter.write_text("0")
+    count(counter, 0)
     return energy
 
 
@@ -139,7 +144,7 @@ def test_a_meter_reads_the_counters_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "POWERCAP", tmp_path)
     counter = zone(tmp_path, "0", "package-0", 0, most=10**13)
     meter = Meter(Power(grams_per_kwh=380))
-    counter.write_text("7200000000000")  # 7.2 MJ, which is 2 kWh
+    count(counter, 7_200_000_000_000)  # 7.2 MJ, which is 2 kWh
     found = meter.read()
     assert (found.energy_joules, found.grams_per_kwh) == (7_200_000, 380)
     assert found.carbon_grams == [760, 760]
@@ -156,7 +161,7 @@ def test_stated_watts_give_a_range_that_is_not_called_measured(tmp_path, monkeyp
     monkeypatch.setattr(cost, "POWERCAP", tmp_path)
     counter = zone(tmp_path, "0", "package-0", 0)
     meter = Meter(Power(watts=(50_000, 80_000), grams_per_kwh=450))
-    counter.write_text("1000000")
+    count(counter, 1_000_000)
     found = meter.read()
     assert found.energy_joules == 1.0
     low, high = found.declared_joules
