@@ -31,7 +31,10 @@ _NEEDS: dict[str, tuple[str, str] | None] = {
 
 
 def load(
-    path: Path, batch_size: int = 500, preprocessing: Preprocessing | None = None
+    path: Path,
+    batch_size: int = 500,
+    preprocessing: Preprocessing | None = None,
+    threads: int | None = None,
 ) -> Predictor:
     """Load the predict function of a model file, from cifarnet or not.
 
@@ -40,6 +43,7 @@ def load(
         batch_size: images per call of the runtime, where the file leaves it open.
         preprocessing: what a foreign network takes and gives; what is None is found from the file,
             and `Predictor.assumed` lists what it does not say.
+        threads: of ONNX Runtime and LiteRT; None: one per core.
 
     Raises:
         ArtifactError: no such file, another kind, larger than 1 GB, damaged, with code inside, not
@@ -62,7 +66,7 @@ def load(
         )
     _check_size(path)
     output_name = None if preprocessing is None else preprocessing.output_name
-    model = _runtime_model(path, suffix, output_name)
+    model = _runtime_model(path, suffix, output_name, threads)
     return Predictor(model, batch_size, preprocessing)
 
 
@@ -76,7 +80,9 @@ def _check_size(path: Path) -> None:
         )
 
 
-def _runtime_model(path: Path, suffix: str, output_name: str | None) -> RuntimeModel:
+def _runtime_model(
+    path: Path, suffix: str, output_name: str | None, threads: int | None
+) -> RuntimeModel:
     """Load a file in its runtime, which is imported only for such files."""
     if suffix == "":
         from cifarnet.predictors import saved_model
@@ -85,11 +91,11 @@ def _runtime_model(path: Path, suffix: str, output_name: str | None) -> RuntimeM
     if suffix == ".onnx":
         from cifarnet.predictors import onnx
 
-        return onnx.load(path, output_name)
+        return onnx.load(path, output_name, threads)
     if suffix == ".tflite":
         from cifarnet.predictors import litert
 
-        return litert.load(path, output_name)
+        return litert.load(path, output_name, threads)
     from cifarnet.predictors import keras_file
 
     return keras_file.load(path, output_name)

@@ -23,18 +23,21 @@ _DTYPES = {
 }
 
 
-def load(path: Path, output_name: str | None = None) -> RuntimeModel:
+def load(path: Path, output_name: str | None = None, threads: int | None = None) -> RuntimeModel:
     """Load an ONNX file with one input.
 
     Args:
         output_name: of the output to read, if there are several.
+        threads: of the runtime; None: one per core.
 
     Raises:
         ArtifactError: damaged, or with another kind of input, or with weights in a file that is not
             in its folder.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = system.usable_cores()
+    options.intra_op_num_threads = threads or system.usable_cores()
+    if threads == 1:  # else the thread that waits for work keeps its core busy
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # errors are raised as well
     try:
         session = onnxruntime.InferenceSession(
