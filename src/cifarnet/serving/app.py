@@ -63,8 +63,9 @@ class Service:
 
     async def start(self) -> None:
         """Start the inference thread and warm up."""
-        await asyncio.get_running_loop().run_in_executor(None, self.network.warm_up)
-        self.batcher = Batcher(self.network.predictor, self.metrics.on_batch)
+        loop = asyncio.get_running_loop()
+        seconds = await loop.run_in_executor(None, self.network.warm_up)
+        self.batcher = Batcher(self.network.predictor, self.metrics.on_batch, seconds)
         self.metrics.waiting.set_function(lambda: self._running().waiting)
         self.is_ready = True
 

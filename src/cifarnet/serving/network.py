@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _RUNTIMES: dict[str, tuple[str, int | None]] = {
     ".tflite": ("litert", 1),
 }
 _WARM_UP = (1, 2, 16)  # images
+_TIMED = 5  # calls
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,20 @@ class Network:
         """Side of the images, pixels."""
         return self.predictor.size
 
-    def warm_up(self) -> None:
-        """Run the network once at each of a few sizes; the first call of each is slower."""
+    def warm_up(self) -> float:
+        """Run the network at a few batch sizes, as the first call of each is slower.
+
+        Returns:
+            Seconds of a call with one image, the shortest of a few.
+        """
         for count in _WARM_UP:
-            self.predictor(np.zeros((count, self.size, self.size, 3), np.uint8))
+            self._seconds(count)
+        return min(self._seconds(1) for _ in range(_TIMED))
+
+    def _seconds(self, count: int) -> float:
+        began = time.perf_counter()
+        self.predictor(np.zeros((count, self.size, self.size, 3), np.uint8))
+        return time.perf_counter() - began
 
 
 def load(
