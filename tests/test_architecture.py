@@ -28,6 +28,7 @@ LIGHT = [
     "reporting",
     "requirements",
     "runs",
+    "serving",
     "system",
 ]
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn"}
