@@ -7,10 +7,10 @@ import contextlib
 import json
 import zlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from cifarnet.errors import JsonObject
 from cifarnet.serving import refusals
 from cifarnet.serving.refusals import Refused
 
@@ -118,7 +118,7 @@ def _unpack(content: bytes, limit: int) -> bytes:
     return unpacked
 
 
-def parse_json(content: bytes) -> dict[str, Any]:
+def parse_json(content: bytes) -> JsonObject:
     """Parse a JSON object.
 
     Raises:

@@ -19,6 +19,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cifarnet.errors import JsonObject
 from cifarnet.serving import body, tensors
 from cifarnet.serving.batcher import Batcher
 from cifarnet.serving.network import INPUT, OUTPUT, VERSION, Network
@@ -141,13 +142,13 @@ def _output(outputs: Any, classes: int) -> tuple[bool | None, int]:
     return is_binary, min(top, classes)
 
 
-def _only(found: Any, name: str) -> dict[str, Any]:
+def _only(found: Any, name: str) -> JsonObject:
     if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], dict):
         raise Refused(400, f"{name}: expected a list of one object")
     return found[0]
 
 
-def _parameters(tensor: dict[str, Any]) -> dict[str, Any]:
+def _parameters(tensor: JsonObject) -> JsonObject:
     parameters = tensor.get("parameters", {})
     if not isinstance(parameters, dict):
         raise Refused(400, "parameters: expected an object")
@@ -160,10 +161,10 @@ def _parameters(tensor: dict[str, Any]) -> dict[str, Any]:
 def _respond(wanted: _Wanted, rows: np.ndarray, network: Network) -> Response:
     if wanted.top:
         values: Any = _named(rows, wanted.top, network.classes)
-        output: dict[str, Any] = {"datatype": "BYTES", "shape": [len(rows), wanted.top]}
+        output: JsonObject = {"datatype": "BYTES", "shape": [len(rows), wanted.top]}
     else:
         values, output = rows, {"datatype": "FP32", "shape": list(rows.shape)}
-    document: dict[str, Any] = {"model_name": network.name, "model_version": VERSION}
+    document: JsonObject = {"model_name": network.name, "model_version": VERSION}
     if wanted.id is not None:
         document["id"] = wanted.id
     document["outputs"] = [{"name": OUTPUT, **output}]

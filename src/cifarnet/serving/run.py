@@ -60,8 +60,7 @@ def serve(
 ) -> Serving:
     """Serve a network over HTTP until SIGINT or SIGTERM; call it in the main thread.
 
-    A run is served by its ONNX export, else by its LiteRT export; one without either is exported to
-    ONNX first. This process does not load TensorFlow.
+    A run without an ONNX or LiteRT export is exported first. This process loads no TensorFlow.
 
     Args:
         target: a run, its path or name, `latest`, or an `.onnx` or `.tflite` file.
@@ -75,9 +74,6 @@ def serve(
         preprocessing: input and output of a model file that cifarnet did not write.
         on_ready: called once the network has run and requests are answered.
         callbacks: notified of each stage of the start.
-
-    Returns:
-        What was served.
 
     Raises:
         ConfigError: options that contradict each other or are unsafe, or the address is taken.
@@ -93,17 +89,21 @@ def serve(
     with contextlib.closing(_bind(host, port)) as listener:
         with job(callbacks) as callback:
             loaded = network.load(target, preprocessing, callback)
-        address = f"[{host}]" if ":" in host else host
-        serving = Serving(
-            url=f"http://{address}:{listener.getsockname()[1]}/",
-            model=loaded.name,
-            artifact=loaded.path,
-            runtime=loaded.predictor.runtime,
-            assumed=tuple(loaded.predictor.assumed),
-        )
+        serving = _describe(loaded, host, listener)
         service = Service(loaded, access, max_body, max_pixels)
         _run(_answer(service, listener, lambda: on_ready and on_ready(serving)))
     return serving
+
+
+def _describe(loaded: network.Network, host: str, listener: socket.socket) -> Serving:
+    address = f"[{host}]" if ":" in host else host
+    return Serving(
+        url=f"http://{address}:{listener.getsockname()[1]}/",
+        model=loaded.name,
+        artifact=loaded.path,
+        runtime=loaded.predictor.runtime,
+        assumed=tuple(loaded.predictor.assumed),
+    )
 
 
 def _bind(host: str, port: int) -> socket.socket:

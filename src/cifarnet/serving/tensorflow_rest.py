@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.errors import JsonObject
 from cifarnet.serving import tensors
 from cifarnet.serving.network import INPUT, VERSION, Network
 from cifarnet.serving.refusals import Refused
@@ -18,7 +19,7 @@ def status(network: Network, is_ready: bool) -> dict[str, object]:
     return {"name": network.name, "ready": is_ready, "model_version_status": [version]}
 
 
-def pixels(document: dict[str, Any], size: int) -> np.ndarray:
+def pixels(document: JsonObject, size: int) -> np.ndarray:
     """Return the pixels of `instances` (rows) or `inputs` (one tensor), uint8 [N, S, S, 3].
 
     Raises:
@@ -44,6 +45,6 @@ def _named(value: Any) -> Any:
     return value[INPUT]
 
 
-def respond(document: dict[str, Any], rows: np.ndarray) -> dict[str, object]:
+def respond(document: JsonObject, rows: np.ndarray) -> dict[str, object]:
     """Return the probabilities in the format of the request."""
     return {"predictions" if "instances" in document else "outputs": rows.tolist()}
