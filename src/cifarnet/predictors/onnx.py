@@ -23,11 +23,12 @@ _DTYPES = {
 }
 
 
-def load(path: Path, output_name: str | None = None) -> RuntimeModel:
+def load(path: Path, output_name: str | None = None, content: bytes | None = None) -> RuntimeModel:
     """Load an ONNX file with one input.
 
     Args:
         output_name: of the output to read, if there are several.
+        content: of the file, where it is inside another one at `path`.
 
     Raises:
         ArtifactError: damaged, or with another kind of input, or with weights in a file that is not
@@ -38,7 +39,9 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
     options.log_severity_level = 4  # errors are raised as well
     try:
         session = onnxruntime.InferenceSession(
-            _content(path), options, providers=["CPUExecutionProvider"]
+            _content(path) if content is None else content,
+            options,
+            providers=["CPUExecutionProvider"],
         )
         about = session.get_modelmeta().custom_metadata_map.get(METADATA, "{}")
         metadata = read_metadata(about)
