@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "cifarnet"
 FILES = sorted(SOURCE.rglob("*.py"))
 LIGHT = [
     "artifacts",
+    "browser",
     "callbacks",
     "choices",
     "cli",

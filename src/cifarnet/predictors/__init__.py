@@ -26,6 +26,7 @@ _NEEDS: dict[str, tuple[str, str] | None] = {
     ".keras": None,
     ".h5": None,
     ".onnx": ("onnxruntime", "onnx"),
+    ".html": ("onnxruntime", "onnx"),
     ".tflite": ("ai_edge_litert", "litert"),
 }
 
@@ -39,7 +40,8 @@ def load(
     """Load the predict function of a model file, from cifarnet or not.
 
     Args:
-        path: a `.keras`, `.h5`, `.onnx` or `.tflite` file or a SavedModel folder.
+        path: a `.keras`, `.h5`, `.onnx` or `.tflite` file, a SavedModel folder, or the page of a
+            `web` export.
         batch_size: images per call of the runtime, where the file leaves it open.
         preprocessing: what a foreign network takes and gives; what is None is found from the file,
             and `Predictor.assumed` lists what it does not say.
@@ -92,6 +94,11 @@ def _runtime_model(
         from cifarnet.predictors import onnx
 
         return onnx.load(path, output_name, threads)
+    if suffix == ".html":
+        from cifarnet import browser
+        from cifarnet.predictors import onnx
+
+        return onnx.load(path, output_name, threads, browser.network_in(path))
     if suffix == ".tflite":
         from cifarnet.predictors import litert
 

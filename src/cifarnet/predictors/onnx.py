@@ -23,12 +23,18 @@ _DTYPES = {
 }
 
 
-def load(path: Path, output_name: str | None = None, threads: int | None = None) -> RuntimeModel:
+def load(
+    path: Path,
+    output_name: str | None = None,
+    threads: int | None = None,
+    content: bytes | None = None,
+) -> RuntimeModel:
     """Load an ONNX file with one input.
 
     Args:
         output_name: of the output to read, if there are several.
         threads: of the runtime; None: one per core.
+        content: of the file, where it is inside another one at `path`.
 
     Raises:
         ArtifactError: damaged, or with another kind of input, or with weights in a file that is not
@@ -41,7 +47,9 @@ def load(path: Path, output_name: str | None = None, threads: int | None = None)
     options.log_severity_level = 4  # errors are raised as well
     try:
         session = onnxruntime.InferenceSession(
-            _content(path), options, providers=["CPUExecutionProvider"]
+            _content(path) if content is None else content,
+            options,
+            providers=["CPUExecutionProvider"],
         )
         about = session.get_modelmeta().custom_metadata_map.get(METADATA, "{}")
         metadata = read_metadata(about)
