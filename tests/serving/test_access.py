@@ -1,6 +1,5 @@
 """Who may ask: addresses, tokens, names; and what a server refuses to start with."""
 
-import base64
 import json
 
 import pytest
@@ -27,28 +26,27 @@ def guarded(network, tmp_path_factory):
     [
         (f"Bearer {TOKEN}", 200),
         (f"bearer {TOKEN}", 200),
-        ("Basic " + base64.b64encode(f"anyone:{TOKEN}".encode()).decode(), 200),
+        (f"Basic {TOKEN}", 401),
         (None, 401),
         ("", 401),
         ("Bearer", 401),
         (f"Bearer {TOKEN}x", 401),
         (f"Bearer {TOKEN[:-1]}", 401),
         ("Bearer é", 401),
-        ("Basic ****", 401),
-        ("Basic " + base64.b64encode(b"\xff:\xff").decode(), 401),
     ],
 )
 def test_the_token_is_asked_for(guarded, authorization, status):
     headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
-    for path in ("/", "/v2", "/metrics", "/openapi.json", "/v2/models/dense"):
+    for path in ("/v2", "/metrics", "/openapi.json", "/v2/models/dense"):
         response, body = guarded.ask("GET", path, headers=headers)
         assert response.status == status, path
         if status == 401:
-            assert response.headers["www-authenticate"].startswith("Bearer")
+            assert response.headers["www-authenticate"] == "Bearer"
             assert TOKEN.encode() not in body
 
 
-def test_probes_need_no_token(guarded):
+def test_probes_and_the_page_need_no_token(guarded):
+    assert guarded.ask("GET", "/")[0].status == 200
     assert guarded.ask("GET", "/v2/health/live")[0].status == 200
     assert guarded.ask("GET", "/v2/health/ready")[0].status == 200
 

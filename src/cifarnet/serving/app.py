@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -14,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from cifarnet import browser
 from cifarnet.explanations import maps
 from cifarnet.serving import (
     body,
-    form,
     metrics,
     open_inference,
     openapi,
@@ -60,6 +59,13 @@ class Service:
         self.decoders = Decoders(network.size, max_pixels)
         self.batcher: Batcher | None = None
         self.document = openapi.document(network)
+        self.shown = browser.for_server(
+            browser.About(network.name, tuple(network.classes), network.size, network.is_calibrated)
+        )
+        self._page_headers = {
+            "content-security-policy": f"{self.shown.policy}; frame-ancestors 'none'",
+            "referrer-policy": "no-referrer",
+        }
 
     async def start(self) -> None:
         """Start the inference thread and warm up."""
@@ -84,8 +90,7 @@ class Service:
 
     async def page(self, _: Request) -> Response:
         """`GET /`."""
-        headers = {"content-security-policy": form.CSP, "referrer-policy": "no-referrer"}
-        return Response(form.html(), media_type="text/html", headers=headers)
+        return Response(self.shown.html, media_type="text/html", headers=self._page_headers)
 
     async def live(self, _: Request) -> Response:
         """`GET /v2/health/live`."""
@@ -140,7 +145,6 @@ class Service:
         if with_heat:
             heat = await self.decoders.run(lambda: self._heat(pixels, ranked[0]))
             found["heat"] = heat.tolist()
-            found["pixels"] = base64.b64encode(pixels.tobytes()).decode()
         found["milliseconds"] = round(1000 * (time.perf_counter() - began), 3)
         return JSONResponse(found)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import hmac
 import ipaddress
@@ -20,8 +18,8 @@ MAX_BODY = 10_000_000  # bytes
 MAX_PIXELS = 20_000_000
 _MIN_TOKEN = 16  # characters
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-# Without a token: they say nothing of the network, and who asks for them has none.
-_OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
+# Without a token: probes have none, and the page asks for it.
+_OPEN_PATHS = ("/", "/v2/health/live", "/v2/health/ready")
 
 
 def is_loopback(host: str) -> bool:
@@ -74,15 +72,15 @@ class Access:
 
     def _check_token(self, authorization: str) -> None:
         kind, _, given = authorization.partition(" ")
-        if kind.lower() == "basic":  # as browsers ask for it; any user name
-            given = _password(given)
         assert self.token is not None  # noqa: S101 - checked by the caller
-        if not hmac.compare_digest(given.strip().encode(), self.token.encode()):
-            challenges = 'Bearer, Basic realm="cifarnet", charset="UTF-8"'
+        if not (
+            kind.lower() == "bearer"
+            and hmac.compare_digest(given.strip().encode(), self.token.encode())
+        ):
             raise Refused(
                 401,
                 "expected the header Authorization: Bearer TOKEN",
-                {"www-authenticate": challenges},
+                {"www-authenticate": "Bearer"},
             )
 
 
@@ -92,13 +90,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _password(encoded: str) -> str:
-    try:
-        return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
-    except (binascii.Error, ValueError):
-        return ""
 
 
 def access(

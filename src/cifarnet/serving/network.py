@@ -41,6 +41,7 @@ class Network:
         platform: as the Open Inference Protocol has it, such as `onnxruntime_onnx`.
         predictor: pixels to probabilities.
         classes: names.
+        is_calibrated: whether the probabilities were calibrated, as far as the run says.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Network:
     platform: str
     predictor: Predictor
     classes: list[str]
+    is_calibrated: bool
 
     @property
     def size(self) -> int:
@@ -97,6 +99,8 @@ def load(
         platform=platform,
         predictor=predictor,
         classes=artifact.classes(predictor),
+        is_calibrated=artifact.run is not None
+        and artifact.run.read_record().calibration is not None,
     )
 
 

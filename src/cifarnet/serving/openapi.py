@@ -43,7 +43,6 @@ def _files(network: Network) -> _Object:
         "classes": {"type": "array", "items": named},
         "milliseconds": {"type": "number", "description": "from the head of the request on"},
         "heat": {"description": "occlusion map of the first class, [S][S], nats"},
-        "pixels": {"description": "what the network sees, S x S x 3 bytes in base64"},
     }
     answer = {**_object(properties), "required": ["model", "classes", "milliseconds"]}
     # Bytes have no example in JSON; this is a PNG in base64, for a reader.
