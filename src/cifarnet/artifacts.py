@@ -144,8 +144,8 @@ class Artifact:
                 yield
                 return
             with (
-                page.refreshed(self.run, callback),
                 runs.lock(self.run, wait=_LOCK_TIMEOUT),
+                page.refreshed([self.run], callback),
                 runs.changing(self.run, path),
             ):
                 yield

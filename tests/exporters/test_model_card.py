@@ -152,7 +152,7 @@ def test_cifar10_has_its_name_on_the_hub(evaluated):
     assert {(x.dataset_type, x.dataset_name) for x in data.eval_results} == {
         ("uoft-cs/cifar10", "CIFAR-10")
     }
-    assert "54 of the 10,000 test labels were not upheld by people" in text_of(card)
+    assert "54 of the 10,000 test labels were not confirmed by people" in text_of(card)
 
 
 def test_without_a_license_the_key_is_left_out_and_said(copy):

@@ -159,7 +159,7 @@ def test_other_sections_have_their_records_numbers(shown, run, stored):
     assert f"{100 * surest:.2f} % right" in text
     assert "gets 43.21 % right (95 % interval 41.00 to 45.00 %)" in text
     assert "fog\t50.0\t50.0\t40.0\t30.0\t20.0\t10.0" in text
-    assert "87.50 %\t80.00 to 90.00 %" in text
+    assert "0.8750\t0.8000 to 0.9000" in text
     export = runs.exports(run)[0].parity
     assert f"{export.max_difference:.1e}\t{100 * export.agreement:.2f}" in text
     explained = documents.read(
@@ -370,7 +370,7 @@ def test_a_run_without_validation_images_or_evaluation_has_a_page(visit, small, 
     run = training.train(config.parse(settings), tmp_path, callbacks=[])
     opened = visit(run.report_file)
     assert opened.inner_text(".verdict") == (
-        "This network was not evaluated yet: run cifarnet evaluate."
+        f"This network was not evaluated on test images: cifarnet evaluate {run.path.name}"
     )
     headings = opened.locator("main h2").all_inner_texts()
     assert headings[0] == "Training" and "Classes" not in headings
@@ -553,3 +553,28 @@ def test_the_page_of_all_runs_makes_no_folder(tmp_path):
     with pytest.raises(RunError, match="there is no folder of runs"):
         cifarnet.report_runs(tmp_path / "latest")
     assert not (tmp_path / "latest").exists()
+
+
+def test_images_that_cannot_be_decoded_are_left_out(visit, copied):
+    file = copied.evaluation_folder / "test-images.webp"
+    file.write_bytes(file.read_bytes()[:200])
+    page.write(copied)
+    opened = visit(copied.report_file)
+    assert opened.locator("#filter").count() == 0
+    assert opened.locator(".matrix td").count() == 101
+
+
+def test_a_run_without_a_model_says_how_to_continue(copied):
+    copied.model_file.unlink()
+    shutil.rmtree(copied.evaluation_folder)
+    copied.update_record(status="interrupted")
+    text = cifarnet.report(copied).read_text()
+    assert f"interrupted: cifarnet train --resume {copied.path.name} continues it" in text
+
+
+def test_a_comparison_is_on_the_pages_of_its_runs(seeds):
+    for run in seeds:
+        run.report_file.write_text("older")
+    compare(*seeds, callbacks=[], output=seeds[0].path.parent / "comparisons" / "two")
+    for run in seeds:
+        assert ">Comparisons</h2>" in run.report_file.read_text()

@@ -68,7 +68,8 @@ def audit(
     paths = [str(path) for path in written]
     document = {"folder": str(found.path.parent), "files": paths, **found.to_json()}
     gate.check(required, document, found)
-    console().print(f"Next: look at {auditing.files(found).duplicates}\n", markup=False)
+    if found.duplicates:
+        console().print(f"Next: look at {auditing.files(found).duplicates}\n", markup=False)
     return document
 
 

@@ -17,7 +17,8 @@ def show_files(found: Evaluation) -> None:
     """Say which files an evaluation wrote, and where."""
     from cifarnet import evaluation as evaluations
 
-    files = [found.path, evaluations.predictions(found), *evaluations.pictures(found)]
+    pictures = [found.sprite_file, *evaluations.pictures(found)]
+    files = [found.path, evaluations.predictions(found), *pictures]
     written = ", ".join(file.name for file in files)
     console().print(f"in {found.path.parent}: {written}\n", markup=False)
 

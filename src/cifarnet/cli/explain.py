@@ -14,7 +14,9 @@ from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow,
 from cifarnet.formatting import align, percent
 
 if TYPE_CHECKING:
-    from cifarnet.runs.explanations import Explanation
+    from cifarnet.runs.explanations import ExplainedImage, Explanation
+
+_SHOWN = 10  # images
 
 
 @click.command(cls=Command)
@@ -85,8 +87,10 @@ def _print(found: Explanation) -> None:
     from rich.table import Table
 
     screen, checks = console(), found.checks
+    more = len(found.images) - _SHOWN
     rows = [
-        *((one.image, f"{one.predicted} {percent(one.confidence)}") for one in found.images[:10]),
+        *((one.image, _decided(one)) for one in found.images[:_SHOWN]),
+        *([("", f"and {more} more")] if more > 0 else []),
         ("verdict", f"{found.method_name} is {found.verdict}"),
         ("checked on", f"{checks.images} {found.about.split} images of {found.about.data}"),
         *([("assumed", "; ".join(found.about.assumed))] if found.about.assumed else []),
@@ -119,3 +123,8 @@ def _print(found: Explanation) -> None:
 
 def _range(interval: list[float]) -> str:
     return f"{interval[0]:+.3f} to {interval[1]:+.3f}"
+
+
+def _decided(one: ExplainedImage) -> str:
+    decided = f"{one.predicted} {percent(one.confidence)}"
+    return decided if one.true in (None, one.predicted) else f"{decided}, true {one.true}"

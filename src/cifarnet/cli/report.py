@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from typing import Any
 
 import click
@@ -29,6 +30,6 @@ def report(run: str | None, open_: bool) -> Any:
     path = runs_page.report_runs() if run is None else page.report(run)
     size = path.stat().st_size
     console().print(f"{path}, {size / 1000:,.0f} kB\n", markup=False)
-    if open_ and click.launch(str(path.resolve())):
-        console().print("no browser could be started: open the file yourself\n", markup=False)
+    if open_ and not webbrowser.open(path.resolve().as_uri()):
+        console().print("no browser was found here: open the file yourself\n")
     return {"page": str(path), "bytes": size}

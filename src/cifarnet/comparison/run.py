@@ -22,6 +22,7 @@ from cifarnet.comparison.groups import Group
 from cifarnet.cost import Meter, Power
 from cifarnet.errors import CifarnetError, ConfigError, RunError
 from cifarnet.reporting import comparisons as reports
+from cifarnet.reporting import page
 from cifarnet.runs import Run, documents
 from cifarnet.runs.atomic import unwritable
 from cifarnet.runs.comparisons import ComparedGroup, Comparison
@@ -75,7 +76,8 @@ def compare(
         groups = grouping.by_side(first, second) if second else grouping.by_config(first)
         record = _record(groups).replace(cost=meter.read())
         callback.on_result(record)
-        return _write(record, output)
+        with page.refreshed([one.run for one in found], callback):
+            return _write(record, output)
 
 
 def unused_seed(group: ComparedGroup) -> int:

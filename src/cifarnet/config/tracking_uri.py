@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from cifarnet.config.text import brief, is_text
 
+# What MLflow's client takes, and SQLAlchemy's names of a database with its driver.
+_SCHEMES = ("", "file", "http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 _SECRET = ("password", "passwd", "pwd", "secret", "token")
 
 
@@ -27,6 +29,9 @@ def check_tracking_uri(uri: str) -> None:
         secret = parts.password is not None
     except ValueError as error:  # such as brackets that enclose no IPv6 address
         raise ValueError(f"expected a URI of MLflow, received one that is none: {error}") from error
+    if (scheme := parts.scheme.split("+")[0]) not in _SCHEMES:
+        listed = ", ".join(filter(None, _SCHEMES))
+        raise ValueError(f"expected a folder or a URI of {listed}; received one of {scheme}:")
     names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     if secret or any(word in name for word in _SECRET for name in names):
         raise ValueError(

@@ -12,7 +12,7 @@ from cifarnet.data import Dataset
 from cifarnet.predictors import Predict
 from cifarnet.runs import Evaluation
 from cifarnet.runs.confidence import RiskPoint, SelectivePrediction, TemperatureScaling
-from cifarnet.statistics import bootstrap
+from cifarnet.statistics import bootstrap, wilson
 
 _COVERAGE = 0.8
 _POINTS = 100
@@ -61,14 +61,15 @@ def selective_prediction(probabilities: np.ndarray, labels: np.ndarray) -> Selec
     risks, auroc = ranked.risks(), ranked.auroc()
     low, high = bootstrap(lambda rows: _figures(ranking(rows), auroc is not None), len(labels))
     intervals = np.stack([low, high], axis=1).tolist()
+    decided, accuracy = math.ceil(_COVERAGE * len(labels)), ranked.accuracy(_COVERAGE)
     shown = np.linspace(1, len(risks), min(len(risks), _POINTS)).round().astype(int)
     return SelectivePrediction(
         aurc=float(risks.mean()),
         aurc_interval=intervals[0],
-        accuracy_at_80_coverage=ranked.accuracy(_COVERAGE),
-        accuracy_at_80_coverage_interval=intervals[1],
+        accuracy_at_80_coverage=accuracy,
+        accuracy_at_80_coverage_interval=list(wilson(round(accuracy * decided), decided)),
         error_auroc=auroc,
-        error_auroc_interval=None if auroc is None else intervals[2],
+        error_auroc_interval=None if auroc is None else intervals[1],
         risk_coverage=[
             RiskPoint(coverage=n / len(risks), risk=float(risks[n - 1])) for n in shown.tolist()
         ],
@@ -76,11 +77,11 @@ def selective_prediction(probabilities: np.ndarray, labels: np.ndarray) -> Selec
 
 
 def _figures(ranking: scores.Ranking, both: bool) -> np.ndarray:
-    """Return area and accuracy, and AUROC if there are `both`, right and wrong decisions.
+    """Return the area, and the AUROC if there are `both`, right and wrong decisions.
 
     A resample may lack one of them; its AUROC is NaN.
     """
-    figures = [float(ranking.risks().mean()), ranking.accuracy(_COVERAGE)]
+    figures = [float(ranking.risks().mean())]
     if both:
         auroc = ranking.auroc()
         figures.append(math.nan if auroc is None else auroc)
@@ -122,6 +123,9 @@ def advice(found: Evaluation, artifact: Artifact, dataset: Dataset) -> str:
             "hold out validation images and calibrate on them in a new training: "
             "-o data.validation_fraction=0.1 -o train.calibrate=true"
         )
-    if artifact.config.train.calibrate:
+    scaled = found.temperature
+    if artifact.config.train.calibrate or (
+        scaled is not None and scaled.calibrated_error >= found.expected_calibration_error
+    ):
         return ""
     return f"cifarnet train --resume {artifact.run.path} -o train.calibrate=true"

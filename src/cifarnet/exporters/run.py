@@ -90,7 +90,7 @@ def export(
         callback.on_stage("reading the run")
         dataset = data.load_recorded(source, config, callback.on_fetch, allow_changed_data)
         exporter = _Exporter(source, config, options, dataset, callback, worker)
-        with page.refreshed(source, callback):
+        with page.refreshed([source], callback):
             return _export_all(wanted, exporter, meter, power)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ class Line:
         dots: draw the points, not the line between them.
         dashed: draw a reference, such as chance.
         low, high: interval of each point.
+        notes: text beside each value on hover.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Line:
     dashed: bool = False
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Chart:
 
     Attributes:
         x_ticks, y_ticks: place in the drawing, and text.
-        values: JSON for the values on hover: texts by x, and the place of each x.
+        places, texts: of each x its place in the drawing, and the values there as text.
     """
 
     title: str
@@ -57,7 +58,8 @@ class Chart:
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     lines: list[Drawn]
-    values: str
+    places: list[float]
+    texts: list[str]
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -72,6 +74,7 @@ def chart(
     lines: Sequence[Line],
     y_range: tuple[float, float] | None = None,
     percent: bool = False,
+    whole: bool = False,
 ) -> Chart | None:
     """Lay out a chart; None without a point.
 
@@ -81,6 +84,7 @@ def chart(
         lines: what is drawn.
         y_range: of the vertical axis; None: of the points.
         percent: whether `y` are shares to show as percentages.
+        whole: whether `x` are whole numbers.
     """
     xs = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if _drawn(y)]
     ys = [y for line in lines for y in (*line.y, *line.low, *line.high) if y is not None]
@@ -90,16 +94,22 @@ def chart(
     x_ends, y_ends = (min(xs), max(xs)), y_range or (min(ys), max(ys))
     x_place = _Scale(x_ends, _LEFT, WIDTH - _RIGHT)
     y_place = _Scale(y_ends, HEIGHT - _BOTTOM, _TOP)
+    texts = _texts(lines, percent)
     return Chart(
         title=title,
         x_label=x_label,
-        x_ticks=[(x_place(value), f"{value:g}") for value in ticks(*x_ends)],
+        x_ticks=[
+            (x_place(value), f"{value:g}")
+            for value in ticks(*x_ends)
+            if value % 1 == 0 or not whole
+        ],
         y_ticks=[
             (y_place(value), f"{100 * value:g} %" if percent else f"{value:g}")
             for value in ticks(*y_ends)
         ],
         lines=[_draw(line, x_place, y_place) for line in lines],
-        values=_values(lines, x_place, x_label, percent),
+        places=[x_place(x) for x in texts],
+        texts=[f"{x_label} {x:.4g}: {', '.join(found)}" for x, found in texts.items()],
     )
 
 
@@ -165,15 +175,13 @@ def _path(points: Sequence[tuple[float, float] | None]) -> str:
     return "".join(parts)
 
 
-def _values(lines: Sequence[Line], x_place: _Scale, x_label: str, percent: bool) -> str:
-    """Return what is shown at each x: its place and the value of every line there."""
-    texts: dict[float, list[str]] = {}
+def _texts(lines: Sequence[Line], percent: bool) -> dict[float, list[str]]:
+    """Return the values of every line at each x, rising in x."""
+    found: dict[float, list[str]] = {}
     for line in lines:
-        for x, y in zip(line.x, line.y, strict=True):
+        notes = [f" ({note})" for note in line.notes] or [""] * len(line.x)
+        for x, y, note in zip(line.x, line.y, notes, strict=True):
             if y is not None and math.isfinite(y) and not line.dashed:
                 value = f"{100 * y:.2f} %" if percent else f"{y:.4g}"
-                texts.setdefault(x, []).append(f"{line.name} {value}")
-    rows = [
-        [x_place(x), f"{x_label} {x:.4g}: {', '.join(found)}"] for x, found in sorted(texts.items())
-    ]
-    return json.dumps(rows)
+                found.setdefault(x, []).append(f"{line.name} {value}{note}")
+    return dict(sorted(found.items()))

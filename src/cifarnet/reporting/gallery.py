@@ -16,7 +16,7 @@ from cifarnet.runs.documents import JsonObject
 from cifarnet.runs.explanations import ExplainedImage, Explanation
 
 _PROBABILITIES = 10  # of an image, the largest
-_MAX_EXPLAINED = 40  # per method
+_MAX_EXPLAINED = 20  # per method; four methods and the sprite stay below a megabyte
 _MAX_SIDE = 32  # of a heat map, values
 
 
@@ -33,11 +33,15 @@ def images(found: Evaluation) -> JsonObject | None:
         the split, true class, and [class, probability] pairs, most probable first.
 
     Raises:
-        RunError: its files are damaged.
+        RunError, OSError: its files are damaged.
     """
+    from PIL import Image
+
     sprite = found.sprite
     if sprite is None or not sprite.rows or not found.sprite_file.is_file():
         return None
+    with Image.open(found.sprite_file) as sheet:
+        sheet.load()
     arrays = runs.read_arrays(found.predictions_file)
     probabilities, labels = arrays["probabilities"], arrays["labels"]
     rows = np.array(sprite.rows)

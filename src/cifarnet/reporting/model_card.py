@@ -71,6 +71,7 @@ def render(found: StoredRun, license: str | None) -> str:
         "data_name": card.data_name,
         "evaluation": evaluation,
         "evaluations": tests,
+        "most_frequent": max(one.support for one in evaluation.per_class) if evaluation else 0,
         "weights": runs.weights_digest(found.run),
         "mean_confidence": None if evaluation is None else _mean_confidence(evaluation),
         "validation_interval": _validation_interval(found.record),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -57,21 +57,28 @@ def html(found: StoredRun, published: bool = False) -> str:
 
 
 @contextmanager
-def refreshed(run: Run, callback: Callback) -> Iterator[None]:
-    """Write the page of a run after its records have changed; if that fails, only warn."""
+def refreshed(changed: Sequence[Run], callback: Callback) -> Iterator[None]:
+    """Write the pages of runs after their records have changed; if that fails, only warn."""
     try:
         yield
     except BaseException:  # some of them may have changed, as by an interrupted training
-        refresh(run, Callback())
+        for run in changed:
+            refresh(run, Callback())
         raise
-    refresh(run, callback)
+    for run in changed:
+        refresh(run, callback)
 
 
 def refresh(run: Run, callback: Callback) -> None:
-    """Write the page of a run; if that fails, only warn: it does not decide about a result."""
+    """Write the page of a run; if that fails, only warn: it does not decide about a result.
+
+    A page of older results does not stay.
+    """
     try:
         write(run)
     except Exception as error:
+        with suppress(OSError):
+            run.report_file.unlink()
         callback.on_warning(f"{run.report_file} was not written: {error}")
 
 
@@ -111,6 +118,7 @@ def _context(found: StoredRun, published: bool) -> JsonObject:
         "faults": sections.CIFAR10_FAULTS if sections.is_cifar10(found) else (),
         "verdict": sections.verdict(found),
         "curves": sections.curves(found),
+        "augmented": found.config is not None and bool(found.config.data.augment),
         "evaluation": evaluation,
         "classes": [] if evaluation is None else sections.classes(evaluation),
         "matrix": [] if evaluation is None else sections.matrix(evaluation),
@@ -127,7 +135,7 @@ def _context(found: StoredRun, published: bool) -> JsonObject:
     }
 
 
-def _costs(found: StoredRun) -> list[tuple[str, runs.CostRecord]]:
+def _costs(found: StoredRun) -> list[tuple[str, runs.CostRecord | None]]:
     records = [
         ("training", found.record),
         *((f"evaluation of the {one.path.stem} images", one) for one in found.evaluations),
@@ -135,8 +143,9 @@ def _costs(found: StoredRun) -> list[tuple[str, runs.CostRecord]]:
         *((f"explanations by {one.method_name}", one) for one in found.explanations),
         *((f"export of {one.name}", one) for one in found.exports),
         ("benchmark", found.benchmark),
+        ("audit", found.audit),
     ]
-    return [(name, one.cost) for name, one in records if one is not None and one.cost is not None]
+    return [(name, one.cost) for name, one in records if one is not None]
 
 
 def _script_data(found: StoredRun, published: bool) -> JsonObject:

@@ -59,7 +59,7 @@ def report_runs(root: str | Path | None = None) -> Path:
     for run in found:
         if not run.report_file.is_file():
             page.refresh(run, Callback())
-    rows = [_row(run) for run in found]
+    rows = [_row(run) for run in reversed(found)]
     values = {
         "rows": rows,
         "groups": _groups(rows),
@@ -101,7 +101,7 @@ def _groups(rows: list[_Row]) -> list[_Group]:
             members.setdefault(row.group, {})[row.record.seed, accuracy] = row
     groups = []
     for same in members.values():
-        seeds, accuracies = ([*values] for values in zip(*same, strict=True))
+        seeds, accuracies = ([*values] for values in zip(*sorted(same), strict=True))
         if len(set(seeds)) > 1:
             name = next(iter(same.values())).record.name
             mean, interval = float(np.mean(accuracies)), mean_interval(accuracies)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cifarnet import config as cfg
+from cifarnet import runs
 from cifarnet.config.text import brief
 from cifarnet.formatting import percent
 from cifarnet.reporting.charts import Chart, Line, chart
@@ -19,12 +20,12 @@ from cifarnet.statistics import wilson
 MATRIX_CLASSES = 20  # of more, only the most frequent mistakes are listed
 _CONFUSIONS = 40
 CIFAR10_FAULTS = (
-    "54 of the 10,000 test labels were not upheld by people (Northcutt et al. 2021, arXiv "
-    "2103.14749): differences of half a point near 100 % mean little.",
+    "54 of the 10,000 test labels were not confirmed by people (Northcutt et al. 2021, arXiv "
+    "2103.14749): near 100 %, differences of half a point are not meaningful.",
     "The images are photographs of the web at 32 x 32 pixels, a part of 80 Million Tiny Images, "
     "which its authors withdrew in 2020.",
-    "Every class has as many images as any other, unlike the world: for other shares, "
-    "probabilities are wrong.",
+    "Every class has the same number of images; where classes are not equally frequent, the "
+    "probabilities are not calibrated.",
 )
 _SHADES = 10
 _DIAGONAL = Line("perfect", (0, 1), (0, 1), dashed=True)
@@ -64,15 +65,9 @@ class HeatRow:
 
 def verdict(stored: StoredRun) -> list[str]:
     """Say in two sentences how good the network is, and against what that is to be seen."""
-    found, record = stored.evaluation, stored.record
+    found = stored.evaluation
     if found is None:
-        if record.validation_accuracy is None:
-            return ["This network was not evaluated yet: run cifarnet evaluate."]
-        return [
-            f"This network gets {percent(record.validation_accuracy)} of its validation images "
-            "right.",
-            "It was not evaluated on test images yet: run cifarnet evaluate.",
-        ]
+        return _not_evaluated(stored)
     low, high = found.accuracy_interval
     chance = max(one.support for one in found.per_class) / found.count
     best = _best_shipped() if is_cifar10(stored) else ""
@@ -81,6 +76,19 @@ def verdict(stored: StoredRun) -> list[str]:
         f"images right (95 % interval {100 * low:.2f} to {percent(high)}).",
         f"Always naming the most frequent class gives {percent(chance)}{best}.",
     ]
+
+
+def _not_evaluated(stored: StoredRun) -> list[str]:
+    accuracy, name = stored.record.validation_accuracy, stored.run.path.name
+    known = (
+        [] if accuracy is None else [f"It gets {percent(accuracy)} of its validation images right."]
+    )
+    if not stored.run.model_file.is_file():
+        state = runs.status(stored.run)
+        return [f"This run is {state}: cifarnet train --resume {name} continues it.", *known]
+    if any(stored.run.evaluation_folder.glob("test*.json")):
+        return ["Its evaluation cannot be shown, see below.", *known]
+    return [f"This network was not evaluated on test images: cifarnet evaluate {name}", *known]
 
 
 def is_cifar10(stored: StoredRun) -> bool:
@@ -113,9 +121,11 @@ def curves(stored: StoredRun) -> dict[str, Chart]:
 
     rate = [Line("learning rate", epochs, [row.get("learning_rate") for row in rows])]
     found = {
-        "loss": chart("Loss by epoch, nats", "epoch", lines("loss")),
-        "accuracy": chart("Accuracy by epoch", "epoch", lines("accuracy"), percent=True),
-        "rate": chart("Learning rate by epoch", "epoch", rate),
+        "loss": chart("Loss by epoch, nats", "epoch", lines("loss"), whole=True),
+        "accuracy": chart(
+            "Accuracy by epoch", "epoch", lines("accuracy"), percent=True, whole=True
+        ),
+        "rate": chart("Learning rate by epoch", "epoch", rate, whole=True),
     }
     return {name: one for name, one in found.items() if one is not None}
 
@@ -160,7 +170,8 @@ def reliability(found: Evaluation) -> Chart | None:
     if not bins:
         return None
     points = [one.confidence for one in bins], [one.accuracy for one in bins]
-    lines = [_DIAGONAL, Line("accuracy", *points, dots=True)]
+    counts = [f"{one.count:,} images" for one in bins]
+    lines = [_DIAGONAL, Line("accuracy", *points, dots=True, notes=counts)]
     return chart("Accuracy by confidence", "confidence", lines, (0, 1), percent=True)
 
 
@@ -200,6 +211,7 @@ def attacks(found: Robustness) -> Chart | None:
         [clean, *(one.accuracy for one in scores)],
         low=[low for low, _ in ends],
         high=[high for _, high in ends],
+        notes=[f"{100 * low:.2f} to {100 * high:.2f} %" for low, high in ends],
     )
     label = "largest change of a pixel value, of 255"
     return chart("Accuracy under attack", label, [worst], (0, 1), percent=True)

@@ -21,8 +21,8 @@ class SelectivePrediction(Part):
         error_auroc: chance that a wrong decision is less confident than a right one, a tie counting
             half; None without both.
         risk_coverage: at most 100 points of the curve, rising in coverage.
-        aurc_interval, accuracy_at_80_coverage_interval, error_auroc_interval: 95 % intervals,
-            bootstrap over images.
+        aurc_interval, error_auroc_interval: 95 % intervals, bootstrap over images.
+        accuracy_at_80_coverage_interval: 95 % interval (Wilson).
     """
 
     aurc: Number

@@ -33,7 +33,7 @@ class Lookahead:
 
     Zhang et al. 2019, arXiv 1907.08610, with a part that shrinks in the course of the training:
     Jordan 2024, arXiv 2404.00498, whose code leaves `decay` x progress^`ramp` of the slow copy.
-    Moving statistics of batch normalisations are treated as weights.
+    Moving statistics of batch normalizations are treated as weights.
 
     Attributes:
         variables: the slow copies, part of the training's state.

@@ -177,7 +177,7 @@ def _train(
         own.append(MlflowTracker(config.train.mlflow, Callbacks([log, report]).on_warning))
     with job(own) as logs:
         together = Callbacks([logs, report])
-        with page.refreshed(run, together):
+        with page.refreshed([run], together):
             return Loop(run, config, trainer, history, selected, together, meter).run()
 
 

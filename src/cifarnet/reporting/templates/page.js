@@ -38,28 +38,29 @@ for (const button of document.querySelectorAll(".sortable th button"))
 
 // --- values of charts, on hover and by arrow keys ---
 
-for (const svg of document.querySelectorAll("svg[data-values]")) {
-  const values = JSON.parse(svg.dataset.values);
-  const cursor = svg.querySelector(".cursor"), text = svg.parentElement.querySelector(".value");
+for (const svg of document.querySelectorAll("svg[data-places]")) {
+  const figure = svg.parentElement, places = JSON.parse(svg.dataset.places);
+  const cursor = svg.querySelector(".cursor"), text = figure.querySelector(".value");
+  const texts = [...figure.querySelectorAll("details li")].map((item) => item.textContent);
   let place = -1;
   const show = (index) => {
-    place = Math.max(0, Math.min(values.length - 1, index));
-    cursor.setAttribute("x1", values[place][0]);
-    cursor.setAttribute("x2", values[place][0]);
+    place = Math.max(0, Math.min(places.length - 1, index));
+    cursor.setAttribute("x1", places[place]);
+    cursor.setAttribute("x2", places[place]);
     cursor.style.visibility = "visible";
-    text.textContent = values[place][1];
+    text.textContent = texts[place];
   };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
-    const gaps = values.map(([at]) => Math.abs(at - x));
+    const gaps = places.map((at) => Math.abs(at - x));
     show(gaps.indexOf(Math.min(...gaps)));
   });
   svg.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step === undefined) return;
+    const moved = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: places.length - 1 };
+    if (moved[event.key] === undefined) return;
     event.preventDefault();
-    show(place + step);
+    show(moved[event.key]);
   });
 }
 
@@ -157,13 +158,18 @@ function tile(canvases, caption, action) {
   return item;
 }
 
-const form = byId("filter"), most = 60;
+const form = byId("filter"), step = 60;
+let most = step;
 if (form) {
   for (const select of [form.elements.true, form.elements.predicted])
     data.classes.forEach((name, index) => select.append(make("option", name, { value: index })));
+  const wrong = ([, label, [[said]]]) => label !== said;
+  if (!data.gallery.images.some(wrong)) form.elements.kind.options[2].defaultSelected = true;
+  form.reset();
   form.addEventListener("input", () => showTiles());
+  byId("more").addEventListener("click", () => showTiles(most + step));
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(showTiles));
+  form.addEventListener("reset", () => setTimeout(() => showTiles()));
   for (const button of document.querySelectorAll(".matrix button"))
     button.addEventListener("click", () => {
       form.reset();
@@ -176,7 +182,8 @@ if (form) {
   showTiles();
 }
 
-function showTiles() {
+function showTiles(number = step) {
+  most = number;
   const { true: truth, predicted, kind, low, high } = Object.fromEntries(new FormData(form));
   const places = data.gallery.images.map((_, place) => place).filter((place) => {
     const [, label, [[said, share]]] = data.gallery.images[place];
@@ -194,6 +201,7 @@ function showTiles() {
   }));
   const all = truth !== "" && predicted !== "" ? ` of ${data.counts[truth][predicted]} in this cell` : "";
   const cut = places.length > most ? `, the most confident ${most} shown` : "";
+  byId("more").hidden = places.length <= most;
   byId("shown").textContent = `${places.length} stored images${all}${cut}`;
   for (const button of document.querySelectorAll(".matrix button"))
     button.setAttribute("aria-pressed",
