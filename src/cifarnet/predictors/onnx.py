@@ -40,15 +40,10 @@ def load(
         ArtifactError: damaged, or with another kind of input, or with weights in a file that is not
             in its folder.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or system.usable_cores()
-    if threads == 1:  # else the thread that waits for work keeps its core busy
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # errors are raised as well
     try:
         session = onnxruntime.InferenceSession(
             _content(path) if content is None else content,
-            options,
+            _options(threads),
             providers=["CPUExecutionProvider"],
         )
         about = session.get_modelmeta().custom_metadata_map.get(METADATA, "{}")
@@ -77,6 +72,15 @@ def load(
         dtype=_DTYPES[inputs[0].type],
         metadata=metadata,
     )
+
+
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or system.usable_cores()
+    if threads == 1:  # else the thread that waits for work keeps its core busy
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # errors are raised as well
+    return options
 
 
 def _content(path: Path) -> bytes:
