@@ -47,8 +47,8 @@ def test_every_kind_of_picture_is_prepared_to_the_byte_as_predict_does(opened):
     assert wrong == []
 
 
-def test_a_photo_of_12_megapixels_is_prepared_to_the_byte(opened):
-    content = pictures.file(pictures.textured(4000, 3000), "JPEG", quality=85)
+def test_a_photo_of_2_megapixels_is_prepared_to_the_byte(opened):
+    content = pictures.file(pictures.textured(1600, 1200), "JPEG", quality=85)
     assert np.array_equal(prepared(opened, content), image_file.decode(content, 32))
 
 

@@ -139,12 +139,13 @@ def _load(connection: _Connection, target: str, path: Path) -> str:
     session = str(attached["sessionId"])
     for domain in ("Page", "Network", "Runtime"):
         connection.call(f"{domain}.enable", session)
+    connection.call("Page.setLifecycleEventsEnabled", session, enabled=True)
     no_network = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     connection.call("Network.emulateNetworkConditions", session, **no_network)
     answer = connection.call("Page.navigate", session, url=path.resolve().as_uri())
     if "errorText" in answer:
         raise PageError(f"{path} does not load: {answer['errorText']}")
-    connection.wait_for("Page.loadEventFired")
+    connection.wait_for("load", str(answer["loaderId"]))
     return session
 
 
@@ -155,7 +156,7 @@ class _Connection:
         self._reading = reading
         self._writing = writing
         self._received = bytearray()
-        self._events: set[str] = set()
+        self._reached: set[tuple[str, str]] = set()  # events of loading, and of which document
         self._last = 0
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> Any:
@@ -176,9 +177,9 @@ class _Connection:
                     raise PageError(f"{method}: {answer['error'].get('message')}")
                 return answer["result"]
 
-    def wait_for(self, event: str) -> None:
-        """Wait for an event, unless it has come."""
-        while event not in self._events:
+    def wait_for(self, event: str, loader: str) -> None:
+        """Wait until a document, by the identifier of its loader, has reached a point."""
+        while (event, loader) not in self._reached:
             self._next()
 
     def close(self) -> None:
@@ -208,6 +209,6 @@ class _Connection:
         content, _, rest = bytes(self._received).partition(b"\0")
         self._received = bytearray(rest)
         message = json.loads(content)
-        if "method" in message:
-            self._events.add(message["method"])
+        if message.get("method") == "Page.lifecycleEvent":
+            self._reached.add((message["params"]["name"], message["params"]["loaderId"]))
         return message
