@@ -1,12 +1,14 @@
 """A server process, and a small ONNX file for it."""
 
+import asyncio
 import http.client
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,12 @@ def expected(pixels: np.ndarray) -> np.ndarray:
 
 def noise(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)
+
+
+def run(work: Coroutine) -> Any:
+    """Run in an event loop of a new thread: that of the tests may have Playwright's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 class Server:

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers.serving import noise
+from helpers.serving import noise, run
 
 from cifarnet.serving.batcher import MAX_BATCH, MAX_WAITING, Batcher
 from cifarnet.serving.refusals import Refused
@@ -53,7 +53,7 @@ def test_what_waits_forms_the_next_batch_and_each_gets_its_own():
         batcher.close()
 
     assert MAX_BATCH == 64
-    asyncio.run(ask())
+    run(ask())
 
 
 def test_a_quick_network_is_run_at_once_unless_the_thread_computes():
@@ -76,7 +76,7 @@ def test_a_quick_network_is_run_at_once_unless_the_thread_computes():
         assert batches == [4, 5, 5, 1]
         batcher.close()
 
-    asyncio.run(ask())
+    run(ask())
 
 
 def test_too_many_waiting_images_are_refused():
@@ -93,7 +93,7 @@ def test_too_many_waiting_images_are_refused():
         await asyncio.gather(first, second)
         batcher.close()
 
-    asyncio.run(ask())
+    run(ask())
 
 
 def test_a_late_result_is_a_time_out_and_is_not_computed(monkeypatch):
@@ -111,7 +111,7 @@ def test_a_late_result_is_a_time_out_and_is_not_computed(monkeypatch):
         await asyncio.sleep(0)
         assert batches == [1] and batcher.waiting == 0
 
-    asyncio.run(ask())
+    run(ask())
 
 
 def test_a_fault_of_the_network_ends_its_requests_only():
@@ -125,4 +125,4 @@ def test_a_fault_of_the_network_ends_its_requests_only():
         assert np.array_equal(rows[:, 0], noise(1).mean(axis=(1, 2, 3)))
         batcher.close()
 
-    asyncio.run(ask())
+    run(ask())

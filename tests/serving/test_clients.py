@@ -1,6 +1,5 @@
 """Clients of others: Triton's, KServe's, and requests as the protocols show them."""
 
-import asyncio
 import gzip
 import http.client
 import json
@@ -8,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from helpers.serving import CLASSES, expected, noise
+from helpers.serving import CLASSES, expected, noise, run
 
 MODEL = "/v2/models/dense"
 
@@ -107,7 +106,7 @@ def test_kserve_asks_both_protocols(server):
         found = await one.infer(base, {"instances": pixels.tolist()}, model_name="dense")
         np.testing.assert_allclose(found["predictions"], expected(pixels), atol=1e-5)
 
-    asyncio.run(ask())
+    run(ask())
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"pixels": x}])
