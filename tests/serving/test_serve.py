@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,15 @@ def test_an_export_that_has_changed_is_refused(run, tmp_path):
     model.write_bytes(model.read_bytes() + b"x")
     done = cifarnet("serve", changed, cwd=tmp_path, code=1)
     assert "model.tflite" in done.stderr
+
+
+def test_a_missing_package_is_told_with_its_extra():
+    code = "import sys; sys.modules['uvicorn'] = None; import cifarnet; cifarnet.serve"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        "needs the package uvicorn; install it with: pip install 'cifarnet[serve]'" in done.stderr
+    )
 
 
 def test_the_end_is_told_as_json(network):
