@@ -50,7 +50,9 @@ def open_run(run: Run | str | Path, root: str | Path | None = None) -> Run:
 
 def run_of(path: Path) -> Run | None:
     """Return the run that a file or folder lies in; None: in no run."""
-    homes = (one for one in path.absolute().parents if (one / "run.json").is_file())
+    homes = (
+        one for one in (*path.parents, *path.absolute().parents) if (one / "run.json").is_file()
+    )
     return next(map(Run, homes), None)
 
 
