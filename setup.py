@@ -3,6 +3,11 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages("src"), "cifarnet.reporting.templates", "cifarnet.configs"],
+    packages=[
+        *find_packages("src"),
+        "cifarnet.browser.templates",
+        "cifarnet.reporting.templates",
+        "cifarnet.configs",
+    ],
     package_dir={"": "src", "cifarnet.configs": "configs"},
 )

@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "cifarnet"
 FILES = sorted(SOURCE.rglob("*.py"))
 LIGHT = [
     "artifacts",
+    "browser",
     "callbacks",
     "choices",
     "cli",
@@ -28,6 +29,7 @@ LIGHT = [
     "reporting",
     "requirements",
     "runs",
+    "serving",
     "system",
 ]
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn"}

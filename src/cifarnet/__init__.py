@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cifarnet.reporting.runs_page import report_runs
     from cifarnet.robustness import evaluate_robustness
     from cifarnet.runs import Run, open_run
+    from cifarnet.serving import serve
     from cifarnet.training import resume, train
 
 _HOMES = {
@@ -78,6 +79,7 @@ _HOMES = {
     "report": "reporting.page",
     "report_runs": "reporting.runs_page",
     "resume": "training",
+    "serve": "serving",
     "train": "training",
     "write_model_card": "exporters",
 }
@@ -117,6 +119,7 @@ __all__ = [
     "report",
     "report_runs",
     "resume",
+    "serve",
     "train",
     "write_model_card",
 ]

@@ -44,8 +44,18 @@ class Artifact:
         in_run = self.run is not None and not self.is_run_model
         return self.path.parent.name if in_run else self.path.name
 
-    def load(self, preprocessing: Preprocessing | None = None) -> Predictor:
-        """Load the predict function; `preprocessing` is for a file outside any run.
+    def load(
+        self,
+        preprocessing: Preprocessing | None = None,
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> Predictor:
+        """Load the predict function.
+
+        Args:
+            preprocessing: of a file outside any run.
+            batch_size: images per call of the runtime; None: the config's.
+            threads: as for `predictors.load`.
 
         Raises:
             ArtifactError: as for `predictors.load`.
@@ -55,8 +65,8 @@ class Artifact:
         if self.run is not None:
             predictors.refuse_options(str(self.run.path), preprocessing)
             runs.check(self.run, self.path)
-        size = self.config.evaluate.batch_size
-        return predictors.load(self.path, size, self.preprocessing(preprocessing))
+        size = batch_size or self.config.evaluate.batch_size
+        return predictors.load(self.path, size, self.preprocessing(preprocessing), threads)
 
     def preprocessing(self, stated: Preprocessing | None = None) -> Preprocessing:
         """Return a run's preprocessing, or for a file outside any run what the user states."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-ExportFormat = Literal["keras", "savedmodel", "onnx", "litert", "c"]
+ExportFormat = Literal["keras", "savedmodel", "onnx", "litert", "c", "web"]
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 # The quantizations that each format can hold; the first is its default.
 QUANTIZATIONS: dict[ExportFormat, tuple[Quantization, ...]] = {
@@ -16,6 +16,7 @@ QUANTIZATIONS: dict[ExportFormat, tuple[Quantization, ...]] = {
     "onnx": ("none", "int8"),
     "litert": ("none", "float16", "dynamic", "int8"),
     "c": ("int8",),
+    "web": ("none",),
 }
 # What pixel values 0 and 255 become before a network takes them.
 InputRange = Literal["0-255", "0-1", "-1-1"]

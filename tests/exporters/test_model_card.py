@@ -69,7 +69,9 @@ def block(text: str, language: str) -> str:
 def copied(run, folder) -> runs.Run:
     path = folder / run.path.name
     shutil.copytree(run.path, path, ignore=shutil.ignore_patterns("exports"))
-    return runs.Run(path)
+    other = runs.Run(path)
+    with runs.changing(other, other.exports_folder):  # other tests export the same run
+        return other
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from cifarnet.cli.export import export
 from cifarnet.cli.predict import predict
 from cifarnet.cli.report import report
 from cifarnet.cli.runs import runs
+from cifarnet.cli.serve import serve
 from cifarnet.cli.train import train
 
 
@@ -29,7 +30,7 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, compare, predict, explain, report, export, benchmark):
+for _command in (train, evaluate, compare, predict, explain, report, export, benchmark, serve):
     main.add_command(_command)
 for _group in (runs, data, config):
     main.add_command(_group)

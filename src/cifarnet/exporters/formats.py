@@ -16,6 +16,7 @@ import numpy as np
 from cifarnet import system
 from cifarnet.backend import keras
 from cifarnet.choices import ExportFormat, Quantization
+from cifarnet.data import OnFetch
 from cifarnet.errors import ArtifactError, ConfigError
 from cifarnet.exporters import (
     c_source,
@@ -25,6 +26,7 @@ from cifarnet.exporters import (
     network,
     onnx_format,
     saved_model,
+    web_format,
 )
 from cifarnet.predictors import Metadata
 
@@ -41,6 +43,7 @@ class Format:
         write: writes an artifact.
         packages: that it needs and a plain installation lacks.
         extra: the extra of cifarnet that installs them.
+        fetch: fetches into the cache what its writer needs.
         portable: whether other runtimes than Keras read it; see `network.build`.
     """
 
@@ -48,6 +51,7 @@ class Format:
     packages: tuple[str, ...] = ()
     extra: str = ""
     portable: bool = True
+    fetch: Callable[[OnFetch | None], None] | None = None
 
     def require_packages(self, name: str) -> None:
         """Check that the packages are installed.
@@ -70,6 +74,7 @@ FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(onnx_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
     "litert": Format(litert_format.write, ("ai_edge_litert",), "litert"),
     "c": Format(c_source.write, ("ai_edge_litert",), "litert"),
+    "web": Format(web_format.write, ("tf2onnx", "onnxruntime"), "onnx", fetch=web_format.fetch),
 }
 
 

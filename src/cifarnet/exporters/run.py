@@ -28,7 +28,7 @@ from cifarnet.errors import (
     RunError,
     TrainingError,
 )
-from cifarnet.exporters import description, parity, pruning, qat
+from cifarnet.exporters import description, parity, pruning, qat, web_format
 from cifarnet.exporters.conversion import Converted, convert
 from cifarnet.exporters.formats import FORMATS
 from cifarnet.exporters.targets import Target, targets
@@ -157,7 +157,10 @@ class _Exporter:
 
     def export(self, target: Target, meter: Meter) -> Export:
         """Write one artifact and check its parity."""
-        FORMATS[target.format].require_packages(target.format)
+        format_ = FORMATS[target.format]
+        format_.require_packages(target.format)
+        if format_.fetch is not None:
+            format_.fetch(self._callback.on_fetch)
         self._callback.on_stage(f"exporting {target.name}")
         final = self._source.exports_folder / target.name
         with runs.changing(self._source, final), _folder(final) as folder:
@@ -170,12 +173,15 @@ class _Exporter:
                     "prune": self._pruned,
                     "qat": qat_note,
                     "micro": converted.micro,
+                    "browser": converted.browser,
                     "changed_data": self._dataset.changes,
                     "cost": meter.read(),
                 }
             )
             documents.write(folder / "export.json", record)
             parity.check(measured, target.quantization != "none", self._options)
+            if converted.browser is not None:
+                web_format.check(converted.browser)
         return documents.read(final / "export.json", Export)
 
     def _write_best(

@@ -26,20 +26,26 @@ _NEEDS: dict[str, tuple[str, str] | None] = {
     ".keras": None,
     ".h5": None,
     ".onnx": ("onnxruntime", "onnx"),
+    ".html": ("onnxruntime", "onnx"),
     ".tflite": ("ai_edge_litert", "litert"),
 }
 
 
 def load(
-    path: Path, batch_size: int = 500, preprocessing: Preprocessing | None = None
+    path: Path,
+    batch_size: int = 500,
+    preprocessing: Preprocessing | None = None,
+    threads: int | None = None,
 ) -> Predictor:
     """Load the predict function of a model file, from cifarnet or not.
 
     Args:
-        path: a `.keras`, `.h5`, `.onnx` or `.tflite` file or a SavedModel folder.
+        path: a `.keras`, `.h5`, `.onnx` or `.tflite` file, a SavedModel folder, or the page of a
+            `web` export.
         batch_size: images per call of the runtime, where the file leaves it open.
         preprocessing: what a foreign network takes and gives; what is None is found from the file,
             and `Predictor.assumed` lists what it does not say.
+        threads: of ONNX Runtime and LiteRT; None: one per core.
 
     Raises:
         ArtifactError: no such file, another kind, larger than 1 GB, damaged, with code inside, not
@@ -62,7 +68,7 @@ def load(
         )
     _check_size(path)
     output_name = None if preprocessing is None else preprocessing.output_name
-    model = _runtime_model(path, suffix, output_name)
+    model = _runtime_model(path, suffix, output_name, threads)
     return Predictor(model, batch_size, preprocessing)
 
 
@@ -76,7 +82,9 @@ def _check_size(path: Path) -> None:
         )
 
 
-def _runtime_model(path: Path, suffix: str, output_name: str | None) -> RuntimeModel:
+def _runtime_model(
+    path: Path, suffix: str, output_name: str | None, threads: int | None
+) -> RuntimeModel:
     """Load a file in its runtime, which is imported only for such files."""
     if suffix == "":
         from cifarnet.predictors import saved_model
@@ -85,11 +93,16 @@ def _runtime_model(path: Path, suffix: str, output_name: str | None) -> RuntimeM
     if suffix == ".onnx":
         from cifarnet.predictors import onnx
 
-        return onnx.load(path, output_name)
+        return onnx.load(path, output_name, threads)
+    if suffix == ".html":
+        from cifarnet import browser
+        from cifarnet.predictors import onnx
+
+        return onnx.load(path, output_name, threads, browser.network_in(path))
     if suffix == ".tflite":
         from cifarnet.predictors import litert
 
-        return litert.load(path, output_name)
+        return litert.load(path, output_name, threads)
     from cifarnet.predictors import keras_file
 
     return keras_file.load(path, output_name)

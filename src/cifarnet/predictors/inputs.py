@@ -88,11 +88,12 @@ class Inputs:
         self._low, self._high = RANGES[said.input_range or "0-255"]
         self._mean = np.asarray(said.mean or (0.0,) * 3, np.float32)
         self._std = np.asarray(said.std or (1.0,) * 3, np.float32)
+        self._is_raw = self._takes_raw_pixels()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return the input of uint8 pixels [N, S, S, 3]."""
-        if self._dtype == np.uint8 and self._takes_raw_pixels():
-            return self._in_layout(pixels)
+        if self._is_raw:
+            return self._in_layout(pixels.astype(self._dtype, copy=False))
         values = self.values(pixels.astype(np.float32))
         if np.issubdtype(self._dtype, np.integer):
             limits = np.iinfo(self._dtype)
@@ -106,9 +107,12 @@ class Inputs:
         return (values - self._mean) / self._std
 
     def _takes_raw_pixels(self) -> bool:
-        unscaled = (self._scale, self._zero_point) == (1.0, 0)
+        is_float = np.issubdtype(self._dtype, np.floating)
+        unscaled = self._dtype == np.uint8 and (self._scale, self._zero_point) == (1.0, 0)
         unchanged = not self._mean.any() and (self._std == 1).all()
-        return bool(unscaled and unchanged and (self._low, self._high) == RANGES["0-255"])
+        return bool(
+            (is_float or unscaled) and unchanged and (self._low, self._high) == RANGES["0-255"]
+        )
 
     def _in_layout(self, images: np.ndarray) -> np.ndarray:
         if self.layout == "nchw":

@@ -21,11 +21,12 @@ from cifarnet.predictors.outputs import choose
 METADATA = b"cifarnet"
 
 
-def load(path: Path, output_name: str | None = None) -> RuntimeModel:
+def load(path: Path, output_name: str | None = None, threads: int | None = None) -> RuntimeModel:
     """Load a LiteRT file: float or quantized, with a fixed or an open batch dimension.
 
     Args:
         output_name: of the output to read, if there are several.
+        threads: of the runtime; None: one per core.
 
     Raises:
         ArtifactError: damaged, or with other than one input.
@@ -50,7 +51,7 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
 
     return RuntimeModel(
         runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
-        run=_runner(content, inputs, outputs),
+        run=_runner(content, inputs, outputs, threads),
         shape=_signature(inputs),
         dtype=inputs["dtype"],
         scale=scale or 1.0,
@@ -62,13 +63,15 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
     )
 
 
-def _runner(content: bytes, inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+def _runner(
+    content: bytes, inputs: dict[str, Any], outputs: dict[str, Any], threads: int | None
+) -> Any:
     """Return the function of the details of an input and an output."""
 
     @functools.lru_cache(maxsize=3)
     def for_shape(shape: tuple[int, ...]) -> Interpreter:
         """Return an interpreter that was resized before its first run; LiteRT may fail later."""
-        resized = _interpreter(content)
+        resized = _interpreter(content, threads)
         resized.resize_tensor_input(inputs["index"], shape)
         with system.quiet():
             resized.allocate_tensors()
@@ -96,9 +99,9 @@ def _signature(details: dict[str, Any]) -> tuple[int | None, ...]:
     return tuple(int(side) if side > 0 else None for side in shape)
 
 
-def _interpreter(content: bytes) -> Interpreter:
+def _interpreter(content: bytes, threads: int | None = None) -> Interpreter:
     with system.quiet():
-        return Interpreter(model_content=content, num_threads=system.usable_cores())
+        return Interpreter(model_content=content, num_threads=threads or system.usable_cores())
 
 
 def _dequantize(values: Any, scale: float, zero_point: int) -> Any:

@@ -23,22 +23,28 @@ _DTYPES = {
 }
 
 
-def load(path: Path, output_name: str | None = None) -> RuntimeModel:
+def load(
+    path: Path,
+    output_name: str | None = None,
+    threads: int | None = None,
+    content: bytes | None = None,
+) -> RuntimeModel:
     """Load an ONNX file with one input.
 
     Args:
         output_name: of the output to read, if there are several.
+        threads: of the runtime; None: one per core.
+        content: of the file, where it is inside another one at `path`.
 
     Raises:
         ArtifactError: damaged, or with another kind of input, or with weights in a file that is not
             in its folder.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = system.usable_cores()
-    options.log_severity_level = 4  # errors are raised as well
     try:
         session = onnxruntime.InferenceSession(
-            _content(path), options, providers=["CPUExecutionProvider"]
+            _content(path) if content is None else content,
+            _options(threads),
+            providers=["CPUExecutionProvider"],
         )
         about = session.get_modelmeta().custom_metadata_map.get(METADATA, "{}")
         metadata = read_metadata(about)
@@ -66,6 +72,15 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
         dtype=_DTYPES[inputs[0].type],
         metadata=metadata,
     )
+
+
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or system.usable_cores()
+    if threads == 1:  # else the thread that waits for work keeps its core busy
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # errors are raised as well
+    return options
 
 
 def _content(path: Path) -> bytes:

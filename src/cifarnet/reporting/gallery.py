@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -96,12 +94,6 @@ def explained(found: Explanation, published: bool) -> JsonObject | None:
             for i, one in enumerate(found.images[: len(pixels)])
         ],
     }
-
-
-def for_script(value: Any) -> str:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _row(one: ExplainedImage) -> int | None:

@@ -25,7 +25,7 @@ class Raw(str):
 def render(name: str, values: Mapping[str, object]) -> str:
     """Fill in a template of this package; a value that it names and that is missing is an error."""
     # Jinja2's escaping is for HTML; `_finalize` escapes for Markdown.
-    environment = templating.environment(_finalize, autoescape=False)
+    environment = templating.environment("cifarnet.reporting", _finalize, autoescape=False)
     environment.filters["fenced"] = fenced
     return _BLANK_LINES.sub("\n\n", environment.get_template(name).render(values))
 

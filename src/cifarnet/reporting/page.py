@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,12 +11,11 @@ from cifarnet import runs
 from cifarnet.callbacks import Callback
 from cifarnet.errors import CifarnetError
 from cifarnet.formatting import printable
-from cifarnet.reporting import gallery, sections, stored, templating
+from cifarnet.reporting import gallery, inline, sections, stored, templating
 from cifarnet.reporting.stored import StoredRun
 from cifarnet.runs import Run
 from cifarnet.runs.documents import JsonObject
 
-_TEMPLATES = "cifarnet.reporting.templates"
 # Arrays or images that are missing or do not belong to their record; the page does without.
 _UNREADABLE = (CifarnetError, OSError, KeyError, IndexError, ValueError)
 
@@ -94,25 +90,15 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     """
     import markupsafe
 
-    environment = templating.environment(
-        lambda value: printable(value) if type(value) is str else value, autoescape=True
-    )
-    style, script = (_template(f"page.{suffix}") for suffix in ("css", "js"))
+    style, script = (inline.text(inline.TEMPLATES, f"page.{one}") for one in ("css", "js"))
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_sha256(style)}; "
-        f"script-src {_sha256(script)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {inline.source(style)}; "
+        f"script-src {inline.source(script)}; base-uri 'none'; form-action 'none'"
     )
     safe = {"style": style, "script": script, "policy": policy}
     inside = {name: markupsafe.Markup(text) for name, text in safe.items()}
+    environment = templating.environment("cifarnet.reporting")
     return environment.get_template(template).render({**values, **inside})
-
-
-def _template(name: str) -> str:
-    return importlib.resources.files(_TEMPLATES).joinpath(name).read_text("utf-8").strip()
-
-
-def _sha256(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _context(found: StoredRun, published: bool) -> JsonObject:
@@ -142,7 +128,7 @@ def _context(found: StoredRun, published: bool) -> JsonObject:
         "changes": changes,
         "costs": _costs(found),
         "has_images": shown["gallery"] is not None,
-        "data": Markup(gallery.for_script(shown)),
+        "data": Markup(inline.for_script(shown)),
     }
 
 

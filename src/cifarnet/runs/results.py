@@ -186,6 +186,20 @@ class MicroRecord(Part):
     mean_difference: Number | None = None
 
 
+class BrowserRecord(Part):
+    """How a page with the network inside was checked in a browser.
+
+    Attributes:
+        checked_by: browser and runtime with their versions, or `not run in a browser` and why.
+        images: that it classified.
+        max_difference: of a probability, from ONNX Runtime's; None: not run, or not finite.
+    """
+
+    checked_by: str
+    images: Count = 0
+    max_difference: Number | None = None
+
+
 class CalibrationRecord(Part):
     """The images that int8 ranges were computed on."""
 
@@ -234,6 +248,7 @@ class Export(Record):
     prune: PruneRecord | None = None
     qat: QatRecord | None = None
     micro: MicroRecord | None = None
+    browser: BrowserRecord | None = None
     changed_data: str = ""
 
     @property

@@ -1,0 +1,163 @@
+"""The page's HTML: one file with style, script and, for `web`, runtime and network inside."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from cifarnet import system
+from cifarnet.browser.runtime import Runtime
+from cifarnet.errors import ArtifactError
+from cifarnet.formatting import printable
+from cifarnet.reporting import inline, templating
+
+_TEMPLATES = "cifarnet.browser.templates"
+# The element of the page that holds the ONNX file, gzipped, in base64.
+_NETWORK = re.compile(
+    r'<script type="application/octet-stream" id="network">([A-Za-z0-9+/=\s]+)</script>'
+)
+_CALIBRATED = (
+    "Its confidence was calibrated on validation images: of such images that get 80 %, about 80 % "
+    "are right."
+)
+_UNCALIBRATED = "Its confidence was not calibrated, and may be too high."
+
+
+@dataclass(frozen=True)
+class About:
+    """What the page says of a network.
+
+    Attributes:
+        name: of the run, or of the file.
+        classes: names, in the order of the outputs.
+        size: side of the input, pixels.
+        calibrated: whether its probabilities were calibrated.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    size: int
+    calibrated: bool = False
+
+
+class Page(NamedTuple):
+    """A page, and its Content-Security-Policy, which it states itself, too."""
+
+    html: str
+    policy: str
+
+
+def for_server(about: About) -> Page:
+    """Return the page of a server, which sends each file to `POST predict?top=...&heat=1`.
+
+    The address is relative to the page's. The answer has `classes`, objects with `class` and
+    `probability`, and may have `heat`, [size][size], positive where a pixel supports the class.
+    Errors have `error`, a sentence.
+    """
+    script = _script("jpeg.js", "png.js", "picture.js", "server.js", "page.js")
+    values = {"server": True, "where": "It is sent to the server that sent this page, which "}
+    values["where"] = f"{values['where']}keeps nothing."
+    return _render(about, script, "script-src {script}; connect-src 'self'", values, {}, {})
+
+
+def for_web(
+    about: About,
+    network: bytes,
+    runtime: Runtime,
+    color: tuple[int, int, int],
+    examples: bytes = b"",
+    examples_are: str = "",
+) -> Page:
+    """Return the page that needs no server.
+
+    Args:
+        about: the network.
+        network: an ONNX file: float32 `pixels`, 0-255, to `probabilities`.
+        runtime: ONNX Runtime Web.
+        color: of the squares that occlusion covers pixels with, RGB.
+        examples: images of the network's size, RGB, 0-255, one after the other.
+        examples_are: a sentence that says what they are.
+    """
+    sources = _script("jpeg.js", "png.js", "picture.js", "web.js", "page.js")
+    data: dict[str, object] = {"color": color, "examples": base64.b64encode(examples).decode()}
+    inside = {"runtime": _packed(runtime.wasm), "network": _packed(network)}
+    values = {
+        "server": False,
+        "where": "It stays on this device: the network is inside this page.",
+        "notice": runtime.notice,
+        "examples": examples_are if examples else "",
+    }
+    policy = "script-src {script} 'wasm-unsafe-eval'"
+    return _render(about, f"{runtime.script}\n{sources}", policy, values, data, inside)
+
+
+def network_in(path: Path) -> bytes:
+    """Return the ONNX file inside a page that `for_web` made.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged.
+    """
+    found = _NETWORK.search(path.read_text("utf-8", errors="replace"))
+    if found is None:
+        raise ArtifactError(
+            f"{path} has no network inside: expected index.html of cifarnet export --format web"
+        )
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(base64.b64decode(found[1]))) as packed:
+            return packed.read(_MAX_BYTES)
+    except (OSError, EOFError, ValueError) as error:
+        raise ArtifactError(f"the network inside {path} is damaged: {error}") from error
+
+
+_MAX_BYTES = 1_000_000_000  # unpacked; no classifier of small images is larger
+
+
+def _render(
+    about: About,
+    script: str,
+    policy: str,
+    values: dict[str, object],
+    data: dict[str, object],
+    inside: dict[str, str],
+) -> Page:
+    from markupsafe import Markup
+
+    names = [printable(name) for name in about.classes]
+    style = f"{inline.text(inline.TEMPLATES, 'page.css')}\n{inline.text(_TEMPLATES, 'page.css')}"
+    whole_policy = (
+        f"default-src 'none'; img-src data: blob:; style-src {inline.source(style)}; "
+        f"{policy.format(script=inline.source(script))}; base-uri 'none'; form-action 'none'"
+    )
+    shown = {"classes": names, "size": about.size, **data}
+    html = templating.environment("cifarnet.browser").get_template("page.html")
+    text = html.render(
+        {
+            "notice": "",
+            "examples": "",
+            **values,
+            "name": about.name,
+            "classes": names,
+            "size": about.size,
+            "confidence": _CALIBRATED if about.calibrated else _UNCALIBRATED,
+            "version": system.versions()["cifarnet"],
+            "policy": Markup(whole_policy),
+            "style": Markup(style),
+            "script": Markup(script),
+            "data": Markup(inline.for_script(shown)),
+            "inside": {name: Markup(content) for name, content in inside.items()},
+        }
+    )
+    return Page(text, whole_policy)
+
+
+def _script(*names: str) -> str:
+    return "\n".join(inline.text(_TEMPLATES, name) for name in names)
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()

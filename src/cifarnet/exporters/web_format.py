@@ -1,0 +1,122 @@
+"""Write one HTML page with the network and ONNX Runtime Web inside; prove it in Chromium."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import numpy as np
+
+from cifarnet import browser
+from cifarnet.backend import keras
+from cifarnet.browser import chromium, runtime
+from cifarnet.data import OnFetch
+from cifarnet.errors import ArtifactError, DataError, GateError
+from cifarnet.exporters import onnx_format
+from cifarnet.predictors import Metadata
+from cifarnet.runs.results import BrowserRecord
+
+# Of a probability, from ONNX Runtime's. Both add in float32 in orders of their own: on up to 5,066
+# images the shipped networks differ by 0.7e-6 to 1.5e-6, as much as ONNX Runtime's own levels of
+# optimization differ from each other on one processor.
+MAX_DIFFERENCE = 1e-5
+_BATCH_BYTES = 3_000_000  # of pixels per message to the browser
+_EXAMPLES, _EXAMPLE_BYTES = 10, 40_000
+_EXAMPLES_ARE = "Images that the network was trained on; so its answers are better than on yours."
+
+
+def fetch(on_fetch: OnFetch | None = None) -> None:
+    """Fetch the runtime into the cache.
+
+    Raises:
+        ArtifactError: it cannot be fetched.
+    """
+    try:
+        runtime.fetch(on_fetch)
+    except DataError as error:
+        raise ArtifactError(f"web: ONNX Runtime Web could not be fetched: {error}") from error
+
+
+def write(
+    model: keras.Model, quantization: str, calibration: np.ndarray, metadata: Metadata, folder: Path
+) -> Path:
+    """Write `index.html`, with the float32 ONNX file inside; see `formats.Writer`."""
+    file = onnx_format.write(model, quantization, calibration, metadata, folder)
+    network = file.read_bytes()
+    file.unlink()
+    red, green, blue = np.rint(calibration.mean(axis=(0, 1, 2))).astype(int).tolist()
+    count = min(_EXAMPLES, max(1, _EXAMPLE_BYTES // calibration[0].nbytes), len(calibration))
+    rows = np.linspace(0, len(calibration) - 1, count).astype(int)
+    page = browser.for_web(
+        browser.About(
+            name=str(metadata["run"]),
+            classes=tuple(metadata["classes"]),
+            size=calibration.shape[1],
+            calibrated=metadata.get("temperature") is not None,
+        ),
+        network,
+        runtime.read(),
+        (red, green, blue),
+        calibration[rows].tobytes(),
+        _EXAMPLES_ARE,
+    )
+    path = folder / "index.html"
+    path.write_text(page.html, encoding="utf-8")
+    return path
+
+
+def prove(path: Path, images: np.ndarray, expected: np.ndarray) -> BrowserRecord:
+    """Run a page in Chromium, if there is one, and compare its probabilities.
+
+    Args:
+        path: the page.
+        images: uint8 [N, S, S, 3].
+        expected: what ONNX Runtime gives for its network, float32 [N, K].
+
+    Raises:
+        ArtifactError: the page fails in the browser.
+    """
+    step = max(1, _BATCH_BYTES // images[0].nbytes)
+    parts = []
+    try:
+        with chromium.opened(path) as page:
+            for start in range(0, len(images), step):
+                parts.append(_classify(page, images[start : start + step]))
+            name = page.browser
+    except chromium.NotStarted as error:
+        return BrowserRecord(checked_by=f"not run in a browser: {error}")
+    except chromium.PageError as error:
+        raise ArtifactError(f"the page does not run in Chromium: {error}") from error
+    found = np.concatenate(parts).reshape(expected.shape)
+    difference = float(np.abs(found - expected).max())
+    return BrowserRecord(
+        checked_by=f"{name}, ONNX Runtime Web {runtime.VERSION}",
+        images=len(images),
+        max_difference=difference if np.isfinite(difference) else None,
+    )
+
+
+def check(record: BrowserRecord) -> None:
+    """Check that the browser gives what ONNX Runtime gives.
+
+    Raises:
+        GateError: it does not.
+    """
+    if record.images and (record.max_difference is None or record.max_difference > MAX_DIFFERENCE):
+        raise GateError(
+            f"in {record.checked_by} a probability differs from ONNX Runtime's by "
+            f"{record.max_difference}, allowed {MAX_DIFFERENCE:g}"
+        )
+
+
+def _classify(page: chromium.OpenPage, images: np.ndarray) -> np.ndarray:
+    """Return the page's probabilities of images, flat, float32."""
+    pixels = base64.b64encode(np.ascontiguousarray(images).data).decode()
+    answer = page.evaluate(
+        f"""(async () => {{
+          const pixels = Uint8Array.from(atob("{pixels}"), (one) => one.charCodeAt(0));
+          const found = new Uint8Array((await cifarnet.classify(pixels)).buffer);
+          return btoa(Array.from(found, (one) => String.fromCharCode(one)).join(""));
+        }})()"""
+    )
+    return np.frombuffer(base64.b64decode(answer), np.float32)

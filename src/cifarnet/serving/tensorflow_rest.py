@@ -1,0 +1,50 @@
+"""The REST interface of TensorFlow Serving: `/v1/models/NAME:predict`, row and column format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cifarnet.errors import JsonObject
+from cifarnet.serving import tensors
+from cifarnet.serving.network import INPUT, VERSION, Network
+from cifarnet.serving.refusals import Refused
+
+
+def status(network: Network, is_ready: bool) -> dict[str, object]:
+    """Return the status of the network, also with what KServe's client reads."""
+    state = "AVAILABLE" if is_ready else "UNLOADING"
+    version = {"version": VERSION, "state": state, "status": {"error_code": "OK"}}
+    return {"name": network.name, "ready": is_ready, "model_version_status": [version]}
+
+
+def pixels(document: JsonObject, size: int) -> np.ndarray:
+    """Return the pixels of `instances` (rows) or `inputs` (one tensor), uint8 [N, S, S, 3].
+
+    Raises:
+        Refused: 400 for anything else.
+    """
+    found = [key for key in ("instances", "inputs") if key in document]
+    if len(found) != 1:
+        raise Refused(400, "expected instances (a list of images) or inputs (a batch of images)")
+    values = document[found[0]]
+    if found == ["instances"] and isinstance(values, list):
+        values = [_named(value) for value in values]
+    else:
+        values = _named(values)
+    return tensors.of_numbers(values, size)
+
+
+def _named(value: Any) -> Any:
+    """Return an input that may be given by its name."""
+    if not isinstance(value, dict):
+        return value
+    if list(value) != [INPUT]:
+        raise Refused(400, f"expected the one input {INPUT}")
+    return value[INPUT]
+
+
+def respond(document: JsonObject, rows: np.ndarray) -> dict[str, object]:
+    """Return the probabilities in the format of the request."""
+    return {"predictions" if "instances" in document else "outputs": rows.tolist()}

@@ -1,0 +1,115 @@
+"""What is served: a run by its export, a file; without TensorFlow; and what is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.commands import cifarnet
+from helpers.serving import noise, serving
+
+from cifarnet import load_predictor
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained run without an export."""
+    home = tmp_path_factory.mktemp("home")
+    cifarnet("train", "--config", "smoke", "-o", "train.epochs=1", cwd=home)
+    return next((home / "runs").glob("*-smoke"))
+
+
+def rows(server, name: str, pixels: np.ndarray) -> np.ndarray:
+    body = json.dumps({"inputs": pixels.tolist()})
+    response, answer = server.ask("POST", f"/v1/models/{name}:predict", body)
+    assert response.status == 200, answer
+    return np.float32(json.loads(answer)["outputs"])
+
+
+def test_a_run_is_served_by_its_export_without_tensorflow(run):
+    """Exported first, once; then as it is; by LiteRT where that is all there is."""
+    onnx, pixels = run / "exports" / "onnx", noise(3)
+    assert not onnx.exists()
+    with serving(run) as server:
+        written = (onnx / "model.onnx").stat().st_mtime_ns
+        found = rows(server, "smoke", pixels)
+        assert np.array_equal(found, load_predictor(onnx)(pixels))
+        maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert "onnxruntime" in maps and "tensorflow" not in maps
+        assert server.stop() == 0
+    with serving(run) as server:
+        assert (onnx / "model.onnx").stat().st_mtime_ns == written
+        assert np.array_equal(rows(server, "smoke", pixels), found)
+
+    cifarnet("export", run, "--format", "litert", cwd=run)
+    shutil.rmtree(onnx)
+    with serving(run) as server:
+        _, body = server.ask("GET", "/v2/models/smoke")
+        assert json.loads(body)["platform"] == "litert"
+        np.testing.assert_allclose(rows(server, "smoke", pixels), found, atol=1e-5)
+        one_by_one = [load_predictor(run / "exports" / "litert")(x[None])[0] for x in pixels]
+        assert np.array_equal(rows(server, "smoke", pixels), np.stack(one_by_one))
+        maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert "litert" in maps and "tensorflow/" not in maps
+
+
+def test_what_cannot_be_served_is_told(run, tmp_path):
+    done = cifarnet("serve", run / "nothing", cwd=tmp_path, code=1)
+    assert "expected a run" in done.stderr
+    copied = shutil.copy(run / "model.keras", tmp_path / "model.keras")
+    done = cifarnet("serve", copied, "--json", cwd=tmp_path, code=1)
+    assert "expected a run, or an .onnx or .tflite file" in json.loads(done.stdout)["error"]
+    done = cifarnet("serve", run, "--host", "0.0.0.0", cwd=tmp_path, code=1)
+    assert "give --token-file FILE" in done.stderr
+    done = cifarnet("serve", run, "--max-body", "ten", cwd=tmp_path, code=2)
+    assert "expected a size such as 10MB" in done.stderr
+
+
+def test_a_run_that_cannot_be_exported_says_why(run, tmp_path):
+    broken = shutil.copytree(run, tmp_path / "broken")
+    shutil.rmtree(broken / "exports")
+    (broken / "model.keras").write_bytes(b"nothing")
+    done = cifarnet("serve", broken, cwd=tmp_path, code=1)
+    assert "cannot be exported: " in done.stderr and "model.keras" in done.stderr
+
+
+def test_an_export_that_has_changed_is_refused(run, tmp_path):
+    changed = shutil.copytree(run, tmp_path / "changed")
+    model = changed / "exports" / "litert" / "model.tflite"
+    model.write_bytes(model.read_bytes() + b"x")
+    done = cifarnet("serve", changed, cwd=tmp_path, code=1)
+    assert "model.tflite" in done.stderr
+
+
+def test_a_missing_package_is_told_with_its_extra():
+    code = "import sys; sys.modules['uvicorn'] = None; import cifarnet; cifarnet.serve"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        "needs the package uvicorn; install it with: pip install 'cifarnet[serve]'" in done.stderr
+    )
+
+
+def test_the_end_is_told_as_json(network):
+    with serving(network, "--json") as server:
+        url = server.url
+        assert server.stop() == 0
+        document = json.loads(server.process.stdout.read())
+    assert document["url"] == url
+    assert document["model"] == "dense"
+    assert document["runtime"].startswith("ONNX Runtime")
+    assert any("pixels 0-255" in text for text in document["assumed"])
+
+
+def test_stated_preprocessing_is_used(network):
+    pixels = noise(2)
+    with serving(network, "--mean", "10,20,30") as server:
+        found = rows(server, "dense", pixels + np.uint8(0))
+    from cifarnet import Preprocessing
+
+    stated = load_predictor(network, Preprocessing(mean=(10.0, 20.0, 30.0)))(pixels)
+    assert np.array_equal(found, stated)
+    assert not np.array_equal(found, load_predictor(network)(pixels))
