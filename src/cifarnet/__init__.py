@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from cifarnet.robustness import evaluate_robustness
     from cifarnet.runs import Run, open_run
     from cifarnet.serving import serve
-    from cifarnet.training import resume, train
+    from cifarnet.training import Workers, join_training, resume, train
 
 _HOMES = {
     "ArtifactError": "errors",
@@ -65,6 +65,7 @@ _HOMES = {
     "RunError": "errors",
     "StepProgress": "callbacks",
     "TrainingError": "errors",
+    "Workers": "training",
     "audit": "auditing",
     "benchmark": "benchmarking",
     "compare": "comparison",
@@ -72,6 +73,7 @@ _HOMES = {
     "explain": "explanations",
     "evaluate_robustness": "robustness",
     "export": "exporters",
+    "join_training": "training",
     "load_config": "config",
     "load_predictor": "artifacts",
     "open_run": "runs",
@@ -105,6 +107,7 @@ __all__ = [
     "RunError",
     "StepProgress",
     "TrainingError",
+    "Workers",
     "audit",
     "benchmark",
     "compare",
@@ -112,6 +115,7 @@ __all__ = [
     "evaluate_robustness",
     "explain",
     "export",
+    "join_training",
     "load_config",
     "load_predictor",
     "open_run",

@@ -55,7 +55,7 @@ _SETTINGS = {
     "dtype_policy": "float32",
 }
 
-__all__ = ["default_settings", "initialize_devices", "keras", "tf"]
+__all__ = ["coordinate", "default_settings", "initialize_devices", "keras", "tf"]
 
 
 @contextmanager
@@ -89,3 +89,25 @@ def initialize_devices() -> None:
     """
     with system.quiet():
         tf.config.list_logical_devices()
+
+
+def coordinate(workers: int, register_seconds: float, heartbeat_seconds: float) -> None:
+    """Set the time limits of TensorFlow's coordination of workers, which its public API leaves out.
+
+    Before devices are initialized. The first worker leads.
+
+    Args:
+        workers: number of processes.
+        register_seconds: after which a worker that has not come is given up.
+        heartbeat_seconds: after which a worker that is silent is given up.
+    """
+    from tensorflow.python.eager import context
+
+    job = context.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=workers)
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        cluster_register_timeout_in_ms=int(1000 * register_seconds),
+        heartbeat_timeout_in_ms=int(1000 * heartbeat_seconds),
+        coordinated_jobs=[job],
+    )

@@ -81,12 +81,13 @@ def name_page(written: Path) -> dict[str, str]:
     return {"page": str(run.report_file)}
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow while a status line says so."""
+def load_tensorflow(initialize: bool = True) -> None:
+    """Import TensorFlow while a status line says so; `initialize` its devices, too."""
     with console().status("loading TensorFlow"):
         from cifarnet import backend
 
-        backend.initialize_devices()
+        if initialize:
+            backend.initialize_devices()
 
 
 def cost_row(record: Record) -> list[tuple[str, str]]:

@@ -24,19 +24,42 @@ from cifarnet.formatting import align, count, duration, percent
 if TYPE_CHECKING:
     from cifarnet.cost import Power
     from cifarnet.runs import Run
+    from cifarnet.training import Workers
 
 
 @click.command(cls=Command)
 @options.config_file
 @options.overrides
 @click.option("--resume", metavar="RUN", help="Resume this run (path, name or `latest`).")
+@click.option(
+    "--workers",
+    metavar="WORKERS",
+    help="Train with several processes: their addresses host:port, comma-separated, the chief "
+    "first; a number of local ones; slurm; or env (TF_CONFIG).",
+)
+@click.option("--worker", type=int, metavar="N", help="Which of the addresses this is, from 0.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=1.0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the other workers.",
+)
 @options.power
 def train(
-    config_file: Path | None, overrides: tuple[str, ...], resume: str | None, power: Power | None
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    resume: str | None,
+    workers: str | None,
+    worker: int | None,
+    patience: float,
+    power: Power | None,
 ) -> Any:
     """Train a network into a new run directory, or resume a run that stopped.
 
-    Ctrl-C stops after the current step and keeps the run resumable.
+    Ctrl-C stops after the current step and keeps the run resumable. With --workers, all but
+    worker 0 need neither --config nor --resume: they ask it.
 
     \b
     Example:
@@ -44,32 +67,52 @@ def train(
       cifarnet train --config my.yaml -o train.epochs=3 -o seed=1
       cifarnet train --resume latest
       cifarnet train --resume latest -o train.epochs=20
+      cifarnet train --config baseline --workers a:2222,b:2222 --worker 0
+      cifarnet train --workers a:2222,b:2222 --worker 1
     """
+    if workers is None and worker is not None:
+        raise click.UsageError("--worker is for --workers with addresses")
+    team = None
+    if workers is not None:
+        load_tensorflow(initialize=False)
+        from cifarnet.training import Workers
+
+        team = Workers.of(workers, worker, patience)
+        if not team.is_chief:
+            return _follow(team, config_file, overrides)
     if (config_file is None) == (resume is None):
         raise click.UsageError("give either --config CONFIG or --resume RUN")
     from cifarnet import config, runs
 
-    if resume is not None:
-        found = runs.open_run(resume)
-        load_tensorflow()
-        from cifarnet import training
-
-        with display() as shown:
-            return _print(training.resume(found, overrides, [shown], power))
-    settings = config.load(config_file or "", overrides)
-    load_tensorflow()
+    settings = None if resume else config.load(config_file or "", overrides)
+    found = runs.open_run(resume) if resume else None
+    load_tensorflow(initialize=team is None)
     from cifarnet import training
 
     command = shlex.join(["cifarnet", *sys.argv[1:]])
     with display() as shown:
-        run = training.train(
-            settings,
-            config_file=str(config_file),
-            command=command,
-            callbacks=[shown],
-            power=power,
-        )
+        if settings is None:
+            run = training.resume(found or "", overrides, [shown], power, team)
+        else:
+            name = str(config_file)
+            run = training.train(settings, None, name, command, [shown], power, team)
     return _print(run)
+
+
+def _follow(team: Workers, config_file: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+    from cifarnet import config, training
+
+    settings = path = None
+    if config_file is not None:
+        settings = config.load(config_file, overrides)
+    elif overrides:
+        path = next((text.removeprefix("data.path=") for text in overrides), "")
+        if len(overrides) > 1 or not overrides[0].startswith("data.path="):
+            raise click.UsageError("without --config, a worker takes only -o data.path=FOLDER")
+    with display() as shown:
+        training.join_training(team, settings, Path(path) if path else None, [shown])
+    console().print(f"done; the run is with {team.names[0]}", markup=False)
+    return {"worker": team.index, "workers": list(team.addresses)}
 
 
 def _print(run: Run) -> dict[str, Any]:

@@ -1,8 +1,18 @@
 """The network: the layer list of a config as a `keras.Model`, and that model made fast."""
 
-from cifarnet.models import fast
+from cifarnet.models import fast, replicas
 from cifarnet.models.builder import build
 from cifarnet.models.files import METADATA, describe, save
 from cifarnet.models.summary import LayerSummary, summarize, summary
 
-__all__ = ["METADATA", "LayerSummary", "build", "describe", "fast", "save", "summarize", "summary"]
+__all__ = [
+    "METADATA",
+    "LayerSummary",
+    "build",
+    "describe",
+    "fast",
+    "replicas",
+    "save",
+    "summarize",
+    "summary",
+]

@@ -24,6 +24,7 @@ from cifarnet.training.description import now
 from cifarnet.training.history import History
 from cifarnet.training.interrupt import stop_signal
 from cifarnet.training.step import Trainer
+from cifarnet.training.team import Order
 
 # Steps run in groups of about this long: few enough executions to cost nothing, short enough for
 # a live display and a quick answer to Ctrl-C.
@@ -47,6 +48,7 @@ class Loop:
         self._run = run
         self._config = config
         self._trainer = trainer
+        self._team = trainer.team
         self._history = history
         self._selected = selected
         self._calibration: TemperatureRecord | None = None
@@ -59,6 +61,7 @@ class Loop:
         self._timed_seconds = 0.0
         self._traced = False
         self._checkpointed = history.seconds
+        self._stopped: tuple[str, ...] = ()
 
     def run(self) -> Run:
         """Train to the end, write the results and record how it ended.
@@ -72,12 +75,14 @@ class Loop:
             self._callbacks.on_train_begin(self._run, self._run.read_record())
             with stop_signal() as interrupted:
                 status, reason = self._train(interrupted)
+                self._team.tell(Order.STOP if status == "interrupted" else Order.END)
             with runs.changing(self._run, self._run.history_file, self._run.model_file):
                 self._save_model()
             if self._history.rows:
                 with suppress(Exception):  # a picture does not decide about a training
                     plots.curves(self._run.history_file, self._run.plots_folder / "curves.png")
         except BaseException as error:
+            self._team.fail()
             stated = isinstance(error, CifarnetError)
             reason = str(error) if stated else f"{type(error).__name__}: {error}"
             self._run.update_record(**self._results(), status="failed", stop_reason=reason)
@@ -102,11 +107,12 @@ class Loop:
             if reason is not None:
                 return "finished", reason
             reason = self._callbacks.stop_reason()
-            if reason is not None or interrupted.is_set():
+            if reason is not None or interrupted.is_set() or self._stopped:
                 self._checkpoint()
                 if reason is not None:
                     return "stopped", reason
-                return "interrupted", "stopped by the user"
+                where = f" at {', '.join(self._stopped)}" if self._stopped else ""
+                return "interrupted", f"stopped by the user{where}"
             self._steps()
             if trainer.step % trainer.steps_per_epoch == 0 or trainer.step == trainer.total_steps:
                 self._end_epoch()
@@ -121,6 +127,7 @@ class Loop:
         left = min(trainer.steps_per_epoch - in_epoch, trainer.total_steps - trainer.step)
         every = self._config.train.checkpoint.every_steps or left
         count = min(self._group, left, every - trainer.step % every)
+        self._stopped = self._team.tell(Order.STEPS, count).stopped
         start = time.perf_counter()
         losses, accuracies = trainer.steps(count)
         seconds = time.perf_counter() - start
@@ -138,7 +145,9 @@ class Loop:
         trainer, history = self._trainer, self._history
         speed = self._speed()
         start = time.perf_counter()
+        self._team.tell(Order.EPOCH)
         validation = trainer.validate()
+        trainer.compare()
         history.seconds += time.perf_counter() - start
         history.epoch_seconds += time.perf_counter() - start
         early = self._config.train.early_stopping

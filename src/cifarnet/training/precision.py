@@ -11,7 +11,7 @@ from pathlib import Path
 import filelock
 
 from cifarnet import data, runs, system
-from cifarnet.backend import tf
+from cifarnet.backend import initialize_devices, tf
 from cifarnet.errors import RunError
 from cifarnet.runs.records import PrecisionRecord
 
@@ -29,6 +29,7 @@ def choose() -> PrecisionRecord:
         The chosen name (float32, bfloat16 or float16) and the milliseconds of each candidate, the
         best of some rounds.
     """
+    initialize_devices()
     gpus = [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
     key = json.dumps([asdict(system.describe()), system.versions()["tensorflow"], gpus])
     candidates = ["float32", "bfloat16", *(["float16"] if gpus else [])]

@@ -22,7 +22,10 @@ from cifarnet.training.description import describe, reopen
 from cifarnet.training.history import History
 from cifarnet.training.logs import LogFile, TensorBoard
 from cifarnet.training.loop import Loop
+from cifarnet.training.meeting import Meeting
 from cifarnet.training.step import Trainer
+from cifarnet.training.workers import Workers
+from cifarnet.worker import Worker
 
 # Keys that a resumed run may change. All others decide the bits of what was already trained.
 MAY_CHANGE = (
@@ -44,6 +47,7 @@ def train(
     command: str | None = None,
     callbacks: Iterable[Callback] | None = None,
     power: Power | None = None,
+    workers: Workers | None = None,
 ) -> Run:
     """Train a network in a new run directory.
 
@@ -54,13 +58,15 @@ def train(
         callbacks: receive the progress and may stop the training. None shows it on a terminal or
             in a notebook; an empty list shows nothing.
         power: of this machine, and its electricity, for the record's cost.
+        workers: processes that train together, this one the first; the others call
+            `join_training`, and those of a number on this machine are started. None: this process.
 
     Returns:
         The run: `finished`, or `stopped` by a callback.
 
     Raises:
         ConfigError, DataError, ModelError: before anything is written.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite; a worker is missing or was lost.
         Interrupted: by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; `resume` continues.
 
     Example:
@@ -68,16 +74,17 @@ def train(
         print(run.path, run.read_record().validation_accuracy)
     """
     meter = Meter(power)
-    with job(callbacks) as report:
+    with job(callbacks) as report, Meeting(workers, report) as meeting:
         if isinstance(config, cfg.Config):
             settings = config
         else:
             settings, config_file = cfg.load(config), config_file or str(config)
         _check_extras(settings)
+        meeting.call(settings)
         dataset = data.load(settings.data, settings.seed, report.on_fetch)
         _check_validation(settings, dataset)
-        settings, measured = _choose_precision(settings)
-        trainer = Trainer(settings, dataset)
+        settings, measured = _choose_precision(settings, meeting.is_alone)
+        trainer = Trainer(settings, dataset, meeting.begin(settings, dataset))
         record = describe(settings, dataset, trainer).replace(
             config_file=config_file, command=command, precision=measured, status="running"
         )
@@ -99,6 +106,7 @@ def resume(
     overrides: Iterable[str] = (),
     callbacks: Iterable[Callback] | None = None,
     power: Power | None = None,
+    workers: Workers | None = None,
 ) -> Run:
     """Resume a run in its own directory, to the bits it would have had without the stop.
 
@@ -106,7 +114,8 @@ def resume(
         run: a run, its path, its name or `latest`; not finished, or to train for more epochs, or
             to calibrate, or no longer, with `train.calibrate`, which trains nothing.
         overrides: `key=value` texts for keys in `MAY_CHANGE`.
-        callbacks, power: as for `train`; the record's cost is that of all sessions.
+        callbacks, power, workers: as for `train`; the record's cost is that of all sessions. The
+            other workers need no copy of the run. Another number of workers gives other bits.
 
     Returns:
         The run: `finished`, or `stopped` by a callback.
@@ -121,13 +130,15 @@ def resume(
         run = cifarnet.resume("latest")
         run = cifarnet.resume(run, ["train.epochs=20"])
     """
-    with job(callbacks) as report:
+    with job(callbacks) as report, Meeting(workers, report) as meeting:
         found = runs.open_run(run)
         with runs.lock(found):
-            return _resume(found, overrides, report, power)
+            return _resume(found, overrides, report, power, meeting)
 
 
-def _resume(run: Run, overrides: Iterable[str], report: Callbacks, power: Power | None) -> Run:
+def _resume(
+    run: Run, overrides: Iterable[str], report: Callbacks, power: Power | None, meeting: Meeting
+) -> Run:
     """Resume a run whose lock is held."""
     record = run.read_record()
     # Earlier versions recorded no cost: that of their steps is unknown.
@@ -145,9 +156,10 @@ def _resume(run: Run, overrides: Iterable[str], report: Callbacks, power: Power 
             f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
         )
     _check_extras(config)
+    meeting.call(config)
     dataset = data.load_recorded(run, config, report.on_fetch)
     _check_validation(config, dataset)
-    trainer = Trainer(config, dataset)
+    trainer = Trainer(config, dataset, meeting.begin(config, dataset))
     if saved is not None:
         _restore(run, trainer, saved)
     with runs.changing(run, run.config_file):
@@ -167,6 +179,7 @@ def _train(
     meter: Meter,
 ) -> Run:
     """Train to the end, with the callbacks that write into the run before those of the caller."""
+    trainer.share_state()
     history = History() if saved is None else saved.history
     selected = None if saved is None else saved.selected
     log = LogFile()
@@ -181,11 +194,15 @@ def _train(
             return Loop(run, config, trainer, history, selected, together, meter).run()
 
 
-def _choose_precision(config: cfg.Config) -> tuple[cfg.Config, PrecisionRecord]:
+def _choose_precision(config: cfg.Config, alone: bool) -> tuple[cfg.Config, PrecisionRecord]:
     """Replace `precision: auto` by the fastest one."""
     if config.train.precision != "auto":
         return config, PrecisionRecord(chosen=config.train.precision)
-    measured = precision.choose()
+    if alone:
+        measured = precision.choose()
+    else:  # workers cannot be connected once TensorFlow's devices are in use
+        with Worker() as worker:
+            measured = worker.call(precision.choose)
     train = config.train.model_copy(update={"precision": measured.chosen})
     return config.model_copy(update={"train": train}), measured
 

@@ -15,9 +15,12 @@ from cifarnet import models
 from cifarnet.backend import keras, tf
 from cifarnet.config import Config, TrainConfig
 from cifarnet.data import Dataset, augment
+from cifarnet.data.images import Images
 from cifarnet.errors import ConfigError
 from cifarnet.training import losses, optimizers, schedules
 from cifarnet.training.averages import Lookahead, MovingAverage
+from cifarnet.training.freezing import freezes
+from cifarnet.training.team import Team
 
 # images float32 [B, S, S, 3] -> logits [B, K], in training mode
 Forward = Callable[[tf.Tensor], tf.Tensor]
@@ -41,6 +44,7 @@ class Trainer:
 
     Attributes:
         dataset: training and validation images.
+        team: the workers that train together, perhaps this process alone.
         model: the network being trained, in the config's precision.
         eval_model: the network that is validated and saved: `model`, or its moving average.
         steps_per_epoch: whole batches in a pass; the images left over differ every epoch.
@@ -52,6 +56,7 @@ class Trainer:
         self,
         config: Config,
         dataset: Dataset,
+        team: Team | None = None,
         *,
         weights: list[np.ndarray] | None = None,
         optimizer: BuildOptimizer | None = None,
@@ -63,6 +68,8 @@ class Trainer:
 
         Args:
             config, dataset: `train.precision` must not be `auto`.
+            team: trains together, each its rows of every batch; all make this trainer, and take
+                the same steps and measurements. None: this process alone.
             weights: initial weights of the network; drawn from the seed if None.
             optimizer: builds the optimizer for the network; `optimizers.build` if None.
             loss: of targets and logits; softmax cross-entropy if None. Regularization losses of
@@ -76,23 +83,25 @@ class Trainer:
         """
         self._config = config
         self.dataset = dataset
+        self.team = team or Team()
         self.steps_per_epoch = _steps_per_epoch(config, dataset)
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
         self.step = 0
-        self.model, self.eval_model = self._models(weights)
-        self._optimizer = (optimizer or optimizers.build)(config.train, self.model)
-        self._optimizer.build(self.model.trainable_variables)
+        with self.team.strategy.scope():
+            self.model, self.eval_model = self._models(weights)
+            self._optimizer = (optimizer or optimizers.build)(config.train, self.model)
+            self._optimizer.build(self.model.trainable_variables)
+            self._average, self._lookahead = self._averages()
         self._loss = loss or losses.cross_entropy
         self._forward = (forward or _training_pass)(self.model)
         self._transforms = tuple(transforms)
-        self._average, self._lookahead = self._averages()
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
         self._augment = augment.build(config.data.augment, dataset.mean)
         self._epoch_data: tuple[int, np.ndarray, tf.Tensor] | None = None
-        self._train_set = _tensors(dataset.train)
-        self._validation_set = _tensors(dataset.validation)
+        self._train_set = [self.team.place(one) for one in _arrays(dataset.train)]
+        self._validation_set = [tf.constant(one) for one in _arrays(dataset.validation)]
         self._targets = losses.targets_by_class(len(dataset.classes), config.train.label_smoothing)
-        self._freezes = _freezes(config, self.model)
+        self._freezes = freezes(config, self.model)
         self._run = self._graph()
         self._measure = tf.function(self._measure_in_graph, reduce_retracing=True)
 
@@ -104,6 +113,8 @@ class Trainer:
         if weights is not None:
             stock.set_weights(weights)
         model = models.fast.rewrite(stock)
+        if self.team.replicas > 1:
+            models.replicas.share_noise(model, self._config.train.batch_size)
         return model, model if self._config.train.ema is None else models.fast.rewrite(stock)
 
     def _averages(self) -> tuple[MovingAverage | None, Lookahead | None]:
@@ -126,12 +137,13 @@ class Trainer:
         order, draws = self._epoch(epoch)
         steps = np.arange(self.step, self.step + count)
         decays = np.ones(count) if self._lookahead is None else self._lookahead.decays(steps + 1)
-        batch_losses, accuracies = self._run(
-            tf.constant(order[offset : offset + count]),
-            draws,
-            tf.constant(self._rates(steps), tf.float32),
-            tf.constant(decays, tf.float32),
-        )
+        with self.team.watched():
+            batch_losses, accuracies = self._run(
+                tf.constant(order[offset : offset + count]),
+                draws,
+                tf.constant(self._rates(steps), tf.float32),
+                tf.constant(decays, tf.float32),
+            )
         self.step += count
         if self._lookahead is not None and self.step == self.total_steps:
             self._lookahead.finish()
@@ -147,11 +159,12 @@ class Trainer:
         if len(labels) == 0:
             return None
         size = self._config.evaluate.batch_size
-        sums = [
-            self._measure(pixels[i : i + size], labels[i : i + size])
-            for i in range(0, len(labels), size)
-        ]
-        loss, correct = np.sum([[float(a), float(b)] for a, b in sums], axis=0) / len(labels)
+        starts = range(0, len(labels), size)
+        sums = np.zeros((len(starts), 2))
+        for batch in range(self.team.index, len(starts), self.team.count):
+            part = slice(starts[batch], starts[batch] + size)
+            sums[batch] = [float(one) for one in self._measure(pixels[part], labels[part])]
+        loss, correct = np.sum(self.team.sum(sums), axis=0) / len(labels)
         return float(loss), float(correct)
 
     def float32_model(self, weights: list[np.ndarray]) -> keras.Model:
@@ -179,6 +192,20 @@ class Trainer:
             for i, variable in enumerate(variables):
                 variable.assign(state[f"{group}/{i}"])
         self.step = int(state["step"])
+
+    def share_state(self) -> None:
+        """Continue from the chief's state, in all workers of the team."""
+        if self.team.count > 1:
+            self.load_state(self.team.share(self.state()))
+
+    def compare(self) -> None:
+        """Check that the state is the chief's, in all workers of the team.
+
+        Raises:
+            TrainingError: it is not.
+        """
+        if self.team.count > 1:
+            self.team.compare(self.state(), self.step)
 
     def _variables(self) -> dict[str, list[Any]]:
         """Return what training changes; `model.variables` includes the layers' random seeds."""
@@ -211,34 +238,46 @@ class Trainer:
     def _epoch(self, epoch: int) -> tuple[np.ndarray, tf.Tensor]:
         """Return data order int32 [steps, batch] and random draws, from seed and epoch."""
         if self._epoch_data is None or self._epoch_data[0] != epoch:
-            seed, count = self._config.seed, len(self._train_set[1])
+            seed, count = self._config.seed, len(self.dataset.train.labels)
             order = np.random.default_rng([seed, epoch, _ORDER]).permutation(count)
             order = order[: self.steps_per_epoch * self._config.train.batch_size]
             order = order.reshape(self.steps_per_epoch, -1).astype(np.int32)
-            draws = tf.constant(self._augment.draw(seed, epoch, count))
+            draws = self.team.place(self._augment.draw(seed, epoch, count))
             self._epoch_data = (epoch, order, draws)
         return self._epoch_data[1:]
 
     def _steps_in_graph(
         self, order: tf.Tensor, draws: tf.Tensor, rates: tf.Tensor, decays: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, labels = self._train_set
         count = tf.shape(order)[0]
         batch_losses = tf.TensorArray(tf.float32, count)
         accuracies = tf.TensorArray(tf.float32, count)
         for i in tf.range(count):
-            batch = order[i]
-            self._optimizer.learning_rate.assign(rates[i])
-            loss, accuracy = self._step(
-                tf.gather(pixels, batch), tf.gather(labels, batch), tf.gather(draws, batch)
-            )
-            if self._lookahead is not None:
-                self._lookahead.update(decays[i])
-            if self._average is not None:
-                self._average.update(tf.cast(self._optimizer.iterations.value, tf.float32))
-            batch_losses = batch_losses.write(i, loss)
-            accuracies = accuracies.write(i, accuracy)
+            of_step = (*self._train_set, draws, order[i], rates[i], decays[i])
+            loss, accuracy = self.team.strategy.run(self._replica_step, args=of_step)
+            batch_losses = batch_losses.write(i, self.team.first(loss))
+            accuracies = accuracies.write(i, self.team.first(accuracy))
         return batch_losses.stack(), accuracies.stack()
+
+    def _replica_step(
+        self,
+        pixels: tf.Tensor,
+        labels: tf.Tensor,
+        draws: tf.Tensor,
+        order: tf.Tensor,
+        rate: tf.Tensor,
+        decay: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = order if self.team.replicas == 1 else order[models.replicas.rows(order.shape[0])]
+        self._optimizer.learning_rate.assign(rate)
+        loss, accuracy = self._step(
+            tf.gather(pixels, batch), tf.gather(labels, batch), tf.gather(draws, batch)
+        )
+        if self._lookahead is not None:
+            self._lookahead.update(decay)
+        if self._average is not None:
+            self._average.update(tf.cast(self._optimizer.iterations.value, tf.float32))
+        return loss, accuracy
 
     # Only the loop over steps needs autograph; translating the rest would delay the first step.
     @tf.autograph.experimental.do_not_convert
@@ -257,9 +296,22 @@ class Trainer:
             logits = tf.cast(self._forward(images), tf.float32)
             loss = self._loss(targets, logits)
             loss += sum(tf.cast(penalty, tf.float32) for penalty in self.model.losses)
+            # The sum over the replicas is the loss of the whole batch.
+            share = self._share(pixels)
+            loss = loss if share is None else loss * share
             scaled = self._optimizer.scale_loss(loss)
-        self._optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
-        return loss, losses.accuracy(logits, labels)
+        gradients = tape.gradient(scaled, [v.value for v in variables])
+        accuracy = losses.accuracy(logits, labels)
+        if share is not None:
+            loss, accuracy, *gradients = models.replicas.total([loss, accuracy * share, *gradients])
+        self._optimizer.apply(gradients, variables)
+        return loss, accuracy
+
+    def _share(self, images: tf.Tensor) -> float | None:
+        """Return this replica's share of the batch; None if there is one replica."""
+        if self.team.replicas == 1:
+            return None
+        return images.shape[0] / self._config.train.batch_size
 
     def _measure_in_graph(
         self, pixels: tf.Tensor, labels: tf.Tensor
@@ -284,17 +336,6 @@ def _training_pass(model: keras.Model) -> Forward:
     return functools.partial(model, training=True)
 
 
-def _freezes(config: Config, model: keras.Model) -> list[tuple[keras.Layer, int]]:
-    layers = {layer.name: layer for layer in model.layers}
-    for name in config.train.freeze:
-        if name not in layers:
-            raise ConfigError(
-                f"train.freeze: expected the name of a layer, received {name!r}; name it in "
-                f"the list, as in `- Conv2D: {{name: {name}, ...}}`"
-            )
-    return [(layers[name], epochs) for name, epochs in config.train.freeze.items()]
-
-
-def _tensors(images: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Copy pixels uint8 [N, S, S, 3] and labels int32 [N] into tensors."""
-    return tf.constant(images.pixels), tf.constant(images.labels.astype(np.int32))
+def _arrays(images: Images) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels uint8 [N, S, S, 3] and labels int32 [N]."""
+    return images.pixels, images.labels.astype(np.int32)

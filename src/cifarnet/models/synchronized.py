@@ -1,0 +1,86 @@
+"""Batch normalization by the statistics of a batch whose rows are on several replicas."""
+
+from __future__ import annotations
+
+from cifarnet.backend import tf
+from cifarnet.models import replicas
+
+
+def normalize(
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalize over the batch of all replicas, by TensorFlow's fused kernels.
+
+    One all-reduce forward, of each replica's mean and variance, and one backward, of the sums that
+    the gradient needs. Keras' layer with `synchronized=True` computes the variance as a difference
+    of large numbers, and its passes over the inputs are not fused.
+
+    Args:
+        inputs: [B, H, W, C], any float dtype; the rows of this replica.
+        gamma, beta: float32 [C].
+        epsilon: added to the variance.
+
+    Returns:
+        Like `inputs`; mean and population variance of the whole batch, float32 [C], without
+        gradients.
+    """
+    count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
+    ones, zeros = tf.ones_like(gamma), tf.zeros_like(gamma)
+    inside = tf.stop_gradient(inputs)
+    _, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inside, scale=ones, offset=zeros, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    # The kernel estimates the variance with count - 1.
+    variance *= (count - 1) / count
+    whole, mean, variance = _pooled(count, mean, variance)
+
+    @tf.custom_gradient
+    def scaled(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+        def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            # As if mean and variance were constants; then what depends on them, which is linear in
+            # the normalized inputs: Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.
+            direct, to_gamma, to_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=upstream,
+                x=inputs,
+                scale=gamma,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=zeros,
+                epsilon=epsilon,
+                is_training=False,
+            )
+            sums = tf.reduce_sum(replicas.gather(tf.stack([to_gamma, to_beta])), axis=0)
+            slope, shift = tf.unstack(-sums * gamma * tf.math.rsqrt(variance + epsilon) / whole)
+            return direct + _scaled(inputs, slope, shift), to_gamma, to_beta
+
+        return _scaled(inputs, gamma, beta), gradients
+
+    def _scaled(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+        return tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=scale,
+            offset=offset,
+            mean=mean,
+            variance=variance,
+            epsilon=epsilon,
+            is_training=False,
+        )[0]
+
+    return scaled(inputs, gamma, beta), mean, variance
+
+
+def _pooled(
+    count: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Pool the moments of the replicas: Chan, Golub and LeVeque 1983, The American Statistician 37.
+
+    Returns:
+        Count, mean and population variance of all.
+    """
+    counts, means, variances = tf.unstack(
+        replicas.gather(tf.stack([tf.fill(mean.shape, count), mean, variance])), axis=1
+    )
+    whole = tf.reduce_sum(counts, axis=0)
+    pooled = tf.reduce_sum(counts * means, axis=0) / whole
+    within = tf.reduce_sum(counts * (variances + (means - pooled) ** 2), axis=0)
+    return whole, pooled, within / whole

@@ -1,0 +1,61 @@
+"""Messages between the workers of a training before TensorFlow connects them: JSON over TCP."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from contextlib import suppress
+
+from cifarnet.runs.documents import JsonObject
+
+# Also keeps other programs' connections apart.
+_MAGIC = b"cifarnet-team-1\n"
+_LENGTH = struct.Struct(">I")
+# A config has at most 200 kB of YAML.
+_MOST_BYTES = 4_000_000
+
+
+def send(connection: socket.socket, message: JsonObject) -> None:
+    """Send a message.
+
+    Raises:
+        OSError: the other end is gone.
+    """
+    content = json.dumps(message).encode()
+    connection.sendall(_MAGIC + _LENGTH.pack(len(content)) + content)
+
+
+def receive(connection: socket.socket) -> JsonObject:
+    """Wait for a message.
+
+    Raises:
+        OSError: the other end is gone, or is silent for the connection's timeout.
+        ValueError: what came is no message.
+    """
+    head = _exactly(connection, len(_MAGIC) + _LENGTH.size)
+    (length,) = _LENGTH.unpack(head[len(_MAGIC) :])
+    if not head.startswith(_MAGIC) or length > _MOST_BYTES:
+        raise ValueError("this is not a worker of cifarnet")
+    message = json.loads(_exactly(connection, length))
+    if not isinstance(message, dict):
+        raise ValueError("expected an object")
+    return message
+
+
+def close(connection: socket.socket, last: JsonObject | None = None) -> None:
+    """Close a connection, with a last message if the other end still takes it."""
+    with suppress(OSError):
+        if last is not None:
+            send(connection, last)
+    connection.close()
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    content = bytearray()
+    while len(content) < count:
+        part = connection.recv(min(count - len(content), 1 << 16))
+        if not part:
+            raise ConnectionError("the other end is gone")
+        content += part
+    return bytes(content)
