@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -74,12 +75,14 @@ def train(
         raise click.UsageError("--worker is for --workers with addresses")
     team = None
     if workers is not None:
+        # TensorFlow logs each step of giving up a lost worker as an error of its own.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         load_tensorflow(initialize=False)
         from cifarnet.training import Workers
 
         team = Workers.of(workers, worker, patience)
         if not team.is_chief:
-            return _follow(team, config_file, overrides)
+            return _follow(team, config_file, overrides, resume)
     if (config_file is None) == (resume is None):
         raise click.UsageError("give either --config CONFIG or --resume RUN")
     from cifarnet import config, runs
@@ -99,18 +102,22 @@ def train(
     return _print(run)
 
 
-def _follow(team: Workers, config_file: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+def _follow(
+    team: Workers, config_file: Path | None, overrides: tuple[str, ...], resume: str | None
+) -> dict[str, Any]:
     from cifarnet import config, training
 
     settings = path = None
     if config_file is not None:
         settings = config.load(config_file, overrides)
-    elif overrides:
-        path = next((text.removeprefix("data.path=") for text in overrides), "")
-        if len(overrides) > 1 or not overrides[0].startswith("data.path="):
+    else:
+        paths = [one.partition("=")[2] for one in overrides if one.startswith("data.path=")]
+        path = Path(paths[-1]) if paths else None
+        # In a SLURM job all workers have the chief's command line.
+        if resume is None and len(paths) < len(overrides):
             raise click.UsageError("without --config, a worker takes only -o data.path=FOLDER")
     with display() as shown:
-        training.join_training(team, settings, Path(path) if path else None, [shown])
+        training.join_training(team, settings, path, [shown])
     console().print(f"done; the run is with {team.names[0]}", markup=False)
     return {"worker": team.index, "workers": list(team.addresses)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cifarnet.backend import tf
 from cifarnet.models import replicas
 
@@ -25,57 +27,78 @@ def normalize(
         gradients.
     """
     count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
-    ones, zeros = tf.ones_like(gamma), tf.zeros_like(gamma)
-    inside = tf.stop_gradient(inputs)
     _, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=inside, scale=ones, offset=zeros, mean=[], variance=[], epsilon=epsilon, is_training=True
+        x=tf.stop_gradient(inputs),
+        scale=tf.ones_like(gamma),
+        offset=tf.zeros_like(gamma),
+        mean=[],
+        variance=[],
+        epsilon=epsilon,
+        is_training=True,
     )
     # The kernel estimates the variance with count - 1.
-    variance *= (count - 1) / count
-    whole, mean, variance = _pooled(count, mean, variance)
+    moments = _pooled(count, mean, variance * ((count - 1) / count), epsilon)
 
     @tf.custom_gradient
     def scaled(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
         def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            # As if mean and variance were constants; then what depends on them, which is linear in
-            # the normalized inputs: Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.
-            direct, to_gamma, to_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=upstream,
-                x=inputs,
-                scale=gamma,
-                reserve_space_1=mean,
-                reserve_space_2=variance,
-                reserve_space_3=zeros,
-                epsilon=epsilon,
-                is_training=False,
-            )
-            sums = tf.reduce_sum(replicas.gather(tf.stack([to_gamma, to_beta])), axis=0)
-            slope, shift = tf.unstack(-sums * gamma * tf.math.rsqrt(variance + epsilon) / whole)
-            return direct + _scaled(inputs, slope, shift), to_gamma, to_beta
+            return moments.gradients(inputs, gamma, upstream)
 
-        return _scaled(inputs, gamma, beta), gradients
+        return moments.scale(inputs, gamma, beta), gradients
 
-    def _scaled(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return scaled(inputs, gamma, beta), moments.mean, moments.variance
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Of the whole batch, per channel: count, mean and population variance, float32 [C]."""
+
+    count: tf.Tensor
+    mean: tf.Tensor
+    variance: tf.Tensor
+    epsilon: float
+
+    def scale(self, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+        """Return the normalized inputs times `scale` plus `offset`."""
         return tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=scale,
             offset=offset,
-            mean=mean,
-            variance=variance,
-            epsilon=epsilon,
+            mean=self.mean,
+            variance=self.variance,
+            epsilon=self.epsilon,
             is_training=False,
         )[0]
 
-    return scaled(inputs, gamma, beta), mean, variance
+    def gradients(
+        self, inputs: tf.Tensor, gamma: tf.Tensor, upstream: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the gradients of `scale` by inputs, gamma and beta; the last two of own rows."""
+        # As if mean and variance were constants; then what depends on them, which is linear in the
+        # normalized inputs: Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.
+        direct, to_gamma, to_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+            y_backprop=upstream,
+            x=inputs,
+            scale=gamma,
+            reserve_space_1=self.mean,
+            reserve_space_2=self.variance,
+            reserve_space_3=tf.zeros_like(gamma),
+            epsilon=self.epsilon,
+            is_training=False,
+        )
+        sums = tf.reduce_sum(replicas.gather(tf.stack([to_gamma, to_beta])), axis=0)
+        factor = gamma * tf.math.rsqrt(self.variance + self.epsilon) / self.count
+        slope, shift = tf.unstack(-sums * factor)
+        return direct + self.scale(inputs, slope, shift), to_gamma, to_beta
 
 
-def _pooled(
-    count: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _pooled(count: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> _Moments:
     """Pool the moments of the replicas: Chan, Golub and LeVeque 1983, The American Statistician 37.
 
-    Returns:
-        Count, mean and population variance of all.
+    Args:
+        count: of the values per channel of this replica, float32.
+        mean, variance: of these, float32 [C].
+        epsilon: see `normalize`.
     """
     counts, means, variances = tf.unstack(
         replicas.gather(tf.stack([tf.fill(mean.shape, count), mean, variance])), axis=1
@@ -83,4 +106,4 @@ def _pooled(
     whole = tf.reduce_sum(counts, axis=0)
     pooled = tf.reduce_sum(counts * means, axis=0) / whole
     within = tf.reduce_sum(counts * (variances + (means - pooled) ** 2), axis=0)
-    return whole, pooled, within / whole
+    return _Moments(whole, pooled, within / whole, epsilon)

@@ -129,6 +129,7 @@ class RunRecord(Record):
     images_per_second: Number | None = None
     machine: MachineRecord = MachineRecord()
     threads: ThreadsRecord = ThreadsRecord()
+    workers: Count = 1
     versions: dict[str, str] = {}
     git_commit: str | None = None
     process: ProcessRecord = ProcessRecord()

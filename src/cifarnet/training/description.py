@@ -45,9 +45,10 @@ def describe(config: cfg.Config, dataset: data.Dataset, trainer: Trainer) -> Run
             intra_op=tf.config.threading.get_intra_op_parallelism_threads(),
             inter_op=tf.config.threading.get_inter_op_parallelism_threads(),
         ),
+        workers=trainer.team.count,
         versions=system.versions(),
         git_commit=system.git_commit(),
-        determinism=_determinism(),
+        determinism=_determinism(trainer.team.count),
     )
 
 
@@ -66,7 +67,9 @@ def reopen(before: RunRecord, now_: RunRecord, notes: list[str]) -> RunRecord:
             bit_deterministic=False,
             needs=f"training again, or resuming where it began: {'; '.join(moved)}",
         )
-    update = {key: getattr(now_, key) for key in ("epochs", "steps", "machine", "threads")}
+    update = {
+        key: getattr(now_, key) for key in ("epochs", "steps", "machine", "threads", "workers")
+    }
     return before.model_copy(
         update={
             **update,
@@ -79,19 +82,20 @@ def reopen(before: RunRecord, now_: RunRecord, notes: list[str]) -> RunRecord:
     )
 
 
-def _determinism() -> DeterminismRecord:
+def _determinism(workers: int) -> DeterminismRecord:
     """Return whether training again gives the same bits, and what that requires.
 
     On CPUs every pair of runs compared was equal, in every precision and with XLA. Another number
-    of threads changes the order of sums, and so the bits. GPUs were not compared.
+    of threads or workers changes the order of sums, and so the bits. GPUs were not compared.
     """
     if tf.config.list_physical_devices("GPU"):
         return DeterminismRecord(
             needs="training on the CPU: set CUDA_VISIBLE_DEVICES to an empty string"
         )
-    return DeterminismRecord(
-        bit_deterministic=True, needs="the machine, threads and versions of run.json"
-    )
+    needs = "the machine, threads and versions of run.json"
+    if workers > 1:
+        needs += f", and {workers} workers on machines like it"
+    return DeterminismRecord(bit_deterministic=True, needs=needs)
 
 
 def _differences(before: RunRecord, now_: RunRecord) -> list[str]:
@@ -101,6 +105,7 @@ def _differences(before: RunRecord, now_: RunRecord) -> list[str]:
             **{key: getattr(one.machine, key) for key in ("processor", "cores", "onednn")},
             "intra_op threads": one.threads.intra_op,
             "inter_op threads": one.threads.inter_op,
+            "workers": one.workers,
             **one.versions,
         }
         for one in (before, now_)

@@ -58,15 +58,14 @@ def train(
         callbacks: receive the progress and may stop the training. None shows it on a terminal or
             in a notebook; an empty list shows nothing.
         power: of this machine, and its electricity, for the record's cost.
-        workers: processes that train together, this one the first; the others call
-            `join_training`, and those of a number on this machine are started. None: this process.
+        workers: that train together, this process the first; the others call `join_training`.
 
     Returns:
         The run: `finished`, or `stopped` by a callback.
 
     Raises:
         ConfigError, DataError, ModelError: before anything is written.
-        TrainingError: the loss is not finite; a worker is missing or was lost.
+        TrainingError: the loss is not finite; a worker is missing or lost.
         Interrupted: by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; `resume` continues.
 
     Example:

@@ -11,8 +11,23 @@ from collections.abc import Callable
 import numpy as np
 
 from cifarnet import config as cfg
+from cifarnet.errors import ConfigError
 
 Rate = Callable[[np.ndarray], np.ndarray]
+
+
+def steps_per_epoch(batch_size: int, images: int) -> int:
+    """Return the number of whole batches of the training images.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if batch_size > images:
+        raise ConfigError(
+            f"train.batch_size: {batch_size} is more than the {images} training images; "
+            f"give at most {images}"
+        )
+    return images // batch_size
 
 
 def build(config: cfg.TrainConfig, steps_per_epoch: int, total: int) -> Rate:

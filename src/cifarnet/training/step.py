@@ -15,12 +15,11 @@ from cifarnet import models
 from cifarnet.backend import keras, tf
 from cifarnet.config import Config, TrainConfig
 from cifarnet.data import Dataset, augment
-from cifarnet.data.images import Images
-from cifarnet.errors import ConfigError
 from cifarnet.training import losses, optimizers, schedules
 from cifarnet.training.averages import Lookahead, MovingAverage
 from cifarnet.training.freezing import freezes
 from cifarnet.training.team import Team
+from cifarnet.training.validation import Validation
 
 # images float32 [B, S, S, 3] -> logits [B, K], in training mode
 Forward = Callable[[tf.Tensor], tf.Tensor]
@@ -68,14 +67,13 @@ class Trainer:
 
         Args:
             config, dataset: `train.precision` must not be `auto`.
-            team: trains together, each its rows of every batch; all make this trainer, and take
-                the same steps and measurements. None: this process alone.
+            team: all its workers make this trainer and take the same steps. None: no others.
             weights: initial weights of the network; drawn from the seed if None.
             optimizer: builds the optimizer for the network; `optimizers.build` if None.
             loss: of targets and logits; softmax cross-entropy if None. Regularization losses of
                 the layers are added.
             forward: makes the training pass of the network; the network itself if None.
-            transforms: applied to each augmented batch, images and targets together, in order.
+            transforms: applied to each replica's augmented rows, with their targets, in order.
 
         Raises:
             ConfigError: a batch larger than the training set.
@@ -84,7 +82,8 @@ class Trainer:
         self._config = config
         self.dataset = dataset
         self.team = team or Team()
-        self.steps_per_epoch = _steps_per_epoch(config, dataset)
+        images = len(dataset.train.labels)
+        self.steps_per_epoch = schedules.steps_per_epoch(config.train.batch_size, images)
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
         self.step = 0
         with self.team.strategy.scope():
@@ -98,12 +97,13 @@ class Trainer:
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
         self._augment = augment.build(config.data.augment, dataset.mean)
         self._epoch_data: tuple[int, np.ndarray, tf.Tensor] | None = None
-        self._train_set = [self.team.place(one) for one in _arrays(dataset.train)]
-        self._validation_set = [tf.constant(one) for one in _arrays(dataset.validation)]
+        labels = dataset.train.labels.astype(np.int32)
+        self._train_set = [self.team.place(one) for one in (dataset.train.pixels, labels)]
+        size = config.evaluate.batch_size
+        self._validation = Validation(self.eval_model, dataset.validation, size, self.team)
         self._targets = losses.targets_by_class(len(dataset.classes), config.train.label_smoothing)
         self._freezes = freezes(config, self.model)
         self._run = self._graph()
-        self._measure = tf.function(self._measure_in_graph, reduce_retracing=True)
 
     def _models(self, weights: list[np.ndarray] | None) -> tuple[keras.Model, keras.Model]:
         """Build the network to train and the one to validate."""
@@ -155,17 +155,7 @@ class Trainer:
 
     def validate(self) -> tuple[float, float] | None:
         """Measure `eval_model` on the validation images, if any: mean loss (nats) and accuracy."""
-        pixels, labels = self._validation_set
-        if len(labels) == 0:
-            return None
-        size = self._config.evaluate.batch_size
-        starts = range(0, len(labels), size)
-        sums = np.zeros((len(starts), 2))
-        for batch in range(self.team.index, len(starts), self.team.count):
-            part = slice(starts[batch], starts[batch] + size)
-            sums[batch] = [float(one) for one in self._measure(pixels[part], labels[part])]
-        loss, correct = np.sum(self.team.sum(sums), axis=0) / len(labels)
-        return float(loss), float(correct)
+        return self._validation.measure()
 
     def float32_model(self, weights: list[np.ndarray]) -> keras.Model:
         """Return a new stock model in float32 with these weights: the one to save."""
@@ -268,7 +258,7 @@ class Trainer:
         rate: tf.Tensor,
         decay: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = order if self.team.replicas == 1 else order[models.replicas.rows(order.shape[0])]
+        batch = order[models.replicas.rows(order.shape[0])]
         self._optimizer.learning_rate.assign(rate)
         loss, accuracy = self._step(
             tf.gather(pixels, batch), tf.gather(labels, batch), tf.gather(draws, batch)
@@ -296,46 +286,15 @@ class Trainer:
             logits = tf.cast(self._forward(images), tf.float32)
             loss = self._loss(targets, logits)
             loss += sum(tf.cast(penalty, tf.float32) for penalty in self.model.losses)
-            # The sum over the replicas is the loss of the whole batch.
-            share = self._share(pixels)
-            loss = loss if share is None else loss * share
-            scaled = self._optimizer.scale_loss(loss)
+            # Summed over the replicas, the loss and its gradients are those of the whole batch.
+            share = pixels.shape[0] / self._config.train.batch_size
+            scaled = self._optimizer.scale_loss(loss * share)
         gradients = tape.gradient(scaled, [v.value for v in variables])
-        accuracy = losses.accuracy(logits, labels)
-        if share is not None:
-            loss, accuracy, *gradients = models.replicas.total([loss, accuracy * share, *gradients])
-        self._optimizer.apply(gradients, variables)
+        right = losses.accuracy(logits, labels)
+        loss, accuracy, *summed = models.replicas.total([loss * share, right * share, *gradients])
+        self._optimizer.apply(summed, variables)
         return loss, accuracy
-
-    def _share(self, images: tf.Tensor) -> float | None:
-        """Return this replica's share of the batch; None if there is one replica."""
-        if self.team.replicas == 1:
-            return None
-        return images.shape[0] / self._config.train.batch_size
-
-    def _measure_in_graph(
-        self, pixels: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = tf.cast(self.eval_model(tf.cast(pixels, tf.float32), training=False), tf.float32)
-        each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        right = losses.accuracy(logits, labels) * tf.cast(tf.size(labels), tf.float32)
-        return tf.reduce_sum(each), right
-
-
-def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
-    count, batch = len(dataset.train.labels), config.train.batch_size
-    if batch > count:
-        raise ConfigError(
-            f"train.batch_size: {batch} is more than the {count} training images; "
-            f"give at most {count}"
-        )
-    return count // batch
 
 
 def _training_pass(model: keras.Model) -> Forward:
     return functools.partial(model, training=True)
-
-
-def _arrays(images: Images) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels uint8 [N, S, S, 3] and labels int32 [N]."""
-    return images.pixels, images.labels.astype(np.int32)

@@ -1,0 +1,46 @@
+"""Measuring the network on the validation images while it is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cifarnet.backend import keras, tf
+from cifarnet.data.images import Images
+from cifarnet.training import losses
+from cifarnet.training.team import Team
+
+
+class Validation:
+    """Measures a network on images, whose batches the workers of a team divide."""
+
+    def __init__(self, model: keras.Model, images: Images, batch_size: int, team: Team) -> None:
+        """Copy the images, of which there may be none, into tensors."""
+        self._model = model
+        self._pixels = tf.constant(images.pixels)
+        self._labels = tf.constant(images.labels.astype(np.int32))
+        self._batch_size = batch_size
+        self._team = team
+        self._measure = tf.function(self._measure_in_graph, reduce_retracing=True)
+
+    def measure(self) -> tuple[float, float] | None:
+        """Return mean loss (nats) and accuracy; None without images. All workers call this."""
+        count, size = len(self._labels), self._batch_size
+        if count == 0:
+            return None
+        starts = range(0, count, size)
+        sums = np.zeros((len(starts), 2))
+        # Each sum is of one worker and zeros: the bits do not depend on their number.
+        for batch in range(self._team.index, len(starts), self._team.count):
+            part = slice(starts[batch], starts[batch] + size)
+            measured = self._measure(self._pixels[part], self._labels[part])
+            sums[batch] = [float(one) for one in measured]
+        loss, correct = np.sum(self._team.sum(sums), axis=0) / count
+        return float(loss), float(correct)
+
+    def _measure_in_graph(
+        self, pixels: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = tf.cast(self._model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        right = losses.accuracy(logits, labels) * tf.cast(tf.size(labels), tf.float32)
+        return tf.reduce_sum(each), right
