@@ -53,7 +53,7 @@ def inspect(config: Config, callbacks: Iterable[Callback] = ()) -> DatasetInfo:
     for name in SPLITS:
         counts = np.bincount(dataset.images(name).labels, minlength=len(dataset.classes))
         per_class = dict(zip(dataset.classes, counts.tolist(), strict=True))
-        splits[name] = SplitInfo(dataset.digests()[name], per_class)
+        splits[name] = SplitInfo(dataset.digest(name), per_class)
     return DatasetInfo(
         source=dataset.source.name,
         description=dataset.description,

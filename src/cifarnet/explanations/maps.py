@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors import Predict
 
 if TYPE_CHECKING:
     from cifarnet.predictors.gradients import Differentiable
@@ -26,7 +25,7 @@ _BATCH = 490  # images per call of the network: the squares of ten images
 _FLOOR = 1 / 512
 
 
-def occlusion(predict: Predict, color: Sequence[float]) -> Explainer:
+def occlusion(predict: Callable[[np.ndarray], np.ndarray], color: Sequence[float]) -> Explainer:
     """Cover squares of an image, one per prediction, and measure what the class loses.
 
     Zeiler and Fergus 2014, arXiv 1311.2901. A pixel's value is the fall of log(p + 1/512), nats,

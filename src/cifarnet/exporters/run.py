@@ -253,7 +253,7 @@ class _Exporter:
             of="training images, class-balanced",
             seed=self._config.seed,
             digest=hashlib.sha256(np.ascontiguousarray(self._calibration).data).hexdigest(),
-            training_digest=self._dataset.digests()["train"],
+            training_digest=self._dataset.digest("train"),
         )
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ import numpy as np
 from cifarnet import models
 from cifarnet.backend import keras, tf
 from cifarnet.config import Config, TrainConfig
-from cifarnet.data import Dataset, augment
+from cifarnet.data import Dataset, augment, images_per_batch
 from cifarnet.errors import ConfigError
 from cifarnet.training import losses, optimizers, schedules
 from cifarnet.training.averages import Lookahead, MovingAverage
+from cifarnet.training.feed import Feed, tensors
 
 # images float32 [B, S, S, 3] -> logits [B, K], in training mode
 Forward = Callable[[tf.Tensor], tf.Tensor]
@@ -27,8 +28,6 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # images float32 [B, S, S, 3], targets float32 [B, K], a seed int32 [2] of this step and transform
 # -> the images and targets to train on
 BatchTransform = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], "tuple[tf.Tensor, tf.Tensor]"]
-# Keeps the stream of data orders apart from those of the augmentations.
-_ORDER = 1
 # As in Jordan 2024's code for arXiv 2404.00498.
 _WHITENING_IMAGES = 5_000
 
@@ -88,9 +87,9 @@ class Trainer:
         self._average, self._lookahead = self._averages()
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
         self._augment = augment.build(config.data.augment, dataset.mean)
-        self._epoch_data: tuple[int, np.ndarray, tf.Tensor] | None = None
-        self._train_set = _tensors(dataset.train)
-        self._validation_set = _tensors(dataset.validation)
+        steps = self.steps_per_epoch, self.total_steps
+        self._feed = Feed(config, dataset.train, self._augment, *steps)
+        self._validation_set = tensors(dataset.validation)
         self._targets = losses.targets_by_class(len(dataset.classes), config.train.label_smoothing)
         self._freezes = _freezes(config, self.model)
         self._run = self._graph()
@@ -99,7 +98,8 @@ class Trainer:
     def _models(self, weights: list[np.ndarray] | None) -> tuple[keras.Model, keras.Model]:
         """Build the network to train and the one to validate."""
         keras.utils.set_random_seed(self._config.seed)
-        images = self.dataset.train.pixels[:_WHITENING_IMAGES]
+        count = images_per_batch(self._config.data.image_size, _WHITENING_IMAGES)
+        images = self.dataset.train.pixels[:count]
         stock = self._build(self._config.train.precision, images)
         if weights is not None:
             stock.set_weights(weights)
@@ -123,7 +123,7 @@ class Trainer:
         """
         epoch, offset = divmod(self.step, self.steps_per_epoch)
         self._freeze(epoch)
-        order, draws = self._epoch(epoch)
+        order, draws = self._feed.epoch(epoch)
         steps = np.arange(self.step, self.step + count)
         decays = np.ones(count) if self._lookahead is None else self._lookahead.decays(steps + 1)
         batch_losses, accuracies = self._run(
@@ -131,6 +131,7 @@ class Trainer:
             draws,
             tf.constant(self._rates(steps), tf.float32),
             tf.constant(decays, tf.float32),
+            self._feed.batches(self.step, count),
         )
         self.step += count
         if self._lookahead is not None and self.step == self.total_steps:
@@ -146,7 +147,7 @@ class Trainer:
         pixels, labels = self._validation_set
         if len(labels) == 0:
             return None
-        size = self._config.evaluate.batch_size
+        size = images_per_batch(self._config.data.image_size, self._config.evaluate.batch_size)
         sums = [
             self._measure(pixels[i : i + size], labels[i : i + size])
             for i in range(0, len(labels), size)
@@ -208,30 +209,22 @@ class Trainer:
         if over:
             self._run = self._graph()
 
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, tf.Tensor]:
-        """Return data order int32 [steps, batch] and random draws, from seed and epoch."""
-        if self._epoch_data is None or self._epoch_data[0] != epoch:
-            seed, count = self._config.seed, len(self._train_set[1])
-            order = np.random.default_rng([seed, epoch, _ORDER]).permutation(count)
-            order = order[: self.steps_per_epoch * self._config.train.batch_size]
-            order = order.reshape(self.steps_per_epoch, -1).astype(np.int32)
-            draws = tf.constant(self._augment.draw(seed, epoch, count))
-            self._epoch_data = (epoch, order, draws)
-        return self._epoch_data[1:]
-
     def _steps_in_graph(
-        self, order: tf.Tensor, draws: tf.Tensor, rates: tf.Tensor, decays: tf.Tensor
+        self,
+        order: tf.Tensor,
+        draws: tf.Tensor,
+        rates: tf.Tensor,
+        decays: tf.Tensor,
+        batches: Iterator[tf.Tensor] | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, labels = self._train_set
         count = tf.shape(order)[0]
         batch_losses = tf.TensorArray(tf.float32, count)
         accuracies = tf.TensorArray(tf.float32, count)
         for i in tf.range(count):
             batch = order[i]
             self._optimizer.learning_rate.assign(rates[i])
-            loss, accuracy = self._step(
-                tf.gather(pixels, batch), tf.gather(labels, batch), tf.gather(draws, batch)
-            )
+            pixels, labels = self._feed.batch(batch, batches)
+            loss, accuracy = self._step(pixels, labels, tf.gather(draws, batch))
             if self._lookahead is not None:
                 self._lookahead.update(decays[i])
             if self._average is not None:
@@ -293,8 +286,3 @@ def _freezes(config: Config, model: keras.Model) -> list[tuple[keras.Layer, int]
                 f"the list, as in `- Conv2D: {{name: {name}, ...}}`"
             )
     return [(layers[name], epochs) for name, epochs in config.train.freeze.items()]
-
-
-def _tensors(images: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Copy pixels uint8 [N, S, S, 3] and labels int32 [N] into tensors."""
-    return tf.constant(images.pixels), tf.constant(images.labels.astype(np.int32))

@@ -1,0 +1,106 @@
+"""The training images in the order of their steps: from memory, or read ahead from disk."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cifarnet.backend import tf
+from cifarnet.config import Config
+from cifarnet.data import Images
+from cifarnet.data.augment import Augment
+from cifarnet.data.stored_pixels import StoredPixels
+
+# Keeps the stream of data orders apart from those of the augmentations.
+_ORDER = 1
+_AHEAD_BYTES = 64 << 20  # of batches that wait; at least two do
+_READERS = 2  # batches that are read at a time: a disk answers several requests faster
+
+
+class Feed:
+    """Batches of training images, which depend on seed and step alone.
+
+    Args:
+        config: its seed, and images per step.
+        images: all training images.
+        augment: draws the random numbers of their augmentation.
+        steps_per_epoch, total_steps: of the training.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        images: Images,
+        augment: Augment,
+        steps_per_epoch: int,
+        total_steps: int,
+    ) -> None:
+        self._seed, self._batch = config.seed, config.train.batch_size
+        self._augment = augment
+        self._steps_per_epoch, self._total_steps = steps_per_epoch, total_steps
+        self._pixels, self._labels = tensors(images)
+        self._epoch: tuple[int, np.ndarray, tf.Tensor] | None = None
+        self._reading: tuple[Iterator[tf.Tensor], int] | None = None
+
+    def epoch(self, epoch: int) -> tuple[np.ndarray, tf.Tensor]:
+        """Return data order int32 [steps, batch] and random draws float32 [N, k] of an epoch."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            draws = self._augment.draw(self._seed, epoch, len(self._labels))
+            self._epoch = (epoch, self._order(epoch), tf.constant(draws))
+        return self._epoch[1:]
+
+    def batches(self, step: int, count: int) -> Iterator[tf.Tensor] | None:
+        """Return the batches from a step on, of images on disk; None of images in memory.
+
+        Args:
+            step: the next one.
+            count: how many batches will be taken.
+
+        Returns:
+            An iterator of tensors uint8 [batch, S, S, 3], also inside a graph. It raises
+            `tf.errors.OpError` if reading fails.
+        """
+        if not isinstance(self._pixels, StoredPixels):
+            return None
+        if self._reading is None or self._reading[1] != step:
+            self._reading = (self._read_from(self._pixels, step), step)
+        self._reading = (self._reading[0], step + count)
+        return self._reading[0]
+
+    def batch(
+        self, rows: tf.Tensor, batches: Iterator[tf.Tensor] | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return pixels uint8 [batch, S, S, 3] and labels int32 [batch] of a step, in a graph."""
+        pixels = tf.gather(self._pixels, rows) if batches is None else next(batches)
+        return pixels, tf.gather(self._labels, rows)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        random = np.random.default_rng([self._seed, epoch, _ORDER])
+        order = random.permutation(len(self._labels))[: self._steps_per_epoch * self._batch]
+        return order.reshape(self._steps_per_epoch, -1).astype(np.int32)
+
+    def _read_from(self, pixels: StoredPixels, first: int) -> Iterator[tf.Tensor]:
+        """Read batches in other threads, some steps ahead of their use."""
+        shape = (self._batch, *pixels.shape[1:])
+        order = functools.lru_cache(maxsize=2)(self._order)
+
+        def read(step: np.ndarray) -> np.ndarray:
+            epoch, offset = divmod(int(step), self._steps_per_epoch)
+            return pixels[order(epoch)[offset]]
+
+        def read_in_graph(step: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(tf.numpy_function(read, [step], tf.uint8), shape)
+
+        steps = tf.data.Dataset.range(first, self._total_steps)
+        found = steps.map(read_in_graph, num_parallel_calls=_READERS, deterministic=True)
+        return iter(found.prefetch(max(2, _AHEAD_BYTES // int(np.prod(shape)))))
+
+
+def tensors(images: Images) -> tuple[Any, tf.Tensor]:
+    """Copy pixels uint8 [N, S, S, 3], unless they stay on disk, and labels int32 [N]."""
+    stored = isinstance(images.pixels, StoredPixels)
+    pixels = images.pixels if stored else tf.constant(images.pixels)
+    return pixels, tf.constant(images.labels.astype(np.int32))
