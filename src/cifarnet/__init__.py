@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cifarnet.robustness import evaluate_robustness
     from cifarnet.runs import Run, open_run
     from cifarnet.serving import serve
+    from cifarnet.sweeps import check_sweep, promote_trial, read_sweep, run_sweep
     from cifarnet.training import resume, train
 
 _HOMES = {
@@ -67,6 +68,7 @@ _HOMES = {
     "TrainingError": "errors",
     "audit": "auditing",
     "benchmark": "benchmarking",
+    "check_sweep": "sweeps",
     "compare": "comparison",
     "evaluate": "evaluation",
     "explain": "explanations",
@@ -76,9 +78,12 @@ _HOMES = {
     "load_predictor": "artifacts",
     "open_run": "runs",
     "predict": "evaluation",
+    "promote_trial": "sweeps",
+    "read_sweep": "sweeps",
     "report": "reporting.page",
     "report_runs": "reporting.runs_page",
     "resume": "training",
+    "run_sweep": "sweeps",
     "serve": "serving",
     "train": "training",
     "write_model_card": "exporters",
@@ -107,6 +112,7 @@ __all__ = [
     "TrainingError",
     "audit",
     "benchmark",
+    "check_sweep",
     "compare",
     "evaluate",
     "evaluate_robustness",
@@ -116,9 +122,12 @@ __all__ = [
     "load_predictor",
     "open_run",
     "predict",
+    "promote_trial",
+    "read_sweep",
     "report",
     "report_runs",
     "resume",
+    "run_sweep",
     "serve",
     "train",
     "write_model_card",
