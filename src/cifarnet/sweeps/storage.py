@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cifarnet.errors import ConfigError, RunError
@@ -56,24 +58,31 @@ def open_study(folder: SweepFolder, url: str | None) -> Study:
         RunError: the storage cannot be opened.
     """
     require_optuna()
-    import optuna
-
+    for seconds in (0.5, 1.0, 2.0) if folder.record.storage else ():
+        with suppress(*outages()):
+            return _open(folder, url)
+        time.sleep(seconds)
     try:
-        return optuna.create_study(
-            storage=_storage(folder, url),
-            study_name=folder.record.study,
-            direction="maximize",
-            pruner=_pruner(folder),
-            load_if_exists=True,
-        )
-    except ConfigError:
-        raise
+        return _open(folder, url)
     except outages() as error:
         where = folder.record.storage or str(folder.journal_file)
         raise RunError(
             f"cannot open the storage {where} of the sweep: {_first_line(error)}. Check that it is "
             "there, then run the command again."
         ) from error
+
+
+def _open(folder: SweepFolder, url: str | None) -> Study:
+    """Open the study, or make it; fails if another process makes the tables at the same time."""
+    import optuna
+
+    return optuna.create_study(
+        storage=_storage(folder, url),
+        study_name=folder.record.study,
+        direction="maximize",
+        pruner=_pruner(folder),
+        load_if_exists=True,
+    )
 
 
 def outages() -> tuple[type[Exception], ...]:
