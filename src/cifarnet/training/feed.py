@@ -17,6 +17,7 @@ from cifarnet.data.stored_pixels import StoredPixels
 # Keeps the stream of data orders apart from those of the augmentations.
 _ORDER = 1
 _AHEAD_BYTES = 64 << 20  # of batches that wait; at least two do
+_READ_BYTES = 1 << 20  # of the batches that are read at once; at least one is
 _READERS = 2  # batches that are read at a time: a disk answers several requests faster
 
 
@@ -87,16 +88,19 @@ class Feed:
         shape = (self._batch, *pixels.shape[1:])
         order = functools.lru_cache(maxsize=2)(self._order)
 
-        def read(step: np.ndarray) -> np.ndarray:
-            epoch, offset = divmod(int(step), self._steps_per_epoch)
-            return pixels[order(epoch)[offset]]
+        def read(steps: np.ndarray) -> np.ndarray:
+            places = (divmod(step, self._steps_per_epoch) for step in steps.tolist())
+            rows = np.concatenate([order(epoch)[offset] for epoch, offset in places])
+            return pixels[rows].reshape(-1, *shape)
 
-        def read_in_graph(step: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(tf.numpy_function(read, [step], tf.uint8), shape)
+        def read_in_graph(steps: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(tf.numpy_function(read, [steps], tf.uint8), (None, *shape))
 
+        size = int(np.prod(shape))
         steps = tf.data.Dataset.range(first, self._total_steps)
-        found = steps.map(read_in_graph, num_parallel_calls=_READERS, deterministic=True)
-        return iter(found.prefetch(max(2, _AHEAD_BYTES // int(np.prod(shape)))))
+        groups = steps.batch(max(1, _READ_BYTES // size))
+        found = groups.map(read_in_graph, num_parallel_calls=_READERS, deterministic=True)
+        return iter(found.unbatch().prefetch(max(2, _AHEAD_BYTES // size)))
 
 
 def tensors(images: Images) -> tuple[Any, tf.Tensor]:
