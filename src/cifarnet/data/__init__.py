@@ -1,6 +1,7 @@
 """Datasets: where images come from, how they are split and augmented."""
 
 from cifarnet.data.cache import cache_folder
+from cifarnet.data.cached_folders import CachedFolder, clear_image_caches, image_caches
 from cifarnet.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from cifarnet.data.cifar10 import ArrayCheck, fetch, verify
 from cifarnet.data.dataset import SPLITS, Dataset, load, load_given
@@ -17,6 +18,7 @@ __all__ = [
     "CIFAR10_CLASSES",
     "SPLITS",
     "ArrayCheck",
+    "CachedFolder",
     "Dataset",
     "DatasetInfo",
     "Images",
@@ -29,9 +31,11 @@ __all__ = [
     "balanced_order",
     "cache_folder",
     "class_names",
+    "clear_image_caches",
     "decode",
     "draw_preview",
     "fetch",
+    "image_caches",
     "image_files",
     "image_rows",
     "images_per_batch",
