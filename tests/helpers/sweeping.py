@@ -153,6 +153,20 @@ def started(path: Path, url: str | None = None, jobs: int = 1) -> Any:
     return process
 
 
+def really_go_on(path: Path, jobs: int) -> None:
+    """Run the sweep of a folder."""
+    from cifarnet.sweeps import run_sweep
+
+    run_sweep(path, jobs, callbacks=[])
+
+
+def really_train(config: Path, home: Path) -> None:
+    """Train the config of a run in another folder of runs."""
+    from cifarnet import training
+
+    training.train(cfg.load(config), home, callbacks=[])
+
+
 def states(folder: SweepFolder) -> dict[str, tuple[str, str]]:
     """The state of each finished run and that of its undisturbed training, by the run's name."""
     found = {}
