@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cifarnet.data import images_per_batch
 from cifarnet.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -139,8 +140,9 @@ def of_gradients(method: str, network: Differentiable, color: Sequence[float]) -
 
 def _in_batches(explain: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int) -> Explainer:
     def whole(pixels: np.ndarray, classes: np.ndarray) -> Maps:
-        starts = range(0, len(pixels), count)
-        parts = [explain(pixels[i : i + count], classes[i : i + count]) for i in starts]
+        size = images_per_batch(pixels.shape[1], count)
+        starts = range(0, len(pixels), size)
+        parts = [explain(pixels[i : i + size], classes[i : i + size]) for i in starts]
         return np.concatenate(parts).astype(np.float32)
 
     return whole
