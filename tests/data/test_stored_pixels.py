@@ -1,12 +1,14 @@
 """Pixels that stay on disk, against the same operations on NumPy arrays."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from helpers.folders import config, fill
 
 from cifarnet import data, system
 from cifarnet.config import DataConfig
-from cifarnet.data import StoredPixels, stored_pixels
+from cifarnet.data import StoredPixels, images_per_batch, near_duplicates, stored_pixels
 from cifarnet.data.stored_pixels import blocks, concatenate
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 3), np.uint8)
@@ -125,5 +127,30 @@ def test_more_than_256_classes_have_labels_of_two_bytes(photos):
     assert loaded.train.labels.dtype == np.uint16 and len(loaded.classes) == 300
     assert loaded.train.labels.tolist() == list(range(300))
     assert loaded.test.labels.tolist() == list(range(300))
+    content = loaded.test.pixels.tobytes() + np.arange(300, dtype="<u2").tobytes()
+    assert loaded.digest("test") == hashlib.sha256(content).hexdigest()
     green = loaded.test.pixels[:, 0, 0, 1]
     assert set(green.tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("side", "most", "expected"),
+    [(32, 500, 500), (64, 500, 500), (65, 500, 484), (128, 500, 125), (512, 500, 7), (512, 1, 1)],
+)
+def test_batches_of_large_images_have_as_many_pixels_as_of_64(side, most, expected):
+    assert images_per_batch(side, most) == expected
+
+
+def test_near_duplicates_of_large_images_are_found_on_disk_too(tmp_path):
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (40, 10, 10, 3), np.uint8)
+    images = np.repeat(np.repeat(coarse, 13, axis=1), 13, axis=2)  # 130 x 130: 124 per chunk
+    images[7], images[11], images[20] = images[3], images[5, :, ::-1], 9
+    images.tofile(tmp_path / "pixels")
+    base = np.memmap(tmp_path / "pixels", np.uint8, "r", shape=images.shape)
+    stored = StoredPixels(base, np.arange(40))
+    for found in (near_duplicates.find(images), near_duplicates.find(stored)):
+        pairs = list(zip(found.first.tolist(), found.second.tolist(), found.mirrored, strict=True))
+        assert pairs == [(3, 7, False), (5, 11, True)]
+    assert [rows.tolist() for rows in near_duplicates.exact(stored)] == [[3], [7]]
+    assert near_duplicates.one_color(stored).tolist() == [20]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cifarnet.cli.render import console
-from cifarnet.formatting import align
+from cifarnet.formatting import align, count
 
 if TYPE_CHECKING:
     from cifarnet.data import CachedFolder, DatasetInfo
@@ -54,6 +54,6 @@ def show_caches(found: Sequence[CachedFolder], removed: Sequence[CachedFolder]) 
         screen.print(line, markup=False)
     if removed:
         freed = sum(one.bytes for one in removed)
-        screen.print(f"removed {len(removed):,} caches, {freed / 1e6:,.1f} MB", markup=False)
+        screen.print(f"removed {count(len(removed), 'cache')}, {freed / 1e6:,.1f} MB", markup=False)
     total = sum(one.bytes for one in found)
-    screen.print(f"{len(found):,} caches, {total / 1e6:,.1f} MB", markup=False)
+    screen.print(f"{count(len(found), 'cache')}, {total / 1e6:,.1f} MB", markup=False)
