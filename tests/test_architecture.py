@@ -30,6 +30,7 @@ LIGHT = [
     "requirements",
     "runs",
     "serving",
+    "sweeps",
     "system",
 ]
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn"}

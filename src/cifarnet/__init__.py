@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cifarnet.robustness import evaluate_robustness
     from cifarnet.runs import Run, open_run
     from cifarnet.serving import serve
+    from cifarnet.sweeps import check_sweep, promote_trial, read_sweep, run_sweep
     from cifarnet.training import Workers, join_training, resume, train
 
 _HOMES = {
@@ -68,6 +69,7 @@ _HOMES = {
     "Workers": "training",
     "audit": "auditing",
     "benchmark": "benchmarking",
+    "check_sweep": "sweeps",
     "compare": "comparison",
     "evaluate": "evaluation",
     "explain": "explanations",
@@ -78,9 +80,12 @@ _HOMES = {
     "load_predictor": "artifacts",
     "open_run": "runs",
     "predict": "evaluation",
+    "promote_trial": "sweeps",
+    "read_sweep": "sweeps",
     "report": "reporting.page",
     "report_runs": "reporting.runs_page",
     "resume": "training",
+    "run_sweep": "sweeps",
     "serve": "serving",
     "train": "training",
     "write_model_card": "exporters",
@@ -110,6 +115,7 @@ __all__ = [
     "Workers",
     "audit",
     "benchmark",
+    "check_sweep",
     "compare",
     "evaluate",
     "evaluate_robustness",
@@ -120,9 +126,12 @@ __all__ = [
     "load_predictor",
     "open_run",
     "predict",
+    "promote_trial",
+    "read_sweep",
     "report",
     "report_runs",
     "resume",
+    "run_sweep",
     "serve",
     "train",
     "write_model_card",

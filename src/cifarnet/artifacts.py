@@ -121,7 +121,7 @@ class Artifact:
             assumed=[*predictor.assumed, *(order if self.run is None else [])],
             data=dataset.description,
             split=split,
-            digest=dataset.digests()[split],
+            digest=dataset.digest(split),
             duplicates=dataset.duplicates(split),
             changed_data=dataset.changes,
             weights_sha256=self._weights(predictor),

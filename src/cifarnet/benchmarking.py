@@ -172,13 +172,13 @@ def compare(
         ArtifactError: a file cannot be loaded or run.
     """
     found: list[BenchmarkedArtifact] = []
-    reference = None
+    reference, pixels = None, np.asarray(images.pixels)
     for file in files:
         callback.on_stage(f"measuring {file.name}")
         # A new process, so that its peak memory is this artifact's alone.
         try:
             with Worker() as worker:
-                arguments = (file, images.pixels, images.labels, classes, tuple(batch_sizes))
+                arguments = (file, pixels, images.labels, classes, tuple(batch_sizes))
                 measured, top = worker.call(_measure, *arguments)
         except WorkerDied as error:
             raise ArtifactError(

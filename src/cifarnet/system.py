@@ -71,6 +71,15 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def usable_memory() -> int | None:
+    """Return how many bytes of memory this process may use: of the host, or of its container."""
+    limits = [memory] if (memory := _memory()) is not None else []
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of cgroups 2 and 1
+        with suppress(OSError, ValueError):
+            limits.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
+    return min(limits, default=None)
+
+
 def processor_seconds() -> float:
     """Return the user and system time of this process and of its child processes that ended."""
     try:

@@ -82,7 +82,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _without_main_module():
+        with without_main_module():
             self._process.start()
         theirs.close()
 
@@ -103,7 +103,7 @@ class Worker:
 def _serve(connection: Connection) -> None:
     """Answer calls until the other end of the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller gets Ctrl-C, too, and ends this
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
         try:
             function, args, kwargs = connection.recv()
@@ -123,7 +123,7 @@ def _outcome(
         return None, RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process when its parent has ended, also in the middle of a call."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -132,7 +132,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _without_main_module() -> Iterator[None]:
+def without_main_module() -> Iterator[None]:
     """Keep a new process from importing, and so running, the script that calls the library."""
     main = sys.modules["__main__"].__dict__
     hidden: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}

@@ -83,3 +83,22 @@ def test_runs_in_a_folder_whose_name_is_not_utf8_are_whole(place):
     cifarnet("evaluate", "latest", cwd=work)
     cifarnet("runs", "verify", "latest", cwd=work)
     cifarnet("runs", "list", cwd=work)
+
+
+def test_the_caches_of_decoded_images_are_listed_and_cleared(place):
+    fill(place / "photos", {"cat": 20, "dog": 20})
+    cifarnet("data", "info", "--config", "folder.yaml", cwd=place)
+    old = place / "home/image-folders/0123456789abcdef-8.npz"  # of older versions
+    old.write_bytes(b"x" * 1_000)
+    os.utime(old, (0, 0))
+    (unknown, one) = json.loads(cifarnet("data", "cache", "--json", cwd=place).stdout)["caches"]
+    assert (unknown["folder"], unknown["images"], unknown["bytes"]) == ("unknown", 0, 1_000)
+    assert (one["folder"], one["size"], one["images"]) == (str(place / "photos"), 8, 40)
+    assert 40 * 8 * 8 * 3 < one["bytes"] < 40 * 8 * 8 * 3 + 20_000
+    shown = cifarnet("data", "cache", cwd=place).stdout.splitlines()
+    assert shown[1].endswith(f"MB  40 images of 8 x 8: {place / 'photos'}")
+    assert shown[2].startswith("2 caches, 0.0")
+    cleared = cifarnet("data", "cache", "--clear", cwd=place).stdout.splitlines()
+    assert cleared[0].startswith("removed 2 caches, 0.0") and cleared[1] == "0 caches, 0.0 MB"
+    left = {path.suffix for path in (place / "home/image-folders").iterdir()}
+    assert left == {".lock"}

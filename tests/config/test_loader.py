@@ -25,6 +25,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "limit": None,
             "image_size": 32,
             "max_unreadable": 0.01,
+            "memory_share": 0.25,
             "augment": (),
         },
         "model": {"normalize": "standard", "layers": ({"Flatten": {}}, {"Dense": {"units": 10}})},

@@ -13,7 +13,8 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
+def tiny(tmp_path, monkeypatch, home):
+    # `home`: a stand-in would replace the user's CIFAR-10, which does not have its digests.
     made = images.Tiny(tmp_path / "files")
     made.use(monkeypatch)
     return made

@@ -3,16 +3,24 @@
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.folders import config, fill, save
 
 from cifarnet import data
-from cifarnet.data import image_cache, image_reader
-from cifarnet.data.image_cache import Decoded, Identity, ImageCache
+from cifarnet.data import image_filler, image_reader
+from cifarnet.data.cache import locked
+from cifarnet.data.image_cache import Entry, Identity, ImageCache
+from cifarnet.data.image_filler import Filler
 from cifarnet.data.image_layout import read_layout
+from cifarnet.errors import DataError
 
 NEW = 10**18  # a time of reading long after every file was written, ns
 
@@ -40,9 +48,12 @@ def poison(photos, age: int = NEW) -> ImageCache:
     """Load a folder, then make its cache hold white images; read at `age`."""
     data.load_source(config(photos))
     cache = ImageCache(photos, 8, whole=False)
-    entries = cache.read()
+    stored = cache.read()
     white = np.full((8, 8, 3), 255, np.uint8)
-    cache.write({name: e._replace(pixels=white, read_at=2 * age) for name, e in entries.items()})
+    with Filler(cache, stored, list(stored.entries), 1) as filler:
+        new = {"row": filler.append(white), "checksum": zlib.crc32(white), "read_at": 2 * age}
+        for name, entry in stored.entries.items():
+            filler.put(name, entry._replace(**new))
     return cache
 
 
@@ -131,7 +142,7 @@ def test_only_changed_files_are_read_again(photos, change, on_fetch, reports):
     )
     if change is not swap:  # the bytes of both files are known, so white is right
         assert found[changed[0]] == bytes((1, 2, 3)) * 64
-    entries = ImageCache(photos, 8, whole=False).read()
+    entries = ImageCache(photos, 8, whole=False).read().entries
     assert set(entries) == set(found)
 
 
@@ -139,6 +150,11 @@ def damage(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def the_pixels(cache: ImageCache):
+    (file,) = cache.path.glob("*.pixels")
+    return file
 
 
 @pytest.mark.parametrize(
@@ -152,26 +168,86 @@ def damage(path):
         lambda path: (path.unlink(), path.mkdir()),
     ],
 )
-def test_a_damaged_cache_is_ignored_and_replaced(photos, harm):
+def test_a_damaged_index_is_ignored_and_replaced(photos, harm):
     fill(photos, {"cat": 10, "dog": 10})
     cache = poison(photos)
-    harm(cache.path)
-    assert cache.read() == {}
+    harm(cache.path / "index.npz")
+    assert cache.read().entries == {}
     assert_is_correct(data.load_source(config(photos)), photos)
-    if cache.path.is_file():
-        assert len(cache.read()) == 20
+    if (cache.path / "index.npz").is_file():
+        assert len(cache.read().entries) == 20
+        assert the_pixels(cache).stat().st_size == 20 * 192
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.unlink(),
+    ],
+)
+def test_a_file_of_pixels_that_is_not_whole_is_ignored_and_replaced(photos, harm):
+    fill(photos, {"cat": 10, "dog": 10})
+    cache = poison(photos)
+    harm(the_pixels(cache))
+    assert_is_correct(data.load_source(config(photos)), photos)
+    assert len(cache.read().entries) == 20
+
+
+def test_a_flipped_bit_is_found_and_only_its_image_read_again(photos, on_fetch, reports):
+    fill(photos, {"cat": 10, "dog": 10})
+    data.load_source(config(photos))
+    for path in photos.rglob("*.png"):
+        os.utime(path, ns=(0, 0))  # changes the time of change: all are compared by their bytes
+    data.load_source(config(photos))
+    cache = ImageCache(photos, 8, whole=False)
+    row = cache.read().entries["dog/007.png"].row
+    content = bytearray(the_pixels(cache).read_bytes())
+    content[192 * row + 100] ^= 1
+    the_pixels(cache).write_bytes(content)
+    assert_is_correct(data.load_source(config(photos), on_fetch), photos)
+    assert cache.read().entries["dog/007.png"].row == 20  # appended
+    assert len(cache.read().pixels) == 21
+
+
+def test_appended_rows_of_a_process_that_died_are_cut_off(photos):
+    fill(photos, {"cat": 10, "dog": 10})
+    data.load_source(config(photos))
+    cache = ImageCache(photos, 8, whole=False)
+    with the_pixels(cache).open("ab") as file:
+        file.write(b"x" * 300)
+    save(photos / "cat/new.png", (1, 2, 3))
+    assert_is_correct(data.load_source(config(photos)), photos)
+    assert the_pixels(cache).stat().st_size == 21 * 192
+
+
+def test_a_file_that_is_mostly_of_images_that_are_gone_is_copied(photos):
+    fill(photos, {"cat": 10, "dog": 10})
+    before = data.load_source(config(photos))
+    pixels = before.train.pixels[:]
+    old = ImageCache(photos, 8, whole=False).read().file
+    shutil.rmtree(photos / "dog")
+    fill(photos, {"cat": 5, "bird": 3}, start=50)
+    for path in list(photos.rglob("00*.png"))[:7]:
+        path.unlink()
+    assert_is_correct(data.load_source(config(photos)), photos)
+    cache = ImageCache(photos, 8, whole=False)
+    assert cache.read().file != old
+    assert the_pixels(cache).stat().st_size == 11 * 192  # 3 old cats, 5 new ones, 3 birds
+    assert np.array_equal(before.train.pixels[:], pixels)  # whoever reads the old file, still does
 
 
 @pytest.mark.parametrize(
     "about",
-    [{"format": 2}, {"pillow": "1.0"}, {"folder": "00"}, {"size": 9}, {"whole": True}],
+    [{"format": 1}, {"pillow": "1.0"}, {"folder": "00"}, {"size": 9}, {"whole": True}],
 )
 def test_a_cache_of_another_folder_size_or_version_is_ignored(photos, about):
     fill(photos, {"cat": 10, "dog": 10})
     other = poison(photos)
-    entries = other.read()
+    stored = other.read()
     other._about |= about
-    other.write(entries)
+    other.write_index(stored.entries, stored.file, len(stored.pixels))
     assert_is_correct(data.load_source(config(photos)), photos)
 
 
@@ -192,6 +268,8 @@ def test_a_cache_folder_that_cannot_be_written_costs_only_time(photos, home, mon
     home.write_text("no folder")
     assert_is_correct(data.load_source(config(photos)), photos)
     assert home.read_text() == "no folder"
+    with pytest.raises(DataError, match=r"20 images of 8 x 8 pixels take 3,840 bytes, which do"):
+        data.load_source(config(photos, memory_share=0))
 
 
 def test_images_left_out_by_a_limit_stay_in_the_cache(photos, on_fetch, reports):
@@ -209,34 +287,130 @@ def test_unreadable_images_are_tried_again_and_not_stored(photos):
     (photos / "cat/worse.png").write_bytes(b"x")
     tolerant = config(photos, max_unreadable=0.5)
     assert len(data.load_source(tolerant).notes) == 1
-    assert "cat/worse.png" not in ImageCache(photos, 8, whole=False).read()
+    assert "cat/worse.png" not in ImageCache(photos, 8, whole=False).read().entries
     save(photos / "cat/worse.png", (1, 2, 3))
     assert pixels_by_file(data.load_source(tolerant))["cat/worse.png"] == bytes((1, 2, 3)) * 64
 
 
-def entry(size: int, value: int = 0) -> Decoded:
-    pixels = np.full((size, size, 3), value, np.uint8)
-    return Decoded(pixels, bytes(32), Identity(1, 2, 3, 2**64 - 1), 4)
+def store(cache: ImageCache, *names: str) -> None:
+    """Store white images of 64 x 64 pixels: 12,288 bytes each, and an index of some kB."""
+    stored = cache.read()
+    entry = Entry(0, 0, bytes(32), Identity(1, 2, 3, 2**64 - 1), 4)
+    cache.path.parent.mkdir(parents=True, exist_ok=True)
+    with Filler(cache, stored, [], len(names)) as filler:
+        for name in names:
+            row = filler.append(np.full((64, 64, 3), 255, np.uint8))
+            filler.put(name, entry._replace(row=row))
 
 
 def test_the_least_recently_used_caches_are_removed_beyond_the_limit(tmp_path, home, monkeypatch):
-    monkeypatch.setattr(image_cache, "_MAX_TOTAL", 45_000)
     caches = [ImageCache(tmp_path / name, 64, whole=False) for name in "abcd"]
     for age, cache in enumerate(caches[:3]):
-        cache.write({"x": entry(64)})
-        os.utime(cache.path, (1000 + age, 1000 + age))
-    assert caches[0].read()["x"].identity.inode == 2**64 - 1  # and now it is the latest used
-    caches[3].write({"x": entry(64)})
-    assert [len(cache.read()) for cache in caches] == [1, 0, 1, 1]
+        store(cache, "x")
+        os.utime(cache.path / "index.npz", (1000 + age, 1000 + age))
+    assert [image_filler.size_of(cache.path) // 12_288 for cache in caches[:3]] == [1, 1, 1]
+    assert caches[0].read().entries["x"].identity.inode == 2**64 - 1  # and now the latest used
+    together = sum(image_filler.size_of(cache.path) for cache in caches[:3])
+    share = (together + 12_000) / shutil.disk_usage(tmp_path).total
+    monkeypatch.setattr(image_filler, "_SHARE", share)
+    store(caches[3], "x")
+    assert [len(cache.read().entries) for cache in caches] == [1, 0, 1, 1]
 
 
-def test_a_cache_that_would_be_too_large_is_not_written(tmp_path, home, monkeypatch):
-    monkeypatch.setattr(image_cache, "_MAX_BYTES", 64 * 64 * 3)
-    cache = ImageCache(tmp_path, 64, whole=False)
-    cache.write({"x": entry(64), "y": entry(64)})
-    assert not cache.path.exists()
-    cache.write({"x": entry(64)})
-    assert set(cache.read()) == {"x"}
+def test_a_cache_that_is_being_filled_is_not_removed(tmp_path, home, monkeypatch):
+    one, other = (ImageCache(tmp_path / name, 64, whole=False) for name in "ab")
+    store(one, "x")
+    monkeypatch.setattr(image_filler, "_SHARE", 0.0)
+    with locked(one.lock, "", lambda *_: None):
+        store(other, "x")
+    assert len(one.read().entries) == 1
+    store(other, "y")
+    assert len(one.read().entries) == 0
+
+
+def test_a_full_disk_costs_only_time(photos, home, monkeypatch):
+    fill(photos, {"cat": 10, "dog": 10})
+    monkeypatch.setattr(image_filler, "_RESERVE", 1 << 60)
+    assert_is_correct(data.load_source(config(photos)), photos)
+    assert ImageCache(photos, 8, whole=False).read().entries == {}
+
+
+def test_a_disk_that_fills_up_meanwhile_leaves_what_was_stored(photos, home, monkeypatch):
+    fill(photos, {"cat": 10, "dog": 10})
+    monkeypatch.setattr(image_reader, "_COMMIT_SECONDS", -1.0)
+    append, full = Filler.append, 5
+
+    def failing(self, pixels):
+        if self._rows == full:
+            raise OSError("No space left on device")
+        return append(self, pixels)
+
+    monkeypatch.setattr(Filler, "append", failing)
+    assert_is_correct(data.load_source(config(photos)), photos)
+    assert len(ImageCache(photos, 8, whole=False).read().entries) == 5
+
+
+# --- several processes ----------------------------------------------------------------
+
+LOADING = """
+import os, sys
+from helpers.folders import config
+from cifarnet import data
+from cifarnet.data import image_reader
+from pathlib import Path
+
+image_reader._COMMIT_SECONDS = -1.0
+
+def on_fetch(what, done, total):
+    print(what, flush=True)
+    if done > 300 and sys.argv[2] == "pause":
+        input()
+    if done > 300 and sys.argv[2] == "die":
+        os.kill(os.getpid(), 9)
+
+source = data.load_source(config(Path(sys.argv[1])), on_fetch)
+print(len(source.train.labels) + len(source.test.labels), flush=True)
+"""
+
+
+def loading(photos, how: str) -> subprocess.Popen:
+    tests = str(Path(__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-c", LOADING, str(photos), how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": tests},
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_killed_process_leaves_what_it_stored(photos, home, on_fetch, reports):
+    fill(photos, {"cat": 10, "dog": 10})
+    process = loading(photos, "die")
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    stored = len(ImageCache(photos, 8, whole=False).read().entries)
+    assert 0 < stored < 20
+    for path in photos.rglob("*.png"):
+        os.utime(path, ns=(0, 0))
+    cache = ImageCache(photos, 8, whole=False)
+    assert_is_correct(data.load_source(config(photos), on_fetch), photos)
+    assert len(cache.read().pixels) == 20  # none of the stored ones was decoded again
+
+
+def test_a_second_process_waits_and_finds_all_images_there(photos, home):
+    fill(photos, {"cat": 10, "dog": 10})
+    first = loading(photos, "pause")
+    assert first.stdout.readline() == "reading 20 images from the folder photos\n"
+    second = loading(photos, "go on")
+    waiting = second.stdout.readline()
+    assert waiting == "waiting for another process that reads the folder photos\n"
+    out, _ = first.communicate("\n" * 40)
+    assert out.splitlines()[-1] == "20"
+    out, _ = second.communicate()
+    assert out.splitlines()[-1] == "20"
+    assert len(ImageCache(photos, 8, whole=False).read().pixels) == 20
 
 
 def test_threads_that_load_one_folder_at_a_time_get_the_same_images(photos):
@@ -286,5 +460,6 @@ def test_a_file_that_vanishes_between_listing_and_reading_is_unreadable(photos):
     listed = read_layout(photos).images["train"]
     shutil.rmtree(photos / "dog")
     read = image_reader.read_all(listed, ImageCache(photos, 8, whole=False))
-    assert [isinstance(read[image.name], Decoded) for image in listed] == [True, True, False, False]
-    assert "dog/000.png is not a readable image" in str(read["dog/000.png"])
+    found = [isinstance(read.found[image.name], Entry) for image in listed]
+    assert found == [True, True, False, False]
+    assert "dog/000.png is not a readable image" in str(read.found["dog/000.png"])

@@ -142,13 +142,13 @@ def test_a_layout_that_is_not_understood_is_an_error_that_shows_those_that_are(p
         data.load_source(config(photos))
 
 
-def test_fewer_than_two_or_more_than_256_classes_are_refused(photos):
+def test_fewer_than_two_or_more_than_1000_classes_are_refused(photos):
     fill(photos / "one", {"cat": 3})
-    with pytest.raises(DataError, match=rf"to 256 class folders, found 1: cat\. {LAYOUTS}"):
+    with pytest.raises(DataError, match=rf"to 1,000 class folders, found 1: cat\. {LAYOUTS}"):
         data.load_source(config(photos / "one"))
-    for i in range(257):
+    for i in range(1001):
         (photos / "many" / f"{i:03}").mkdir(parents=True)
-    with pytest.raises(DataError, match="found 257"):
+    with pytest.raises(DataError, match="found 1001"):
         data.class_names(config(photos / "many"))
 
 

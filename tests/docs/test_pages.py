@@ -21,6 +21,7 @@ from cifarnet.runs import (
     records,
     results,
     robustness,
+    sweeps,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -150,6 +151,8 @@ def test_defaults_are_as_documented():
         ("benchmark.json", benchmarks.Benchmark),
         ("compare.json", comparisons.Comparison),
         ("mlflow.json", records.TrackerRecord),
+        ("sweep.json", sweeps.SweepRecord),
+        ("results.json", sweeps.SweepResults),
         ("evaluation/explanations/method/explain.json", explanations.Explanation),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cifarnet import data
-from cifarnet.robustness.budget import Budget, chunks
+from cifarnet.robustness.budget import Budget, at_once, chunks
 
 
 class Clock:
@@ -90,3 +90,11 @@ def test_every_beginning_of_the_order_is_balanced_and_seeded():
     # A class that has no more images is left out.
     few = data.balanced_order(np.array([0, 0, 0, 0, 1]), 0)
     assert 4 in few[:2]
+
+
+@pytest.mark.parametrize(
+    ("images", "side", "expected"),
+    [(20, 32, 20), (20, 512, 20), (1_000, 64, 1_000), (1_000, 128, 250), (1_000, 512, 100)],
+)
+def test_parts_of_many_large_images_are_smaller(images, side, expected):
+    assert at_once(images, side) == expected

@@ -69,6 +69,6 @@ def _stored(artifact: Artifact, dataset: Dataset, split: str) -> np.ndarray | No
         record = documents.read(artifact.evaluation_folder() / f"{split}.json", Evaluation)
         about = record.about
         weights = runs.weights_digest(artifact.run)
-        if about.digest == dataset.digests()[split] and about.weights_sha256 == weights != "":
+        if about.digest == dataset.digest(split) and about.weights_sha256 == weights != "":
             return runs.read_arrays(record.predictions_file)["probabilities"]
     return None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cifarnet.data import SPLITS, Dataset, near_duplicates
+from cifarnet.data import SPLITS, Dataset, Pixels, near_duplicates
+from cifarnet.data.stored_pixels import concatenate
 from cifarnet.runs.audits import Duplicate, Overlap
 
 
@@ -26,7 +27,7 @@ class Pool:
 
     dataset: Dataset
     splits: tuple[str, ...]
-    pixels: np.ndarray
+    pixels: Pixels
     split: np.ndarray
     index: np.ndarray
     label: np.ndarray
@@ -47,7 +48,7 @@ def pool(dataset: Dataset) -> Pool:
     return Pool(
         dataset,
         splits,
-        np.concatenate([one.pixels for one in images]),
+        concatenate([one.pixels for one in images]),
         np.repeat(np.arange(len(splits)), counts),
         np.concatenate([np.arange(count) for count in counts]),
         np.concatenate([one.labels for one in images]),

@@ -190,7 +190,7 @@ def _rows(
 def _split(dataset: Dataset, name: str) -> AuditedSplit:
     labels = dataset.images(name).labels
     counts = np.bincount(labels, minlength=len(dataset.classes))
-    digest = dataset.digests()[name]
+    digest = dataset.digest(name)
     per_class = [int(count) for count in counts]
     return AuditedSplit(split=name, count=len(labels), digest=digest, per_class=per_class)
 
@@ -232,8 +232,11 @@ def _write(record: Audit, rows: list[list[str]], images: Pool, folder: Path) -> 
     writer.writerows([_COLUMNS, *(row + [""] * (len(_COLUMNS) - len(row)) for row in rows)])
     paths = files(record)
     runs.write_text(paths.table, text.getvalue())
-    pixels = {name: images.dataset.images(name).pixels for name in data.SPLITS}
-    sheets.duplicates(record, pixels, paths.duplicates)
+
+    def image(split: str, row: int) -> np.ndarray:
+        return np.asarray(images.dataset.images(split).pixels[row])
+
+    sheets.duplicates(record, image, paths.duplicates)
     if record.artifact:
-        sheets.doubts(record, pixels, paths.doubts)
+        sheets.doubts(record, image, paths.doubts)
     return record

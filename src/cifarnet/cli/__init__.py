@@ -15,6 +15,7 @@ from cifarnet.cli.predict import predict
 from cifarnet.cli.report import report
 from cifarnet.cli.runs import runs
 from cifarnet.cli.serve import serve
+from cifarnet.cli.sweep import sweep
 from cifarnet.cli.train import train
 
 
@@ -32,6 +33,6 @@ def main() -> None:
 
 for _command in (train, evaluate, compare, predict, explain, report, export, benchmark, serve):
     main.add_command(_command)
-for _group in (runs, data, config):
+for _group in (sweep, runs, data, config):
     main.add_command(_group)
 data.add_command(audit)

@@ -10,6 +10,8 @@ from cifarnet.formatting import align, percent
 if TYPE_CHECKING:
     from cifarnet.runs.comparisons import ComparedGroup, Comparison, ConfigDifference
 
+_ALL, _SOME = 50, 30  # classes: so many are all shown, and of more so many
+
 
 def show(found: Comparison) -> None:
     """Print the groups, the verdicts and, of two groups, the difference by class."""
@@ -97,7 +99,12 @@ def _print_details(one: ConfigDifference) -> None:
     table = Table("class", title="by class, exploratory: intervals are not adjusted")
     for heading in ("images", "points", "95 % interval"):
         table.add_column(heading, justify="right")
-    for part in one.classes:
+    # Of many classes, those that differ most; the record has all.
+    parts = one.classes
+    if len(parts) > _ALL:
+        parts = sorted(parts, key=lambda part: -abs(part.difference))[:_SOME]
+        table.caption = f"the {_SOME} largest of {len(one.classes):,}; all are in compare.json"
+    for part in parts:
         value = f"{100 * part.difference:+.2f}"
         table.add_row(part.name, f"{part.images:,}", value, _ends(part.interval))
     screen.print(table)

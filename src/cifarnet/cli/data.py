@@ -11,7 +11,6 @@ import click
 from cifarnet.cli import options
 from cifarnet.cli.command import Group
 from cifarnet.cli.render import console, display, load_tensorflow
-from cifarnet.formatting import align
 
 if TYPE_CHECKING:
     from cifarnet.config import Config
@@ -83,32 +82,13 @@ def info(config_file: Path | None, overrides: tuple[str, ...]) -> Any:
       cifarnet data info
       cifarnet data info --config smoke
     """
-    from rich.table import Table
-
     from cifarnet import data as datasets
+    from cifarnet.cli import dataset_table
 
     settings = _settings(config_file, overrides)
     with display() as shown:
         found = datasets.inspect(settings, callbacks=[shown])
-    screen = console()
-    rows = [("data", found.description)]
-    for key, moments in (("mean", found.mean), ("std", found.std)):
-        values = zip(("red", "green", "blue"), moments, strict=True)
-        text = ", ".join(f"{name} {value:.4f}" for name, value in values)
-        rows.append((key, f"{text} (training split, of 0-255)"))
-    screen.print(align(rows), markup=False)
-    table = Table("class", show_footer=True)
-    table.columns[0].footer = "all"
-    for name, split in found.splits.items():
-        total = sum(split.per_class.values())
-        table.add_column(name, justify="right", footer=f"{total:,}")
-    for name in found.splits["train"].per_class:
-        table.add_row(name, *(f"{split.per_class[name]:,}" for split in found.splits.values()))
-    screen.print(table)
-    for name, split in found.splits.items():
-        screen.print(f"SHA-256 {name:<10} {split.digest}", markup=False)
-    for note in found.notes:
-        screen.print(f"note: {note}", markup=False)
+    dataset_table.show(found)
     return dataclasses.asdict(found)
 
 
@@ -139,6 +119,28 @@ def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, 
         kinds = datasets.draw_preview(settings, output, epoch, callbacks=[shown])
     console().print(f"drew {output}", markup=False)
     return {"picture": str(output), "augmentation": kinds}
+
+
+@data.command()
+@click.option("--clear", is_flag=True, help="Remove them, but those that a process is filling.")
+def cache(clear: bool) -> Any:
+    """List the decoded images of folders that are stored in the cache.
+
+    \b
+    Example:
+      cifarnet data cache
+      cifarnet data cache --clear
+    """
+    from cifarnet import data as datasets
+    from cifarnet.cli import dataset_table
+
+    removed = datasets.clear_image_caches() if clear else []
+    found = datasets.image_caches()
+    dataset_table.show_caches(found, removed)
+    return {
+        "caches": [{**dataclasses.asdict(one), "path": str(one.path)} for one in found],
+        "removed": [str(one.path) for one in removed],
+    }
 
 
 def _settings(config_file: Path | None, overrides: tuple[str, ...]) -> Config:

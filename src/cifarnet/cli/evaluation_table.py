@@ -90,6 +90,8 @@ def show(found: Evaluation) -> None:
     """Print the metrics of an evaluation, and a table of its classes."""
     from rich.table import Table
 
+    from cifarnet.reporting import shown
+
     about = found.about
     rows = [
         ("accuracy", _percent(found.accuracy, found.accuracy_interval)),
@@ -117,8 +119,9 @@ def show(found: Evaluation) -> None:
     table = Table("class")
     for heading in ("precision", "recall", "F1", "images"):
         table.add_column(heading, justify="right")
-    for one in found.per_class:
+    labels = shown.classes(found)
+    for one in (found.per_class[label] for label in labels):
         values = (f"{value:.3f}" for value in (one.precision, one.recall, one.f1))
         table.add_row(one.name, *values, f"{one.support:,}")
     screen.print(table)
-    screen.print("")
+    screen.print(shown.rest(len(labels), len(found.classes), found.path.name), markup=False)

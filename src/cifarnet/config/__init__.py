@@ -5,7 +5,7 @@ Every value is validated here, once; the rest of the package receives typed, fro
 
 from cifarnet.config.json_schema import generate_json_schema
 from cifarnet.config.layer_list import Layer, normalize_layers
-from cifarnet.config.loader import changes, data_only, dump, leaves, load, parse
+from cifarnet.config.loader import changes, data_only, dump, leaves, load, override, parse
 from cifarnet.config.recipe import recipe_changes, recipe_digest
 from cifarnet.config.schema import (
     AlternatingFlip,
@@ -72,6 +72,7 @@ __all__ = [
     "leaves",
     "load",
     "normalize_layers",
+    "override",
     "parse",
     "recipe_changes",
     "recipe_digest",

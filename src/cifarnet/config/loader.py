@@ -69,6 +69,19 @@ def parse(document: Mapping[str, Any], where: str = "config") -> Config:
     return _validate(dict(upgrade(document, where)), where, {})
 
 
+def override(config: Config, overrides: Iterable[str]) -> Config:
+    """Return a config with overrides, applied as `load` applies them.
+
+    Raises:
+        ConfigError: an override is wrong, or the config with them is.
+    """
+    document = config.model_dump(mode="json")
+    places: Places = {}
+    for text in overrides:
+        apply_override(document, text, places)
+    return _validate(document, config.name, places)
+
+
 def data_only(overrides: Iterable[str] = ()) -> Config:
     """Return the default config, CIFAR-10, for work that trains no network.
 

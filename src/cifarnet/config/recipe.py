@@ -12,6 +12,7 @@ from cifarnet.config.schema import Config
 _OTHER = (
     "name",
     "seed",
+    "data.memory_share",
     "evaluate",
     "export",
     "train.checkpoint",

@@ -218,6 +218,11 @@ class DataConfig(Section):
         0.01,
         description="directory: share of the image files read that may be unreadable",
     )
+    memory_share: Fraction = Field(
+        0.25,
+        description="the images are held in memory if their pixels take at most this share of "
+        "it; otherwise batches are read from disk, with the same result. 0: always from disk",
+    )
     augment: tuple[Augmentation, ...] = Field(
         (), description="applied to training images, in this order"
     )

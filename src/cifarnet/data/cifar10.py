@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 import numpy as np
-import platformdirs
 
 from cifarnet.data import archives, download
+from cifarnet.data.cache import cache_folder, locked
 from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.errors import DataError
 
@@ -59,12 +58,6 @@ class ArrayCheck:
     what: str
 
 
-def cache_folder() -> Path:
-    """Return `$CIFARNET_HOME`, or else the user's cache folder."""
-    home = os.environ.get("CIFARNET_HOME")
-    return Path(home) if home else Path(platformdirs.user_cache_dir("cifarnet"))
-
-
 def load(path: Path | None = None, on_fetch: OnFetch | None = None) -> Source:
     """Load CIFAR-10 from an archive or folder, or else from the cache, which is filled if needed.
 
@@ -103,7 +96,8 @@ def fetch(path: Path | None = None, on_fetch: OnFetch | None = None) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.parent, report):
+        lock, other = folder.parent / "cifar10.lock", "another process that is fetching CIFAR-10"
+        with locked(lock, other, report):
             return _fill(folder, path, report)
     except OSError as error:
         raise DataError(
@@ -143,7 +137,7 @@ def _read(path: Path) -> tuple[Images, Images]:
 
 def _named(train: Images, test: Images) -> dict[str, np.ndarray]:
     arrays = (train.pixels, train.labels, test.pixels, test.labels)
-    return dict(zip(DIGESTS, arrays, strict=True))
+    return dict(zip(DIGESTS, map(np.asanyarray, arrays), strict=True))
 
 
 def _sha256(array: np.ndarray) -> str:
@@ -176,21 +170,6 @@ def _damage(folder: Path) -> dict[str, str]:
         except (OSError, ValueError, EOFError) as error:
             found[name] = f"not readable: {error}"
     return found
-
-
-@contextmanager
-def _locked(cache: Path, on_fetch: OnFetch) -> Iterator[None]:
-    """Hold the cache's lock, which the system releases however the process ends."""
-    lock = filelock.FileLock(cache / "cifar10.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        on_fetch("waiting for another process that is fetching CIFAR-10", 0, None)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fill(folder: Path, path: Path | None, on_fetch: OnFetch) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +12,15 @@ import numpy as np
 from cifarnet.config import DataConfig
 from cifarnet.data import image_folder
 from cifarnet.data.images import Images, OnFetch, Source
+from cifarnet.data.memory import budget
 from cifarnet.data.sampling import stratified
 from cifarnet.data.sources import load_source
+from cifarnet.data.stored_pixels import blocks
 from cifarnet.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 _BLOCK = 256  # images: 256 x 255 squared fits uint32, so all sums are exact
+_MAX_COMPARED_BYTES = 1 << 30
 _MAX_COMPARED = 5_000  # enough to detect a difference of 0.1 percentage points
 
 
@@ -92,7 +96,7 @@ class Dataset:
         """
         name = self.comparison_split
         images = self.sample(name)
-        return name, images.pixels, images.labels
+        return name, np.asarray(images.pixels), images.labels
 
     @property
     def comparison_split(self) -> str:
@@ -102,19 +106,27 @@ class Dataset:
     def sample(self, name: str) -> Images:
         """Return at most 5,000 images of a split, evenly spaced: those of a folder are sorted.
 
+        They are held in memory, so of images of more than 267 pixels there are fewer, of 1 GiB.
+
         Raises:
             DataError: as for `split`.
         """
         images = self.split(name)
-        if len(images.labels) <= _MAX_COMPARED:
-            return images
-        return images.take(
-            np.linspace(0, len(images.labels) - 1, _MAX_COMPARED).round().astype(int)
-        )
+        most = min(_MAX_COMPARED, _MAX_COMPARED_BYTES // math.prod(images.pixels.shape[1:]))
+        if len(images.labels) <= most:
+            return images.loaded()
+        rows = np.linspace(0, len(images.labels) - 1, most).round().astype(int)
+        return images.take(rows).loaded()
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of each split: of its pixels' bytes, then its labels'."""
-        return self._digests
+        return {name: self.digest(name) for name in SPLITS}
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of one split, as `digests` does."""
+        if name not in self._digests:
+            self._digests[name] = _digest(self.images(name))
+        return self._digests[name]
 
     def _why_empty(self, name: str) -> str:
         if self.changes:
@@ -125,19 +137,19 @@ class Dataset:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        return {name: _digest(self.images(name)) for name in SPLITS}
+        return {}  # filled by `digest`
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        rows = self.train.pixels.reshape(len(self.train.labels), -1)
+        shape = self.train.pixels.shape
         # Summed per position, which is contiguous in memory, then over the positions of a channel.
-        total, squares = np.zeros((2, rows.shape[1]), np.uint64)
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK].astype(np.uint16)
+        total, squares = np.zeros((2, math.prod(shape[1:])), np.uint64)
+        for pixels in blocks(self.train.pixels, _BLOCK):
+            block = pixels.reshape(len(pixels), -1).astype(np.uint16)
             total += block.sum(axis=0, dtype=np.uint32)
             squares += (block * block).sum(axis=0, dtype=np.uint32)
         total, squares = (sums.reshape(-1, 3).sum(axis=0) for sums in (total, squares))
-        count = rows.size / 3
+        count = math.prod(shape) / 3
         mean = total / count
         return tuple(mean.tolist()), tuple(np.sqrt(squares / count - mean**2).tolist())
 
@@ -158,13 +170,14 @@ def load(
     """
     source = load_source(config, on_fetch, old_split, seed)
     if source.validation is not None:
-        return Dataset(source, source.train, source.validation, source.test)
+        return placed(Dataset(source, source.train, source.validation, source.test), config)
     labels, fraction = source.train.labels, config.validation_fraction
     train, validation = np.arange(len(labels)), np.arange(0)
     if fraction > 0:
         key = "data.validation_fraction"
         train, validation = stratified(labels, fraction, seed, source.classes, key)
-    return Dataset(source, source.train.take(train), source.train.take(validation), source.test)
+    images = source.train.stored()
+    return placed(Dataset(source, images.take(train), images.take(validation), source.test), config)
 
 
 def load_given(
@@ -172,10 +185,25 @@ def load_given(
 ) -> Dataset:
     """Load a folder to measure a model file on; see `image_folder.load_given`."""
     source = image_folder.load_given(config, test_fraction, on_fetch)
-    return Dataset(source, source.train, source.train, source.test)
+    return placed(Dataset(source, source.train, source.train, source.test), config)
+
+
+def placed(dataset: Dataset, config: DataConfig) -> Dataset:
+    """Hold the images in memory if they fit in `memory_share` of it; else leave them on disk.
+
+    Test images of CIFAR-10 stay memory-mapped in both cases.
+    """
+    splits = {name: dataset.images(name) for name in SPLITS}
+    needed = sum(math.prod(images.pixels.shape) for images in splits.values())
+    limit = budget(config)
+    place = Images.loaded if limit is None or needed <= limit else Images.stored
+    train, validation, test = (place(images) for images in splits.values())
+    return replace(dataset, train=train, validation=validation, test=test)
 
 
 def _digest(images: Images) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(images.pixels).data)
+    digest = hashlib.sha256()
+    for block in blocks(images.pixels, _BLOCK):
+        digest.update(np.ascontiguousarray(block).data)
     digest.update(np.ascontiguousarray(images.labels).data)
     return digest.hexdigest()

@@ -1,8 +1,10 @@
-"""Decoded images of a folder, stored in the cache folder.
+"""Decoded images of folders, stored in the cache folder.
 
-A file for each folder and image size. An entry is used if the image file's size, times and inode
-are those recorded. A cache that cannot be read, is damaged or is of another Pillow version is
-ignored and replaced.
+For each folder and image size there is a folder with one file of pixels, which is only appended
+to and is memory-mapped by whoever reads it, and an index, which is replaced atomically. A process
+that dies while it fills a cache loses what it decoded since the last index. An entry is used if
+the image file's size, times and inode are those recorded and its pixels have their checksum. A
+cache that cannot be read, is damaged or is of another Pillow version is ignored and replaced.
 """
 
 from __future__ import annotations
@@ -12,21 +14,21 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
 
-from cifarnet.data.cifar10 import cache_folder
+from cifarnet.data.cache import cache_folder
 from cifarnet.errors import RunError
 from cifarnet.runs import read_arrays, write_arrays
 
-_FORMAT = 1
-_MAX_BYTES = 1 << 30  # of one cache; a larger one is not written
-_MAX_TOTAL = 2 << 30  # of all, including a new one; the least recently used are removed
+_FORMAT = 2
 _CLOCK_STEP = 2_000_000_000  # ns; the coarsest time stamps, FAT's
 _MASK = (1 << 64) - 1
+INDEX, LOCK = "index.npz", ".lock"
 
 
 class Identity(NamedTuple):
@@ -38,17 +40,19 @@ class Identity(NamedTuple):
     inode: int
 
 
-class Decoded(NamedTuple):
+class Entry(NamedTuple):
     """One decoded image.
 
     Attributes:
-        pixels: uint8 [S, S, 3].
+        row: of its pixels.
+        checksum: CRC-32 of its pixels' bytes.
         digest: SHA-256 of the file's bytes, 32 bytes.
         identity: of the file when it was read.
         read_at: time before it was read, ns since 1970.
     """
 
-    pixels: np.ndarray
+    row: int
+    checksum: int
     digest: bytes
     identity: Identity
     read_at: int
@@ -69,6 +73,21 @@ def identify(stat: os.stat_result) -> Identity:
     return Identity(*(value & _MASK for value in values))
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a cache holds.
+
+    Attributes:
+        entries: by image name.
+        pixels: uint8 [rows, S, S, 3], memory-mapped; some rows may belong to no entry.
+        file: name of the file of pixels; empty: there is none.
+    """
+
+    entries: dict[str, Entry]
+    pixels: np.ndarray
+    file: str = ""
+
+
 class ImageCache:
     """The cache of a folder at one image size.
 
@@ -81,7 +100,7 @@ class ImageCache:
     def __init__(self, root: Path, size: int, whole: bool) -> None:
         self.root, self.size, self.whole = root, size, whole
         folder = os.path.realpath(root)
-        self._about = {
+        self._about: dict[str, Any] = {
             "format": _FORMAT,
             "pillow": PIL.__version__,
             "folder": os.fsencode(folder).hex(),
@@ -89,55 +108,77 @@ class ImageCache:
             "whole": whole,
         }
         key = hashlib.sha256(json.dumps(self._about["folder"]).encode()).hexdigest()[:16]
-        name = f"{key}-{size}{'-whole' if whole else ''}.npz"
-        self.path = cache_folder() / "image-folders" / name
+        name = f"{key}-{size}{'-whole' if whole else ''}"
+        self.path = images_folder() / name
+        self.lock = self.path.with_name(name + LOCK)
 
-    def read(self) -> dict[str, Decoded]:
-        """Return the entries by image name; none if there is no cache that can be used."""
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image's pixels."""
+        return self.size * self.size * 3
+
+    def read(self) -> Stored:
+        """Return the entries; none if there is no cache that can be used."""
         try:
-            arrays = read_arrays(self.path)
+            arrays = read_arrays(self.path / INDEX)
             about = json.loads(arrays["about"].tobytes())
-            names = about.pop("names")
+            names, file, rows = (about.pop(key) for key in ("names", "file", "rows"))
             if about != self._about:
-                return {}
-            return {
-                name: Decoded(pixels, digest.tobytes(), Identity(*stat[:4]), stat[4])
-                for name, pixels, digest, stat in zip(
+                return self._nothing()
+            pixels = self.map(file, rows)
+            entries = {
+                name: Entry(row, checksum, digest.tobytes(), Identity(*stat[:4]), stat[4])
+                for name, row, checksum, digest, stat in zip(
                     names,
-                    arrays["pixels"],
+                    arrays["rows"].tolist(),
+                    arrays["checksums"].tolist(),
                     arrays["digests"],
                     arrays["stats"].tolist(),
                     strict=True,
                 )
+                if 0 <= row < len(pixels)
             }
+            return Stored(entries, pixels, file)
         except (OSError, RunError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
+            return self._nothing()
         finally:
             with suppress(OSError):
-                os.utime(self.path)  # used now
+                os.utime(self.path / INDEX)  # used now
 
-    def write(self, entries: Mapping[str, Decoded]) -> None:
-        """Replace the cache; does nothing if it would be too large or cannot be written."""
-        if not entries or sum(entry.pixels.nbytes for entry in entries.values()) > _MAX_BYTES:
-            return
-        about = json.dumps({**self._about, "names": list(entries)}).encode()
+    def write_index(self, entries: Mapping[str, Entry], file: str, rows: int) -> None:
+        """Replace the index; the lock is held.
+
+        Raises:
+            RunError: it cannot be written; the old one stays.
+        """
+        about = {**self._about, "names": list(entries), "file": file, "rows": rows}
         values = list(entries.values())
-        arrays = {
-            "about": np.frombuffer(about, np.uint8),
-            "pixels": np.stack([entry.pixels for entry in values]),
-            "digests": np.stack([np.frombuffer(entry.digest, np.uint8) for entry in values]),
-            "stats": np.array([(*entry.identity, entry.read_at) for entry in values], np.uint64),
+        digests = np.frombuffer(b"".join(entry.digest for entry in values), np.uint8)
+        stats = np.array([(*entry.identity, entry.read_at) for entry in values], np.uint64)
+        arrays: dict[str, np.ndarray] = {
+            "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+            "rows": np.array([entry.row for entry in values], np.int64),
+            "checksums": np.array([entry.checksum for entry in values], np.uint32),
+            "digests": digests.reshape(-1, 32),
+            "stats": stats.reshape(-1, 5),
         }
-        with suppress(OSError, RunError):
-            write_arrays(self.path, arrays)
-            _prune(self.path.parent)
+        write_arrays(self.path / INDEX, arrays)
+
+    def map(self, file: str, rows: int) -> np.ndarray:
+        """Map the first rows of a file of pixels, uint8 [rows, S, S, 3].
+
+        Raises:
+            OSError, ValueError: it cannot be read, or has fewer.
+        """
+        shape = (rows, self.size, self.size, 3)
+        if rows == 0:
+            return np.empty(shape, np.uint8)
+        return np.memmap(self.path / file, np.uint8, "r", shape=shape)
+
+    def _nothing(self) -> Stored:
+        return Stored({}, np.empty((0, self.size, self.size, 3), np.uint8))
 
 
-def _prune(folder: Path) -> None:
-    """Remove the least recently used caches until all are within the limit."""
-    stats = {path: path.stat() for path in folder.glob("*.npz")}
-    total = 0
-    for path in sorted(stats, key=lambda path: stats[path].st_mtime, reverse=True):
-        total += stats[path].st_size
-        if total > _MAX_TOTAL:
-            path.unlink()
+def images_folder() -> Path:
+    """Return the folder of the caches of all folders of images."""
+    return cache_folder() / "image-folders"

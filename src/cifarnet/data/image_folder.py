@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet.config import DataConfig
-from cifarnet.data.image_cache import Decoded, ImageCache
+from cifarnet.data.image_cache import Entry, ImageCache
 from cifarnet.data.image_layout import Layout, ListedImage, describe, list_like, read_layout
-from cifarnet.data.image_reader import read_all
-from cifarnet.data.images import ImageFile, Images, OnFetch, Source
+from cifarnet.data.image_reader import ReadImages, read_all
+from cifarnet.data.images import ImageFile, Images, OnFetch, Source, label_type
+from cifarnet.data.memory import budget
 from cifarnet.data.sampling import balanced, by_hash, stratified
+from cifarnet.data.stored_pixels import StoredPixels
 from cifarnet.errors import DataError
 from cifarnet.formatting import count, printable
 
@@ -50,17 +52,14 @@ def load(
     unused: tuple[str, ...] = ()
     if config.limit is not None and seed is not None and not old_split:
         splits, unused = _limit(splits, layout.classes, config.limit, seed)
-    read = read_all(
-        [file for files in splits.values() for file in files],
-        ImageCache(root, config.image_size, whole=old_split),
-        unused,
-        on_fetch,
-    )
-    notes = _check_readable(root, read, config.max_unreadable)
+    everything = [file for files in splits.values() for file in files]
+    cache = ImageCache(root, config.image_size, whole=old_split)
+    read = read_all(everything, cache, unused, on_fetch, budget(config))
+    notes = _check_readable(root, read.found, config.max_unreadable)
     images = {split: _images(files, read, layout, split) for split, files in splits.items()}
     if old_split:
         images, unused = _split_as_format_1(images, layout.classes, config, seed)
-    bad = tuple(name for name, result in read.items() if isinstance(result, str))
+    bad = tuple(name for name, result in read.found.items() if isinstance(result, str))
     return Source(
         "directory",
         describe_folder(root, layout.classes),
@@ -98,9 +97,9 @@ def load_given(
         given = layout.images[split]
     everything = [file for files in layout.images.values() for file in files]
     read = _read_some(given, everything, config, on_fetch)
-    images = _stack(_decoded(given, read), config.image_size)
+    images = _choose(given, read, len(layout.classes))
     none = images.take(np.arange(0))
-    notes = _check_readable(root, read, config.max_unreadable)
+    notes = _check_readable(root, read.found, config.max_unreadable)
     about = describe_folder(root, layout.classes)
     return Source("directory", about, layout.classes, none, images, notes, none)
 
@@ -119,7 +118,7 @@ def read_named(
     files = list_like(Path(config.path or ""), names)
     wanted = [file for file in files if file.name in names]
     read = _read_some(wanted, files, config, on_fetch)
-    return _stack(_decoded(wanted, read), config.image_size), [file.name for file in files]
+    return _choose(wanted, read, 1), [file.name for file in files]
 
 
 def describe_folder(root: Path, classes: Sequence[str]) -> str:
@@ -132,12 +131,12 @@ def _read_some(
     everything: Sequence[ListedImage],
     config: DataConfig,
     on_fetch: OnFetch | None,
-) -> dict[str, Decoded | str]:
+) -> ReadImages:
     """Read some images of a folder; the cache may also have those that are not wanted now."""
     names = {file.name for file in wanted}
     others = [file.name for file in everything if file.name not in names]
     cache = ImageCache(Path(config.path or ""), config.image_size, whole=False)
-    return read_all(wanted, cache, others, on_fetch)
+    return read_all(wanted, cache, others, on_fetch, budget(config))
 
 
 def _hold_out(layout: Layout, fraction: float) -> Listed:
@@ -146,7 +145,9 @@ def _hold_out(layout: Layout, fraction: float) -> Listed:
         return layout.images
     files = layout.images["train"]
     keys = ["/".join(file.name.split("/")[-2:]) for file in files]
-    rows = by_hash(keys, _labels(files), fraction, layout.classes, "data.test_fraction")
+    rows = by_hash(
+        keys, _labels(files, len(layout.classes)), fraction, layout.classes, "data.test_fraction"
+    )
     train, test = ([files[row] for row in side] for side in rows)
     return {**layout.images, "train": train, "test": test}
 
@@ -156,7 +157,7 @@ def _limit(
 ) -> tuple[Listed, tuple[str, ...]]:
     """Choose `limit` training images; return also the names of the others."""
     files = splits["train"]
-    rows = balanced(_labels(files), limit, seed, classes)
+    rows = balanced(_labels(files, len(classes)), limit, seed, classes)
     chosen = [files[row] for row in rows]
     names = {file.name for file in chosen}
     unused = tuple(file.name for file in files if file.name not in names)
@@ -182,16 +183,13 @@ def _split_as_format_1(
     return {**images, "train": chosen}, unused
 
 
-def _labels(files: Sequence[ListedImage]) -> np.ndarray:
-    return np.array([file.label for file in files], np.uint8)
+def _labels(files: Sequence[ListedImage], classes: int) -> np.ndarray:
+    return np.array([file.label for file in files], label_type(classes))
 
 
-def _images(
-    files: Sequence[ListedImage], read: Mapping[str, Decoded | str], layout: Layout, split: str
-) -> Images:
-    found = _decoded(files, read)
-    labels = _labels([file for file, _ in found])
-    counts = np.bincount(labels, minlength=len(layout.classes))
+def _images(files: Sequence[ListedImage], read: ReadImages, layout: Layout, split: str) -> Images:
+    images = _choose(files, read, len(layout.classes))
+    counts = np.bincount(images.labels, minlength=len(layout.classes))
     for name, number in zip(layout.classes, counts, strict=True):
         if number == 0:
             folder = layout.folders.get(split, layout.folders["train"]) / name
@@ -199,36 +197,29 @@ def _images(
                 f"the class folder {folder} has no readable image for the {split} split; add some, "
                 "and remove those that cannot be read"
             )
-    return _stack(found, found[0][1].pixels.shape[0])
+    return images
 
 
-def _decoded(
-    files: Sequence[ListedImage], read: Mapping[str, Decoded | str]
-) -> list[tuple[ListedImage, Decoded]]:
-    return [(file, image) for file in files if isinstance(image := read[file.name], Decoded)]
-
-
-def _stack(found: Sequence[tuple[ListedImage, Decoded]], size: int) -> Images:
-    pixels = (
-        np.stack([image.pixels for _, image in found])
-        if found
-        else np.empty((0, size, size, 3), np.uint8)
-    )
-    files = tuple(ImageFile(file.name, image.digest.hex()) for file, image in found)
-    return Images(pixels, _labels([file for file, _ in found]), files)
+def _choose(files: Sequence[ListedImage], read: ReadImages, classes: int) -> Images:
+    """Return those of the files that could be read."""
+    found = [(file, e) for file in files if isinstance(e := read.found[file.name], Entry)]
+    rows = np.array([entry.row for _, entry in found], np.int64)
+    labels = _labels([file for file, _ in found], classes)
+    names = tuple(ImageFile(file.name, entry.digest.hex()) for file, entry in found)
+    return Images(StoredPixels(read.pixels, rows), labels, names)
 
 
 def _check_readable(
-    root: Path, read: Mapping[str, Decoded | str], max_unreadable: float
+    root: Path, found: Mapping[str, Entry | str], max_unreadable: float
 ) -> tuple[str, ...]:
     """Return a note of the images that cannot be read; raise if they are too many."""
-    errors = [result for result in read.values() if isinstance(result, str)]
+    errors = [result for result in found.values() if isinstance(result, str)]
     if not errors:
         return ()
     listed = "; ".join(errors[:_SHOWN]) + ("; ..." if len(errors) > _SHOWN else "")
-    if len(errors) > max_unreadable * len(read):
+    if len(errors) > max_unreadable * len(found):
         raise DataError(
-            f"{root}: {len(errors)} of {len(read)} images cannot be read, more than "
+            f"{root}: {len(errors)} of {len(found)} images cannot be read, more than "
             f"data.max_unreadable {max_unreadable:g} allows: {listed}"
         )
     return (f"skipped {count(len(errors), 'unreadable image')}: {listed}",)

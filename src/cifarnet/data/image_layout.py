@@ -26,7 +26,7 @@ _SPLITS = {
     "validation": "validation",
     "test": "test",
 }
-_MAX_CLASSES = 256  # labels are uint8
+_MAX_CLASSES = 1_000
 
 
 class ListedImage(NamedTuple):
@@ -67,7 +67,7 @@ def class_names(root: Path) -> tuple[str, ...]:
     """Return the names of the class folders, NFC, sorted.
 
     Raises:
-        DataError: no such folder, a layout that is not understood, not 2 to 256 classes, or a
+        DataError: no such folder, a layout that is not understood, not 2 to 1,000 classes, or a
             class name that is not printable UTF-8.
     """
     folder = _find_splits(root, Counter())["train"]
@@ -182,7 +182,7 @@ def _counted(folder: Path, found: Iterable[str]) -> tuple[str, ...]:
     if not 2 <= len(names) <= _MAX_CLASSES:
         listed = f": {', '.join(names[:5])}" if names else ""
         raise DataError(
-            f"{folder}: expected 2 to {_MAX_CLASSES} class folders, found {len(names)}{listed}. "
+            f"{folder}: expected 2 to {_MAX_CLASSES:,} class folders, found {len(names)}{listed}. "
             f"{_LAYOUTS}"
         )
     return names

@@ -1,15 +1,19 @@
-"""Labeled images in memory, and the source that they come from."""
+"""Labeled images, in memory or on disk, and the source that they come from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from cifarnet.data.stored_pixels import Pixels, StoredPixels
+
 # `Callback.on_fetch`: what is fetched, bytes done, bytes in total (None: unknown).
 OnFetch = Callable[[str, int, int | None], None]
+
+_SIDE = 64  # pixels; batches of larger images have fewer of them
 
 
 class ImageFile(NamedTuple):
@@ -24,19 +28,49 @@ class Images:
     """Labeled images.
 
     Attributes:
-        pixels: uint8 [N, S, S, 3], RGB, 0-255; may be a read-only memory map.
-        labels: uint8 [N], indices of classes.
+        pixels: uint8 [N, S, S, 3], RGB, 0-255; may be a read-only memory map, or rows of one.
+        labels: uint8 [N], or uint16 of more than 256 classes; indices of classes.
         files: of a folder's images, the file of each, in order; empty for other sources.
     """
 
-    pixels: np.ndarray
+    pixels: Pixels
     labels: np.ndarray
     files: tuple[ImageFile, ...] = ()
 
     def take(self, rows: np.ndarray) -> Images:
-        """Copy the images at `rows`, int [n]."""
+        """Choose the images at `rows`, int [n]; pixels in memory are copied."""
         files = tuple(self.files[row] for row in rows) if self.files else ()
-        return Images(self.pixels[rows], self.labels[rows], files)
+        kept = self.pixels
+        pixels = kept.select(rows) if isinstance(kept, StoredPixels) else kept[rows]
+        return Images(pixels, self.labels[rows], files)
+
+    def stored(self) -> Images:
+        """Return the same images, whose pixels are read each time they are asked for."""
+        if isinstance(self.pixels, StoredPixels):
+            return self
+        base = np.asanyarray(self.pixels)
+        return replace(self, pixels=StoredPixels(base, np.arange(len(base))))
+
+    def loaded(self) -> Images:
+        """Return the same images with pixels that are an array."""
+        if isinstance(self.pixels, StoredPixels):
+            return replace(self, pixels=self.pixels[:])
+        return self
+
+
+def images_per_batch(side: int, most: int) -> int:
+    """Return `most`, or fewer images with as many pixels as that many of 64 x 64 have.
+
+    Args:
+        side: of the images, pixels.
+        most: at least 1.
+    """
+    return min(most, max(1, most * _SIDE**2 // side**2))
+
+
+def label_type(classes: int) -> type[np.unsignedinteger]:
+    """Return the dtype of labels."""
+    return np.uint8 if classes <= 256 else np.uint16
 
 
 @dataclass(frozen=True)

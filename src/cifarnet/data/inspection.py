@@ -13,6 +13,8 @@ from cifarnet.config import Config
 from cifarnet.data.dataset import SPLITS, load
 from cifarnet.reporting import plots
 
+_MAX_CLASSES = 50
+
 
 @dataclass(frozen=True)
 class SplitInfo:
@@ -53,7 +55,7 @@ def inspect(config: Config, callbacks: Iterable[Callback] = ()) -> DatasetInfo:
     for name in SPLITS:
         counts = np.bincount(dataset.images(name).labels, minlength=len(dataset.classes))
         per_class = dict(zip(dataset.classes, counts.tolist(), strict=True))
-        splits[name] = SplitInfo(dataset.digests()[name], per_class)
+        splits[name] = SplitInfo(dataset.digest(name), per_class)
     return DatasetInfo(
         source=dataset.source.name,
         description=dataset.description,
@@ -69,6 +71,8 @@ def draw_preview(
 ) -> str:
     """Draw a training image of each class before and after the augmentation of an epoch.
 
+    Of more than 50 classes, 50 are drawn, evenly spaced.
+
     Returns:
         The augmentations drawn, such as `flip, crop`.
 
@@ -79,7 +83,10 @@ def draw_preview(
     from cifarnet.data import augment  # needs TensorFlow
 
     dataset = load(config.data, config.seed, Callbacks(callbacks).on_fetch)
-    rows = [int(np.flatnonzero(dataset.train.labels == c)[0]) for c in range(len(dataset.classes))]
+    classes = np.arange(len(dataset.classes))
+    if len(classes) > _MAX_CLASSES:
+        classes = np.linspace(0, len(classes) - 1, _MAX_CLASSES).round().astype(int)
+    rows = [int(np.flatnonzero(dataset.train.labels == c)[0]) for c in classes]
     transforms = augment.build(config.data.augment, dataset.mean)
     draws = transforms.draw(config.seed, epoch, len(dataset.train.labels))[rows]
     before = dataset.train.pixels[rows]

@@ -17,6 +17,9 @@ from importlib import resources
 
 import numpy as np
 
+from cifarnet.data.images import images_per_batch
+from cifarnet.data.stored_pixels import Pixels, blocks
+
 THRESHOLD = 0.84
 SIMILAR = 0.70
 SHORTLIST = 0.65
@@ -55,21 +58,21 @@ RULE = (
 )
 
 
-def one_color(pixels: np.ndarray) -> np.ndarray:
+def one_color(pixels: Pixels) -> np.ndarray:
     """Return the rows of images whose pixels all have one color, int64.
 
     Args:
         pixels: uint8 [N, S, S, 3].
     """
-    rows = []
-    for start in range(0, len(pixels), _CHUNK):
-        chunk = pixels[start : start + _CHUNK]
+    rows, size = [], _chunk(pixels)
+    for start in range(0, len(pixels), size):
+        chunk = pixels[start : start + size]
         plain = (chunk == chunk[:, :1, :1]).all(axis=(1, 2, 3))
         rows.append(start + np.flatnonzero(plain))
     return np.concatenate([np.empty(0, np.int64), *rows])
 
 
-def exact(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def exact(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
     """Find images whose pixels are equal to those of an earlier image.
 
     Args:
@@ -80,7 +83,8 @@ def exact(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     seen: dict[bytes, int] = {}
     pairs = []
-    for row, image in enumerate(pixels):
+    images = (image for block in blocks(pixels, _chunk(pixels)) for image in block)
+    for row, image in enumerate(images):
         earlier = seen.setdefault(hashlib.sha256(np.ascontiguousarray(image).data).digest(), row)
         if earlier != row:
             pairs.append((earlier, row))
@@ -89,7 +93,7 @@ def exact(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find(
-    pixels: np.ndarray,
+    pixels: Pixels,
     threshold: float = THRESHOLD,
     block: int = 500,
     on_share: Callable[[float], None] | None = None,
@@ -114,7 +118,8 @@ def find(
             for first, second in _shortlist(coarse, slice(start, start + block), mirrored):
                 similar = _correlation(middle[first], middle[second], mirrored) >= SIMILAR
                 first, second = first[similar], second[similar]
-                value = _correlation(_fine(pixels[first]), _fine(pixels[second]), mirrored)
+                one, other = _fine(pixels, first), _fine(pixels, second)
+                value = _correlation(one, other, mirrored)
                 good = value >= threshold
                 flags = np.full(int(good.sum()), mirrored)
                 parts.append((first[good], second[good], value[good], flags))
@@ -132,12 +137,13 @@ def _better_orientation(
     return Pairs(first[new], second[new], value[new], mirrored[new])
 
 
-def _details(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _details(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
     """Return details, float32 [N, 16, 16, 3], and unit vectors of coarse ones, [N, 8, 8, 3]."""
     middle = np.empty((len(pixels), _MIDDLE, _MIDDLE, 3), np.float32)
     coarse = np.empty((len(pixels), _COARSE, _COARSE, 3), np.float32)
-    for start in range(0, len(pixels), _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    size = _chunk(pixels)
+    for start in range(0, len(pixels), size):
+        rows = slice(start, start + size)
         small = _reduced(pixels[rows], _MIDDLE)
         middle[rows] = _without_coarse(small)
         half = small.reshape(len(small), _COARSE, 2, _COARSE, 2, 3).mean(axis=(2, 4))
@@ -146,9 +152,18 @@ def _details(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return middle, coarse
 
 
-def _fine(pixels: np.ndarray) -> np.ndarray:
-    """Return details at 32 x 32 pixels, float32 [N, 32, 32, 3]."""
-    return _without_coarse(_blurred(_reduced(pixels, _FINE), _SMOOTHING))
+def _fine(pixels: Pixels, rows: np.ndarray) -> np.ndarray:
+    """Return details of some images at 32 x 32 pixels, float32 [n, 32, 32, 3]."""
+    small = np.empty((len(rows), _FINE, _FINE, 3), np.float32)
+    size = _chunk(pixels)
+    for start in range(0, len(rows), size):
+        some = slice(start, start + size)
+        small[some] = _reduced(pixels[rows[some]], _FINE)
+    return _without_coarse(_blurred(small, _SMOOTHING))
+
+
+def _chunk(pixels: Pixels) -> int:
+    return images_per_batch(pixels.shape[1], _CHUNK)
 
 
 def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 from cifarnet import runs
 from cifarnet.config import Config, DataConfig
 from cifarnet.data import image_folder
-from cifarnet.data.dataset import SPLITS, Dataset, load
-from cifarnet.data.images import ImageFile, Images, OnFetch, Source
+from cifarnet.data.dataset import SPLITS, Dataset, load, placed
+from cifarnet.data.images import ImageFile, Images, OnFetch, Source, label_type
 from cifarnet.errors import DataError
 from cifarnet.formatting import count
 from cifarnet.runs import ImageRow, Run, Verdict
@@ -58,7 +58,7 @@ def load_recorded(
     # Without recorded images, a run of a folder is of format 1.
     dataset = load(config.data, config.seed, on_fetch, old_split=True)
     recorded = run.read_record().data.digests
-    changed = [name for name in SPLITS if recorded.get(name) != dataset.digests()[name]]
+    changed = [name for name in SPLITS if recorded.get(name) != dataset.digest(name)]
     if changed:
         raise DataError(
             f"{run.path} was trained on other images than {dataset.description} gives now: "
@@ -106,15 +106,17 @@ def _select(run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_change
             "there and unchanged"
         )
     classes = tuple(run.read_record().data.classes)
+    index = {name: label for label, name in enumerate(classes)}
     splits = {}
     for split in SPLITS:
         chosen = [row for row in rows if row.split == split and row.name in same]
-        labels = np.asarray([classes.index(row.class_name) for row in chosen], np.uint8)
+        labels = np.asarray([index[row.class_name] for row in chosen], label_type(len(classes)))
         images = there.take(np.asarray([place[row.name] for row in chosen], np.int64))
         splits[split] = replace(images, labels=labels)
     about = image_folder.describe_folder(config.path or Path(), classes)
     source = Source("directory", about, classes, splits["train"], splits["test"])
-    return Dataset(source, splits["train"], splits["validation"], splits["test"], changes)
+    found = Dataset(source, splits["train"], splits["validation"], splits["test"], changes)
+    return placed(found, config)
 
 
 def _is_same(row: ImageRow, images: Images, place: Mapping[str, int]) -> bool:

@@ -56,10 +56,10 @@ def _draw(count: int, random: np.random.Generator) -> Images:
     pixels *= _NOISE_STD
     pixels += outside.astype(np.float32)
     pixels += masks[..., None] * (inside - outside).astype(np.float32)
-    images = Images(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8), labels)
-    images.pixels.setflags(write=False)  # shared by all callers of `load`
-    images.labels.setflags(write=False)
-    return images
+    drawn = np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)
+    drawn.setflags(write=False)  # shared by all callers of `load`
+    labels.setflags(write=False)
+    return Images(drawn, labels)
 
 
 def _grid(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -107,7 +107,7 @@ def temperature_scaling(
         temperature=fitted.value,
         at_bound=fitted.at_bound,
         images=len(images.labels),
-        digest=dataset.digests()["validation"],
+        digest=dataset.digest("validation"),
         calibrated_error=scores.calibration_error(scores.calibration_bins(scaled, labels)),
         calibrated_error_interval=calibration_interval(scaled, labels),
         calibrated_loss=scores.log_loss(scaled, labels, np.finfo(np.float64).tiny),

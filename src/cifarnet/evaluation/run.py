@@ -129,7 +129,7 @@ def _measure(
 
 def measure(
     predict: Predict,
-    pixels: np.ndarray,
+    pixels: data.Pixels,
     labels: np.ndarray,
     classes: Sequence[str],
     about: EvaluationSource,
@@ -139,7 +139,7 @@ def measure(
     Args:
         predict: pixels to probabilities.
         pixels: uint8 [N, S, S, 3].
-        labels: uint8 [N].
+        labels: int [N].
         classes: names, by label.
         about: stored in the evaluation, with the time taken added.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from cifarnet.data.stored_pixels import Pixels, StoredPixels, Transform
 from cifarnet.predictors import Predict
 
 
@@ -23,24 +26,44 @@ def with_tta(predict: Predict, kind: str) -> Predict:
     if kind == "none":
         return predict
 
-    def averaged(pixels: np.ndarray) -> np.ndarray:
-        views = _views(pixels, kind)
-        total = np.sum([weight * _log(predict(view)) for weight, view in views], axis=0)
+    def averaged(pixels: Pixels) -> np.ndarray:
+        views = [(weight, _see(pixels, view)) for weight, view in _views(kind)]
+        total = np.sum([weight * _log(predict(seen)) for weight, seen in views], axis=0)
         scaled = np.exp(total - total.max(axis=1, keepdims=True))
         return (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
 
     return averaged
 
 
-def _views(pixels: np.ndarray, kind: str) -> list[tuple[float, np.ndarray]]:
-    """Return the views of a batch with their weights, which sum to 1."""
+def _views(kind: str) -> list[tuple[float, Transform]]:
+    """Return what makes each view of a batch, with its weight; they sum to 1."""
     if kind == "mirror":
-        return [(0.5, view) for view in (pixels, pixels[:, :, ::-1])]
+        return [(0.5, _same), (0.5, _mirrored)]
+    one, other = partial(_shifted, at=0), partial(_shifted, at=2)
+    weighted: list[tuple[float, Transform]] = [(0.5, _same), (0.25, one), (0.25, other)]
+    return [
+        (weight / 2, view)
+        for weight, straight in weighted
+        for view in (straight, lambda pixels, straight=straight: _mirrored(straight(pixels)))
+    ]
+
+
+def _see(pixels: Pixels, view: Transform) -> Pixels:
+    return pixels.mapped(view) if isinstance(pixels, StoredPixels) else view(np.asarray(pixels))
+
+
+def _same(pixels: np.ndarray) -> np.ndarray:
+    return pixels
+
+
+def _mirrored(pixels: np.ndarray) -> np.ndarray:
+    return pixels[:, :, ::-1]
+
+
+def _shifted(pixels: np.ndarray, at: int) -> np.ndarray:
     size = pixels.shape[1]
     padded = np.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    shifted = [padded[:, at : at + size, at : at + size] for at in (0, 2)]
-    weighted = [(0.5, pixels), *((0.25, view) for view in shifted)]
-    return [(w / 2, view) for w, one in weighted for view in (one, one[:, :, ::-1])]
+    return padded[:, at : at + size, at : at + size]
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cifarnet.data import images_per_batch
 from cifarnet.errors import ArtifactError
-from cifarnet.predictors import Predict
 
 if TYPE_CHECKING:
     from cifarnet.predictors.gradients import Differentiable
@@ -26,7 +26,7 @@ _BATCH = 490  # images per call of the network: the squares of ten images
 _FLOOR = 1 / 512
 
 
-def occlusion(predict: Predict, color: Sequence[float]) -> Explainer:
+def occlusion(predict: Callable[[np.ndarray], np.ndarray], color: Sequence[float]) -> Explainer:
     """Cover squares of an image, one per prediction, and measure what the class loses.
 
     Zeiler and Fergus 2014, arXiv 1311.2901. A pixel's value is the fall of log(p + 1/512), nats,
@@ -140,8 +140,9 @@ def of_gradients(method: str, network: Differentiable, color: Sequence[float]) -
 
 def _in_batches(explain: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int) -> Explainer:
     def whole(pixels: np.ndarray, classes: np.ndarray) -> Maps:
-        starts = range(0, len(pixels), count)
-        parts = [explain(pixels[i : i + count], classes[i : i + count]) for i in starts]
+        size = images_per_batch(pixels.shape[1], count)
+        starts = range(0, len(pixels), size)
+        parts = [explain(pixels[i : i + size], classes[i : i + size]) for i in starts]
         return np.concatenate(parts).astype(np.float32)
 
     return whole

@@ -79,8 +79,8 @@ def mistakes(
             f"all {len(test.labels):,} test images are classified correctly; name images instead"
         )
     chosen = wrong[np.argsort(-rows[wrong].max(axis=1), kind="stable")[:number]]
-    images = test.take(chosen)
-    return Chosen([f"test[{row}]" for row in chosen], images.pixels, images.labels.astype(int))
+    names = [f"test[{row}]" for row in chosen]
+    return Chosen(names, test.pixels[chosen], test.labels[chosen].astype(int))
 
 
 def _stored(artifact: Artifact, about: EvaluationSource) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from cifarnet import config as cfg
 from cifarnet.backend import default_settings, keras
 from cifarnet.callbacks import Callback, job
 from cifarnet.cost import Meter, Power
-from cifarnet.data.sampling import balanced
+from cifarnet.data.sampling import balanced_order
 from cifarnet.errors import (
     ArtifactError,
     ConfigError,
@@ -253,7 +253,7 @@ class _Exporter:
             of="training images, class-balanced",
             seed=self._config.seed,
             digest=hashlib.sha256(np.ascontiguousarray(self._calibration).data).hexdigest(),
-            training_digest=self._dataset.digests()["train"],
+            training_digest=self._dataset.digest("train"),
         )
 
 
@@ -272,8 +272,9 @@ def _calibration(dataset: data.Dataset, count: int, seed: int) -> np.ndarray:
         raise DataError(
             f"an export needs training images of every class, to calibrate int8: {dataset.changes}"
         )
-    rows = balanced(labels, min(count, len(labels)), seed, dataset.classes)
-    return dataset.train.pixels[rows]
+    # As even over the classes as can be: of more classes than images, some have none.
+    rows = np.sort(balanced_order(labels, seed)[:count])
+    return np.asarray(dataset.train.pixels[rows])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cifarnet.choices import OutputKind
+from cifarnet.data import Pixels, images_per_batch
 from cifarnet.errors import ArtifactError
 from cifarnet.predictors import inputs, outputs
 from cifarnet.predictors.preprocessing import (
@@ -20,7 +21,7 @@ from cifarnet.predictors.preprocessing import (
 )
 
 # uint8 [N, S, S, 3], RGB, 0-255 -> float32 [N, classes], probabilities
-Predict = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[[Pixels], np.ndarray]
 
 # What cifarnet stores inside an artifact: a JSON object with `classes`, `output`, `run` and more.
 Metadata = dict[str, Any]
@@ -99,7 +100,7 @@ class Predictor:
         if said.layout is None:
             self.assumed.append(f"layout {layout}, from the input's shape (--layout)")
         self.fixed_batch = model.shape[0]
-        self._batch_size = self.fixed_batch or batch_size
+        self._batch_size = self.fixed_batch or images_per_batch(self.size, batch_size)
         rows = self._probe()
         found, text = outputs.kind_of(rows, model.output_step)
         self.output_kind = said.output_kind or found
@@ -115,14 +116,14 @@ class Predictor:
         fraction = about.get("test_fraction") if isinstance(about, dict) else None
         return float(fraction) if isinstance(fraction, float) else None
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+    def __call__(self, pixels: Pixels) -> np.ndarray:
         """Return probabilities float32 [N, classes] of pixels uint8 [N, size, size, 3].
 
         Raises:
             ArtifactError: another shape or dtype, or the runtime fails.
         """
         expected = (self.size, self.size, 3)
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
+        if pixels.dtype != np.uint8 or len(pixels.shape) != 4 or pixels.shape[1:] != expected:
             raise ArtifactError(
                 f"expected images uint8 [N, {self.size}, {self.size}, 3], received "
                 f"{pixels.dtype} {list(pixels.shape)}"
@@ -188,7 +189,7 @@ class Predictor:
         self.assumed.append(f"its {len(names)} labels are not of its {self.classes} classes")
         return None
 
-    def _in_batches(self, pixels: np.ndarray) -> np.ndarray:
+    def _in_batches(self, pixels: Pixels) -> np.ndarray:
         starts = range(0, len(pixels), self._batch_size)
         return np.concatenate([self._rows(pixels[i : i + self._batch_size]) for i in starts])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,21 @@ from cifarnet.formatting import percent
 from cifarnet.reporting import plots
 from cifarnet.runs import Audit
 
+# A split and a row in it -> pixels uint8 [S, S, 3]
+Image = Callable[[str, int], np.ndarray]
 
-def duplicates(found: Audit, pixels: Mapping[str, np.ndarray], png: Path) -> None:
+
+def duplicates(found: Audit, image: Image, png: Path) -> None:
     """Draw the listed pairs of duplicates side by side, four pairs per row.
 
     Args:
         found: the audit.
-        pixels: uint8 [N, S, S, 3] by split.
+        image: gives the pixels of a listed one.
         png: the file to write.
     """
     shown, captions = [], []
     for one in found.duplicates:
-        shown += [pixels[one.split][one.index], pixels[one.other_split][one.other_index]]
+        shown += [image(one.split, one.index), image(one.other_split, one.other_index)]
         kind = "exact" if one.exact else f"distance {one.distance:.2f}"
         captions.append(f"{one.split} {one.index}\n{one.label}\n{kind}")
         mirrored = "mirrored" if one.mirrored else ""
@@ -30,9 +33,9 @@ def duplicates(found: Audit, pixels: Mapping[str, np.ndarray], png: Path) -> Non
     plots.sheet(_stacked(shown), captions, 8, png, f"{found.data}: pairs of duplicates")
 
 
-def doubts(found: Audit, pixels: Mapping[str, np.ndarray], png: Path) -> None:
+def doubts(found: Audit, image: Image, png: Path) -> None:
     """Draw the images whose label is believed least; arguments as for `duplicates`."""
-    shown = [pixels[one.split][one.index] for one in found.doubts]
+    shown = [image(one.split, one.index) for one in found.doubts]
     captions = [
         f"{one.split} {one.index}\nlabel {one.label}\n{one.predicted} {percent(one.confidence)}"
         for one in found.doubts

@@ -118,6 +118,7 @@ def _context(found: StoredRun, published: bool) -> JsonObject:
         "augmented": found.config is not None and bool(found.config.data.augment),
         "evaluation": evaluation,
         "classes": [] if evaluation is None else sections.classes(evaluation),
+        "rest_of_classes": "" if evaluation is None else sections.rest_of_classes(evaluation),
         "matrix": [] if evaluation is None else sections.matrix(evaluation),
         "confusions": [] if evaluation is None else sections.confusions(evaluation),
         "reliability": None if evaluation is None else sections.reliability(evaluation),
@@ -150,7 +151,7 @@ def _script_data(found: StoredRun, published: bool) -> JsonObject:
     shown: JsonObject = {"gallery": None, "explained": []}
     if found.evaluation is not None:
         shown["classes"] = [printable(name) for name in found.evaluation.classes]
-        shown["counts"] = found.evaluation.confusion_matrix
+        shown["counts"] = sections.counts(found.evaluation)
         shown["split"] = found.evaluation.about.split
         with suppress(*_UNREADABLE):
             shown["gallery"] = gallery.images(found.evaluation)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cifarnet.formatting import percent
-from cifarnet.reporting import canvas
+from cifarnet.reporting import canvas, shown
 from cifarnet.runs import Benchmark, Evaluation
 from cifarnet.runs.benchmarks import Speed
 from cifarnet.runs.confidence import SelectivePrediction
@@ -67,8 +67,10 @@ def curves(history: Path, png: Path) -> None:
 @canvas.drawing()
 def confusion(found: Evaluation, png: Path) -> None:
     """Plot the confusion matrix of an evaluation, colored by the share of each true class."""
-    counts, classes = np.asarray(found.confusion_matrix), found.classes
+    labels = shown.confused(found)
+    counts, classes = np.asarray(found.confusion_matrix), [found.classes[i] for i in labels]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    counts, shares = (array[np.ix_(labels, labels)] for array in (counts, shares))
     side = min(12.0, max(4.5, 0.55 * len(classes) + 1.8))
     figure = canvas.figure(side, side)
     axes = figure.add_subplot()
@@ -78,7 +80,10 @@ def confusion(found: Evaluation, png: Path) -> None:
     axes.set_yticks(range(len(classes)), classes, fontsize=small)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{_title(found)}\naccuracy {100 * found.accuracy:.2f} %", fontsize=10)
+    which = "of the most frequent mistakes"
+    rest = shown.rest(len(labels), len(found.classes), found.path.name, which)
+    title = f"{_title(found)}\naccuracy {100 * found.accuracy:.2f} %"
+    axes.set_title(f"{title}\n{rest}" if rest else title, fontsize=10)
     if len(classes) <= 20:
         for (row, column), number in np.ndenumerate(counts):
             color = "white" if shares[row, column] > 0.5 else "black"

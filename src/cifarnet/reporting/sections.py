@@ -12,6 +12,7 @@ from cifarnet import config as cfg
 from cifarnet import runs
 from cifarnet.config.text import brief
 from cifarnet.formatting import percent
+from cifarnet.reporting import shown
 from cifarnet.reporting.charts import Chart, Line, chart
 from cifarnet.reporting.stored import StoredRun
 from cifarnet.runs import Evaluation, Robustness
@@ -131,14 +132,26 @@ def curves(stored: StoredRun) -> dict[str, Chart]:
 
 
 def classes(found: Evaluation) -> list[ClassRow]:
-    """List the classes that have images, in their order."""
+    """List the classes that have images, in their order; of many, those of `shown.classes`."""
     rows = []
-    for i, one in enumerate(found.per_class):
+    for i in shown.classes(found):
+        one = found.per_class[i]
         if one.support:
             low, high = wilson(found.confusion_matrix[i][i], one.support)
             values = (one.recall, low, high, one.precision, one.f1, one.support)
             rows.append(ClassRow(one.name, *values))
     return rows
+
+
+def rest_of_classes(found: Evaluation) -> str:
+    """Say which classes `classes` lists and where the others are; empty if it lists all."""
+    return shown.rest(len(shown.classes(found)), len(found.classes), f"{found.path.name}")
+
+
+def counts(found: Evaluation) -> dict[str, int]:
+    """Return the cells of the confusion matrix that are not 0, by `true-predicted`."""
+    matrix = np.asarray(found.confusion_matrix)
+    return {f"{i}-{j}": int(matrix[i, j]) for i, j in zip(*np.nonzero(matrix), strict=True)}
 
 
 def matrix(found: Evaluation) -> list[list[Cell]]:

@@ -16,7 +16,7 @@ from cifarnet.predictors.gradients import Differentiable
 from cifarnet.robustness import attacks_search as search
 from cifarnet.robustness.attacks_losses import Losses
 from cifarnet.robustness.attacks_search import Ball
-from cifarnet.robustness.budget import chunks
+from cifarnet.robustness.budget import at_once, chunks
 from cifarnet.robustness.streams import generators
 from cifarnet.robustness.subject import Subject
 from cifarnet.runs.robustness import AttackRecord, AttackScore
@@ -62,7 +62,7 @@ def measure(subject: Subject, seconds: float | None) -> AttackRecord:
     order, _ = artifacts.class_order(subject.predictor, subject.classes)
     losses = Losses(Differentiable(subject.predictor, order))
     pixels, labels = subject.images.pixels, subject.images.labels
-    smallest = len(subject.classes)
+    smallest = at_once(len(subject.classes), pixels.shape[1])
     largest = max(smallest, 200 * 32**2 // pixels.shape[1] ** 2)
     found: list[Survival] = []
     for rows in chunks(subject.order, seconds, subject.budget.clock, smallest, largest):

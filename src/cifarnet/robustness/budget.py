@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cifarnet.data import images_per_batch
+
+_MOST, _ALWAYS = 1_000, 100  # images in one part, of 64 x 64 pixels and of any size
+
 Clock = Callable[[], float]  # seconds
 
 
@@ -43,6 +47,16 @@ class Budget:
         if images == of or self.seconds is None:
             return f"all {images:,} images"
         return f"{images:,} of {of:,} images: what {self.seconds:g} s allow at the measured speed"
+
+
+def at_once(images: int, side: int) -> int:
+    """Return `images`, or fewer where so many large ones of hundreds of classes would fill memory.
+
+    Args:
+        images: wanted in one part.
+        side: of the images, pixels.
+    """
+    return min(images, max(_ALWAYS, images_per_batch(side, _MOST)))
 
 
 def chunks(

@@ -9,7 +9,7 @@ import numpy as np
 
 from cifarnet import scores, statistics
 from cifarnet.robustness import published
-from cifarnet.robustness.budget import chunks
+from cifarnet.robustness.budget import at_once, chunks
 from cifarnet.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from cifarnet.robustness.subject import Subject
 from cifarnet.runs.robustness import CorruptionRecord, CorruptionScore, SeverityScore
@@ -77,7 +77,7 @@ def _predict(
     """
     pixels, labels = subject.images.pixels, subject.images.labels
     classes = len(subject.classes)
-    smallest = classes * max(1, 20 // classes)
+    smallest = at_once(classes * max(1, 20 // classes), pixels.shape[1])
     largest = max(smallest, 200 * _SIDE**2 // pixels.shape[1] ** 2)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for rows in chunks(subject.order, seconds, subject.budget.clock, smallest, largest):

@@ -6,7 +6,8 @@ import numpy as np
 
 from cifarnet import scores
 from cifarnet.backend import keras
-from cifarnet.data.images import Images
+from cifarnet.data import Images, Pixels, images_per_batch
+from cifarnet.data.stored_pixels import blocks
 from cifarnet.errors import TrainingError
 from cifarnet.runs.records import TemperatureRecord
 
@@ -69,12 +70,11 @@ def _record(
     )
 
 
-def _logits(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+def _logits(model: keras.Model, pixels: Pixels) -> np.ndarray:
     """Return the logits of uint8 pixels [N, S, S, 3], float32 [N, K]."""
-    batches = [pixels[i : i + _BATCH] for i in range(0, len(pixels), _BATCH)]
-    return np.concatenate(
-        [np.asarray(model(batch.astype(np.float32), training=False)) for batch in batches]
-    )
+    size = images_per_batch(pixels.shape[1], _BATCH)
+    parts = [model(x.astype(np.float32), training=False) for x in blocks(pixels, size)]
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def _unused_name(model: keras.Model) -> str:

@@ -9,8 +9,8 @@ from cifarnet import config as cfg
 from cifarnet import data
 from cifarnet.backend import default_settings
 from cifarnet.callbacks import Callback, job
+from cifarnet.callbacks.interrupt import stop_signal
 from cifarnet.errors import CifarnetError, Interrupted, TrainingError
-from cifarnet.training.interrupt import stop_signal
 from cifarnet.training.meeting import wait_for_chief
 from cifarnet.training.step import Trainer
 from cifarnet.training.team import Order, Team

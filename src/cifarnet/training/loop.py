@@ -13,6 +13,7 @@ import numpy as np
 from cifarnet import config as cfg
 from cifarnet import models, runs
 from cifarnet.callbacks import Callback, StepProgress
+from cifarnet.callbacks.interrupt import stop_signal
 from cifarnet.cost import Meter
 from cifarnet.errors import CifarnetError, Interrupted, TrainingError
 from cifarnet.reporting import plots
@@ -22,7 +23,6 @@ from cifarnet.training.calibration import calibrate
 from cifarnet.training.checkpoint import Checkpoint
 from cifarnet.training.description import now
 from cifarnet.training.history import History
-from cifarnet.training.interrupt import stop_signal
 from cifarnet.training.step import Trainer
 from cifarnet.training.team import Order
 

@@ -26,8 +26,8 @@ from cifarnet.training.workers import Workers
 
 _TRY_SECONDS = 0.2
 _ANSWER_SECONDS = 10.0
-# Where the images are may differ; that they are equal is checked.
-_MAY_DIFFER = ("data.path",)
+# Where the images are may differ, and whether in memory; that they are equal is checked.
+_MAY_DIFFER = ("data.path", "data.memory_share")
 
 
 class Meeting:

@@ -35,6 +35,7 @@ MAY_CHANGE = (
     "train.tensorboard",
     "train.mlflow",
     "data.path",
+    "data.memory_share",
     "export",
 )
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ import numpy as np
 from cifarnet import models
 from cifarnet.backend import keras, tf
 from cifarnet.config import Config, TrainConfig
-from cifarnet.data import Dataset, augment
+from cifarnet.data import Dataset, augment, images_per_batch
 from cifarnet.training import losses, optimizers, schedules
 from cifarnet.training.averages import Lookahead, MovingAverage
+from cifarnet.training.feed import Feed
 from cifarnet.training.freezing import freezes
 from cifarnet.training.team import Team
 from cifarnet.training.validation import Validation
@@ -29,8 +30,6 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # images float32 [B, S, S, 3], targets float32 [B, K], a seed int32 [2] of this step and transform
 # -> the images and targets to train on
 BatchTransform = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], "tuple[tf.Tensor, tf.Tensor]"]
-# Keeps the stream of data orders apart from those of the augmentations.
-_ORDER = 1
 # As in Jordan 2024's code for arXiv 2404.00498.
 _WHITENING_IMAGES = 5_000
 
@@ -96,10 +95,9 @@ class Trainer:
         self._transforms = tuple(transforms)
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
         self._augment = augment.build(config.data.augment, dataset.mean)
-        self._epoch_data: tuple[int, np.ndarray, tf.Tensor] | None = None
-        labels = dataset.train.labels.astype(np.int32)
-        self._train_set = [self.team.place(one) for one in (dataset.train.pixels, labels)]
-        size = config.evaluate.batch_size
+        steps = self.steps_per_epoch, self.total_steps
+        self._feed = Feed(config, dataset.train, self._augment, *steps, self.team)
+        size = images_per_batch(config.data.image_size, config.evaluate.batch_size)
         self._validation = Validation(self.eval_model, dataset.validation, size, self.team)
         self._targets = losses.targets_by_class(len(dataset.classes), config.train.label_smoothing)
         self._freezes = freezes(config, self.model)
@@ -108,7 +106,8 @@ class Trainer:
     def _models(self, weights: list[np.ndarray] | None) -> tuple[keras.Model, keras.Model]:
         """Build the network to train and the one to validate."""
         keras.utils.set_random_seed(self._config.seed)
-        images = self.dataset.train.pixels[:_WHITENING_IMAGES]
+        count = images_per_batch(self._config.data.image_size, _WHITENING_IMAGES)
+        images = self.dataset.train.pixels[:count]
         stock = self._build(self._config.train.precision, images)
         if weights is not None:
             stock.set_weights(weights)
@@ -134,7 +133,7 @@ class Trainer:
         """
         epoch, offset = divmod(self.step, self.steps_per_epoch)
         self._freeze(epoch)
-        order, draws = self._epoch(epoch)
+        order, draws = self._feed.epoch(epoch)
         steps = np.arange(self.step, self.step + count)
         decays = np.ones(count) if self._lookahead is None else self._lookahead.decays(steps + 1)
         with self.team.watched():
@@ -143,6 +142,7 @@ class Trainer:
                 draws,
                 tf.constant(self._rates(steps), tf.float32),
                 tf.constant(decays, tf.float32),
+                self._feed.batches(self.step, count),
             )
         self.step += count
         if self._lookahead is not None and self.step == self.total_steps:
@@ -225,25 +225,20 @@ class Trainer:
         if over:
             self._run = self._graph()
 
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, tf.Tensor]:
-        """Return data order int32 [steps, batch] and random draws, from seed and epoch."""
-        if self._epoch_data is None or self._epoch_data[0] != epoch:
-            seed, count = self._config.seed, len(self.dataset.train.labels)
-            order = np.random.default_rng([seed, epoch, _ORDER]).permutation(count)
-            order = order[: self.steps_per_epoch * self._config.train.batch_size]
-            order = order.reshape(self.steps_per_epoch, -1).astype(np.int32)
-            draws = self.team.place(self._augment.draw(seed, epoch, count))
-            self._epoch_data = (epoch, order, draws)
-        return self._epoch_data[1:]
-
     def _steps_in_graph(
-        self, order: tf.Tensor, draws: tf.Tensor, rates: tf.Tensor, decays: tf.Tensor
+        self,
+        order: tf.Tensor,
+        draws: tf.Tensor,
+        rates: tf.Tensor,
+        decays: tf.Tensor,
+        batches: Iterator[tf.Tensor] | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         count = tf.shape(order)[0]
         batch_losses = tf.TensorArray(tf.float32, count)
         accuracies = tf.TensorArray(tf.float32, count)
         for i in tf.range(count):
-            of_step = (*self._train_set, draws, order[i], rates[i], decays[i])
+            images = self._feed.images(batches)
+            of_step = (*images, draws, order[i], rates[i], decays[i])
             loss, accuracy = self.team.strategy.run(self._replica_step, args=of_step)
             batch_losses = batch_losses.write(i, self.team.first(loss))
             accuracies = accuracies.write(i, self.team.first(accuracy))
@@ -258,10 +253,12 @@ class Trainer:
         rate: tf.Tensor,
         decay: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = order[models.replicas.rows(order.shape[0])]
+        own = models.replicas.rows(order.shape[0])
         self._optimizer.learning_rate.assign(rate)
         loss, accuracy = self._step(
-            tf.gather(pixels, batch), tf.gather(labels, batch), tf.gather(draws, batch)
+            self._feed.rows(pixels, order, own),
+            tf.gather(labels, order[own]),
+            tf.gather(draws, order[own]),
         )
         if self._lookahead is not None:
             self._lookahead.update(decay)

@@ -65,6 +65,12 @@ class Team:
         """Number of replicas, in all workers."""
         return int(self.strategy.num_replicas_in_sync)
 
+    def rows(self, batch: int) -> slice:
+        """Return the rows of this process in a batch of `batch` images."""
+        first = self.index * (self.replicas // self.count)
+        last = (self.index + 1) * (self.replicas // self.count)
+        return slice(first * batch // self.replicas, last * batch // self.replicas)
+
     def place(self, values: np.ndarray) -> Any:
         """Return a constant that each replica of this process has on its device."""
         if self.replicas == self.count:
@@ -121,6 +127,8 @@ class Team:
             slots[:2] = order, steps
         slots[2 + self.index] = stop
         said = self.sum(slots)
+        if said[0] >= Order.END:  # the others leave
+            self._is_whole = False
         stopped = tuple(n for n, flag in zip(self.names, said[2:], strict=True) if flag)
         return _Told(Order(int(said[0])), int(said[1]), stopped)
 
@@ -145,7 +153,7 @@ class Team:
             )
 
     def fail(self) -> None:
-        """Tell the other workers that the chief failed, unless it did so in a step with them."""
+        """Tell the other workers that the chief failed, if they wait for what it says."""
         if self.count > 1 and self.index == 0 and self._is_whole:
             with suppress(TrainingError):
                 self.tell(Order.FAIL)

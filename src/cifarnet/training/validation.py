@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cifarnet.backend import keras, tf
-from cifarnet.data.images import Images
+from cifarnet.data import Images
+from cifarnet.data.stored_pixels import StoredPixels
 from cifarnet.training import losses
 from cifarnet.training.team import Team
 
@@ -14,9 +15,10 @@ class Validation:
     """Measures a network on images, whose batches the workers of a team divide."""
 
     def __init__(self, model: keras.Model, images: Images, batch_size: int, team: Team) -> None:
-        """Copy the images, of which there may be none, into tensors."""
+        """Copy the images, of which there may be none, into tensors, unless they stay on disk."""
         self._model = model
-        self._pixels = tf.constant(images.pixels)
+        is_stored = isinstance(images.pixels, StoredPixels)
+        self._pixels = images.pixels if is_stored else tf.constant(images.pixels)
         self._labels = tf.constant(images.labels.astype(np.int32))
         self._batch_size = batch_size
         self._team = team

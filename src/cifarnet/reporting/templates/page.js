@@ -199,7 +199,7 @@ function showTiles(number = step) {
       : `${data.classes[label]} as ${data.classes[said]} ${percent(share)}`;
     return tile([picture(data.gallery, place, "")], caption, () => openImage(place));
   }));
-  const all = truth !== "" && predicted !== "" ? ` of ${data.counts[truth][predicted]} in this cell` : "";
+  const all = truth !== "" && predicted !== "" ? ` of ${data.counts[`${truth}-${predicted}`] || 0} in this cell` : "";
   const cut = places.length > most ? `, the most confident ${most} shown` : "";
   byId("more").hidden = places.length <= most;
   byId("shown").textContent = `${places.length} stored images${all}${cut}`;

@@ -1,0 +1,175 @@
+"""Check a sweep before it runs: every key and bound, its number of runs, its time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cifarnet import config as cfg
+from cifarnet.callbacks import Callback, Callbacks, job
+from cifarnet.errors import CifarnetError, ConfigError
+from cifarnet.sweeps import settings
+from cifarnet.sweeps import space as spaces
+from cifarnet.sweeps.settings import Settings
+
+_MOST_POINTS = 1_000
+_MOST_NETWORKS = 50
+_MEASURED_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class SweepCheck:
+    """A checked sweep.
+
+    Attributes:
+        name: of the sweep.
+        trials: in all.
+        seeds: of the runs of each.
+        runs: trainings in all, `trials` times the number of seeds.
+        sampler: `grid`, `tpe` or `random`.
+        first, factor: of the pruning; None: no trial is pruned.
+        configs: how many settings went through the config's checks.
+        networks: how many different networks were built.
+        seconds_per_run: of the base config on this machine, with its start, measured over some
+            steps; None: its images are not here.
+        seconds: of all runs, one after the other, without pruning.
+        notes: what limits the estimate or the sweep.
+    """
+
+    name: str
+    trials: int
+    seeds: tuple[int, ...]
+    runs: int
+    sampler: str
+    first: int | None
+    factor: int | None
+    configs: int
+    networks: int
+    seconds_per_run: float | None
+    seconds: float | None
+    notes: tuple[str, ...]
+
+
+def check_sweep(file: str | Path, callbacks: Iterable[Callback] | None = None) -> SweepCheck:
+    """Check a sweep file, and estimate what it takes.
+
+    Every value of a list and both bounds of a range go through the config's own checks, alone and,
+    of a grid up to 1,000 points, together; networks that differ are built. Then the base is trained
+    for some seconds. Nothing is written.
+
+    Args:
+        file: the sweep file.
+        callbacks: notified of each stage; None: show progress on a terminal.
+
+    Raises:
+        ConfigError, ModelError: with the key, what was expected and received.
+
+    Example:
+        found = cifarnet.check_sweep("rates.sweep.yaml")
+        print(found.runs, found.seconds)
+    """
+    with job(callbacks) as report:
+        found = settings.read(Path(file))
+        report.on_stage("checking the settings")
+        configs = list(_configs(found))
+        networks = _networks(configs)
+        report.on_stage(f"building {len(networks)} networks")
+        from cifarnet import models
+
+        for config in networks[:_MOST_NETWORKS]:
+            models.summarize(config)
+        seconds, notes = _measure(found, report)
+        runs = found.trials * len(found.seeds)
+        return SweepCheck(
+            name=found.name,
+            trials=found.trials,
+            seeds=found.seeds,
+            runs=runs,
+            sampler=found.sampler,
+            first=None if found.prune is None else found.prune.first,
+            factor=None if found.prune is None else found.prune.factor,
+            configs=len(configs),
+            networks=min(len(networks), _MOST_NETWORKS),
+            seconds_per_run=seconds,
+            seconds=None if seconds is None else seconds * runs,
+            notes=(*_advice(found), *notes),
+        )
+
+
+def _configs(found: Settings) -> Iterator[cfg.Config]:
+    """Yield the configs of the extreme values, each alone, then of the grid."""
+    seed = found.seeds[0]
+    alone = [{key: value} for key, one in found.space.items() for value in one.extremes()]
+    points = spaces.grid(found.space) if found.sampler == "grid" else None
+    for values in [*alone, *itertools.islice(points or [], _MOST_POINTS)]:
+        try:
+            yield found.config(values, seed, found.name)
+        except ConfigError as error:
+            listed = ", ".join(spaces.overrides(values))
+            raise ConfigError(f"{found.file}: vary: {listed}:\n{error}") from error
+
+
+def _networks(configs: list[cfg.Config]) -> list[cfg.Config]:
+    """Return a config for each different network."""
+    by_model: dict[str, cfg.Config] = {}
+    for config in configs:
+        by_model.setdefault(repr((config.model, config.data.image_size)), config)
+    return list(by_model.values())
+
+
+def _measure(found: Settings, report: Callbacks) -> tuple[float | None, list[str]]:
+    """Return the seconds of a run of the base: its start, and its epochs at the speed of some."""
+    from cifarnet import data
+    from cifarnet.backend import default_settings
+    from cifarnet.training import precision
+    from cifarnet.training.step import Trainer
+
+    report.on_stage("measuring the base config")
+    start = time.perf_counter()
+    config = found.base
+    with default_settings():
+        try:
+            dataset = data.load(config.data, config.seed, report.on_fetch)
+        except CifarnetError as error:
+            return None, [f"the time is not known: {error}"]
+        if config.train.precision == "auto":
+            chosen = precision.choose().chosen
+            train = config.train.model_copy(update={"precision": chosen})
+            config = config.model_copy(update={"train": train})
+        trainer: Any = Trainer(config, dataset)
+        count = min(4, trainer.steps_per_epoch)
+        trainer.steps(count)  # traces
+        first = time.perf_counter() - start
+        start, steps = time.perf_counter(), 0
+        while (spent := time.perf_counter() - start) < _MEASURED_SECONDS or not steps:
+            count = min(max(1, count), trainer.total_steps - trainer.step) or 0
+            if count == 0:
+                break
+            trainer.steps(count)
+            steps += count
+        spent = time.perf_counter() - start
+    if steps == 0:
+        return first, ["the base trains only some steps"]
+    return first + trainer.total_steps * spent / steps, [
+        f"the time is that of the base, measured over {steps} steps, without validation and the "
+        "import of TensorFlow; settings that change the network take another"
+    ]
+
+
+def _advice(found: Settings) -> list[str]:
+    notes = []
+    if found.prune is not None:
+        least = max(2, math.ceil(found.base.train.epochs / 5))
+        notes.append("pruned trials take less than the stated time")
+        if found.prune.first < least:
+            notes.append(
+                f"prune.first: {found.prune.first} decides on noise; {least} or later is advised"
+            )
+    if len(found.seeds) == 1:
+        notes.append("one seed per trial: differences within the spread of seeds are luck")
+    return notes

@@ -1,0 +1,224 @@
+"""What a sweep has found so far, from the storage and the run directories."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cifarnet import cost
+from cifarnet.errors import CifarnetError
+from cifarnet.runs import Run, documents
+from cifarnet.runs.documents import CostRecord
+from cifarnet.runs.sweeps import Importance, State, SweepResults, TrialResult
+from cifarnet.sweeps import folder as folders
+from cifarnet.sweeps import plots, process
+from cifarnet.sweeps.folder import SweepFolder
+from cifarnet.sweeps.queue import Queue
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+LEAST_FOR_IMPORTANCE = 20
+_METHOD = "fANOVA (Hutter, Hoos and Leyton-Brown 2014), as Optuna has it"
+_FRESH_SEEDS = 3
+
+
+def read_sweep(folder: str | Path, url: str | None = None) -> SweepResults:
+    """Read the trials of a sweep, draw its plots, and write `results.json` beside them.
+
+    Args:
+        folder: of the sweep.
+        url: of its database; None: as recorded.
+
+    Returns:
+        What was written. From 20 complete trials on it has the importance of each key.
+
+    Raises:
+        ConfigError: a URL of another storage, or one with a password that is not given.
+        RunError: no such sweep, or its storage cannot be opened or read.
+
+    Example:
+        results = cifarnet.read_sweep("runs/sweeps/rates")
+        print(results.best, results.best_value, results.trials[0].accuracies)
+    """
+    found = folders.open_folder(Path(folder))
+    queue = Queue(found, url)
+    record = _collect(found, queue)
+    record = record.replace(plots=plots.draw(found, queue.study, record))
+    with found.claiming():  # under which leftovers in the folder are removed
+        return documents.write(found.path / "results.json", record)
+
+
+def collect(folder: SweepFolder, url: str | None) -> SweepResults:
+    """Return the trials of a sweep; raises as `read_sweep`."""
+    return _collect(folder, Queue(folder, url))
+
+
+def _collect(folder: SweepFolder, queue: Queue) -> SweepResults:
+    trials = [trial_result(folder, one) for one in queue.trials()]
+    valued = [one for one in trials if one.value is not None]
+    best = max(valued, key=lambda one: (one.value or 0.0, -one.number), default=None)
+    fresh = _fresh_seeds(folder.record.seeds)
+    return SweepResults(
+        folder=str(folder.path),
+        trials_total=folder.record.trials,
+        counts=dict(Counter(one.state for one in trials)),
+        best=None if best is None else best.number,
+        best_value=None if best is None else best.value,
+        fresh_seeds=fresh,
+        fresh_command="" if best is None else _fresh_command(folder, best, fresh),
+        importance=_importance(folder, queue),
+        trials=trials,
+        plots=[],
+        notes=_notes(folder, trials, len(valued)),
+        cost=_cost(folder, trials),
+    )
+
+
+def trial_result(folder: SweepFolder, trial: FrozenTrial) -> TrialResult:
+    """Return a trial as its record has it."""
+    found = {seed: folder.find_run(trial.number, seed) for seed in folder.record.seeds}
+    begun = {seed: run for seed, run in found.items() if run is not None}
+    accuracies = _accuracies(begun) or _told(trial)
+    state = _state(folder, trial, len(accuracies))
+    is_valued = state in ("complete", "promoted")
+    numbers = list(accuracies.values())
+    first = found[folder.record.seeds[0]]
+    stored = trial.user_attrs
+    return TrialResult(
+        number=trial.number,
+        state=state,
+        values={
+            key: one.value(trial.params[key])
+            for key, one in folder.space.items()
+            if key in trial.params
+        },
+        value=statistics.fmean(numbers) if is_valued else None,
+        std=statistics.stdev(numbers) if is_valued and len(numbers) > 1 else None,
+        accuracies={str(seed): value for seed, value in accuracies.items()},
+        runs={str(seed): str(run.path) for seed, run in begun.items()},
+        epochs=len(process.validated(first)) if first else len(trial.intermediate_values),
+        threads=stored.get("threads", 0),
+        taken_over=stored.get("taken_over", 0),
+        reason=stored.get("reason", ""),
+    )
+
+
+def _state(folder: SweepFolder, trial: FrozenTrial, finished: int) -> State:
+    from optuna.trial import TrialState
+
+    if trial.state == TrialState.RUNNING:
+        here = trial.user_attrs.get("folder") == folder.record.folder_id
+        lock = folder.try_lock(trial.number) if here else None
+        if lock is None:
+            return "running"
+        lock.release()
+        return "waiting"
+    if trial.state == TrialState.PRUNED:
+        return "promoted" if finished == len(folder.record.seeds) else "pruned"
+    return "complete" if trial.state == TrialState.COMPLETE else "failed"
+
+
+def _accuracies(begun: dict[int, Run]) -> dict[int, float]:
+    """Return the validation accuracy of the runs that finished, by seed."""
+    found = {}
+    for seed, run in begun.items():
+        with suppress(CifarnetError):
+            record = run.read_record()
+            if record.status == "finished" and record.validation_accuracy is not None:
+                found[seed] = record.validation_accuracy
+    return found
+
+
+def _told(trial: FrozenTrial) -> dict[int, float]:
+    """Return the same as the storage has it, of runs that are in another folder."""
+    return {int(seed): value for seed, value in trial.user_attrs.get("accuracies", {}).items()}
+
+
+def _importance(folder: SweepFolder, queue: Queue) -> Importance | None:
+    from optuna import importance
+    from optuna.trial import TrialState
+
+    complete = [one for one in queue.trials() if one.state == TrialState.COMPLETE]
+    if len(complete) < LEAST_FOR_IMPORTANCE or len(folder.space) < 2:
+        return None
+    if len({one.value for one in complete}) < 2:
+        return None
+    evaluator = importance.FanovaImportanceEvaluator(seed=0)
+    shares = importance.get_param_importances(queue.study, evaluator=evaluator)
+    return Importance(
+        method=_METHOD,
+        trials=len(complete),
+        shares={key: float(share) for key, share in shares.items()},
+    )
+
+
+def _fresh_seeds(used: list[int]) -> list[int]:
+    return [max(used) + 1 + number for number in range(_FRESH_SEEDS)]
+
+
+def _fresh_command(folder: SweepFolder, best: TrialResult, seeds: list[int]) -> str:
+    """Return the command that trains and evaluates the best setting on seeds no trial used."""
+    path = next(iter(best.runs.values()), None)
+    if path is None:
+        return ""  # the runs are on another machine
+    listed = " ".join(map(str, seeds))
+    return (
+        f"for seed in {listed}; do cifarnet train --config {path}/config.yaml -o seed=$seed "
+        f"-o name={folder.record.name}-best && cifarnet evaluate latest; done"
+    )
+
+
+def _notes(folder: SweepFolder, trials: list[TrialResult], valued: int) -> list[str]:
+    notes = []
+    if valued > 1:
+        notes.append(
+            f"the best value is the highest of {valued}, on the validation images that chose it: "
+            "it is optimistic. Measure the setting on fresh seeds"
+        )
+    if folder.record.prune is not None:
+        notes.append(
+            f"pruned trials were compared on seed {folder.record.seeds[0]} alone, from epoch "
+            f"{folder.record.prune.first} on"
+        )
+    threads = {one.threads for one in trials}
+    if len(threads) > 1:
+        notes.append(
+            f"trials were trained with different numbers of threads ({sorted(threads)}), which "
+            "changes their last bits; 0 is TensorFlow's own choice"
+        )
+    precisions = _precisions(trials)
+    if len(precisions) > 1:
+        notes.append(
+            f"trials were trained in different precisions ({', '.join(sorted(precisions))}), as "
+            "train.precision: auto chose them. State one in the base to compare in it"
+        )
+    return notes
+
+
+def _precisions(trials: list[TrialResult]) -> set[str]:
+    return {
+        record.precision.chosen
+        for record in map(_record, _paths(trials))
+        if record is not None and record.precision.chosen
+    }
+
+
+def _cost(folder: SweepFolder, trials: list[TrialResult]) -> CostRecord | None:
+    """Return what the runs that are here took in all."""
+    records = map(_record, _paths(trials))
+    costs = [one.cost for one in records if one is not None and one.cost is not None]
+    return cost.total(costs) if costs else None
+
+
+def _paths(trials: list[TrialResult]) -> list[str]:
+    return [path for one in trials for path in one.runs.values()]
+
+
+def _record(path: str) -> Any:
+    with suppress(CifarnetError):
+        return Run(Path(path)).read_record()
+    return None

@@ -1,0 +1,198 @@
+"""What a sweep varies: the values of each key, or their bounds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cifarnet.config.text import describe
+from cifarnet.errors import ConfigError
+from cifarnet.runs.documents import JsonObject
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+
+# What changes nothing that is trained, or the images that trials are compared on.
+_FIXED = {
+    "seed": "it is a repeat, never searched; list the repeats under `seeds:`",
+    "name": "it names the runs",
+    "data.source": "trials are compared on the same images",
+    "data.path": "trials are compared on the same images",
+    "data.limit": "trials are compared on the same images",
+    "data.validation_fraction": "trials are compared on the same images",
+    "data.test_fraction": "trials are compared on the same images",
+    "evaluate": "it changes nothing that is trained",
+    "export": "it changes nothing that is trained",
+    "train.checkpoint": "it changes nothing that is trained",
+    "train.tensorboard": "it changes nothing that is trained",
+    "train.mlflow": "it changes nothing that is trained",
+}
+_FORMS = "expected a list of values, {log: [LOW, HIGH]}, {float: [LOW, HIGH]} or {int: [LOW, HIGH]}"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Some values, all of them YAML."""
+
+    values: tuple[Any, ...]
+
+    def extremes(self) -> list[Any]:
+        """Return the values to check a config with: all."""
+        return list(self.values)
+
+    def distribution(self) -> BaseDistribution:
+        """Return them as Optuna's distribution; lists and mappings as JSON text."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution([_label(value) for value in self.values])
+
+    def suggest(self, trial: Trial, key: str) -> Any:
+        """Let the sampler choose, or return what it chose."""
+        labels = [_label(value) for value in self.values]
+        return self.values[labels.index(trial.suggest_categorical(key, labels))]
+
+    def value(self, parameter: Any) -> Any:
+        """Return the value of the config for a parameter of Optuna."""
+        return self.values[[_label(value) for value in self.values].index(parameter)]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers between two bounds, which belong to it.
+
+    Attributes:
+        step: of integers.
+        log: whether the logarithm is drawn uniformly.
+    """
+
+    low: float
+    high: float
+    integer: bool = False
+    step: int = 1
+    log: bool = False
+
+    def extremes(self) -> list[Any]:
+        """Return the values to check a config with: the bounds."""
+        return [self.low, self.high]
+
+    def distribution(self) -> BaseDistribution:
+        """Return it as Optuna's distribution."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.integer:
+            return IntDistribution(int(self.low), int(self.high), step=self.step)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    def suggest(self, trial: Trial, key: str) -> Any:
+        """Let the sampler choose, or return what it chose."""
+        if self.integer:
+            return trial.suggest_int(key, int(self.low), int(self.high), step=self.step)
+        return trial.suggest_float(key, self.low, self.high, log=self.log)
+
+    def value(self, parameter: Any) -> Any:
+        """Return the value of the config for a parameter of Optuna."""
+        return parameter
+
+
+Space = Mapping[str, "Choices | Range"]
+
+
+def parse(vary: Mapping[str, Any], place: Mapping[str, str]) -> dict[str, Choices | Range]:
+    """Check what a sweep varies.
+
+    Args:
+        vary: by dotted key.
+        place: where each key was written, for errors.
+
+    Raises:
+        ConfigError: a key that may not vary, or another form.
+    """
+    space = {}
+    for key, stated in vary.items():
+        where = f"{place.get(key, '')}: vary.{key}".removeprefix(": ")
+        for name, reason in _FIXED.items():
+            if key == name or key.startswith(f"{name}."):
+                raise ConfigError(f"{where} cannot vary: {reason}")
+        for other in vary:
+            if key != other and key.startswith(f"{other}."):
+                raise ConfigError(f"{where} is inside {other}, which varies, too. Remove one")
+        space[key] = _dimension(stated, where)
+    return space
+
+
+def grid(space: Space) -> list[JsonObject] | None:
+    """Return every combination, the last key fastest; None: some key has bounds, not values."""
+    lists = [one.values for one in space.values() if isinstance(one, Choices)]
+    if len(lists) < len(space):
+        return None
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def overrides(values: Mapping[str, Any]) -> list[str]:
+    """Return the values of one trial as overrides of a config."""
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+
+
+def parameter(value: Any) -> Any:
+    """Return what stands for a value of `Choices` in Optuna."""
+    return _label(value)
+
+
+def _dimension(stated: Any, where: str) -> Choices | Range:
+    if isinstance(stated, list):
+        labels = [_label(value) for value in stated]
+        if not stated or len(set(map(repr, labels))) < len(labels) or _equal(labels):
+            raise ConfigError(f"{where}: expected different values, received {describe(stated)}")
+        return Choices(tuple(stated))
+    if not isinstance(stated, dict):
+        raise ConfigError(f"{where}: {_FORMS}, received {describe(stated)}")
+    kinds = [kind for kind in ("log", "float", "int") if kind in stated]
+    extra = sorted(set(stated) - set(kinds) - ({"step"} if kinds == ["int"] else set()))
+    if len(kinds) != 1 or extra:
+        raise ConfigError(f"{where}: {_FORMS}; `step:` only with int. Received {describe(stated)}")
+    low, high = _bounds(stated[kinds[0]], kinds[0], where)
+    step = stated.get("step", 1)
+    if kinds != ["int"]:
+        return Range(float(low), float(high), log=kinds == ["log"])
+    if not _is_integer(step) or step < 1 or (high - low) % step:
+        raise ConfigError(
+            f"{where}: expected a step that divides {high - low}, received {describe(step)}"
+        )
+    return Range(low, high, integer=True, step=step)
+
+
+def _bounds(stated: Any, kind: str, where: str) -> tuple[float, float]:
+    is_kind = _is_integer if kind == "int" else _is_number
+    valid = isinstance(stated, list) and len(stated) == 2 and all(map(is_kind, stated))
+    if valid and stated[0] < stated[1] and (kind != "log" or stated[0] > 0):
+        return stated[0], stated[1]
+    above = "above 0, " if kind == "log" else ""
+    numbers = "integers" if kind == "int" else "numbers"
+    raise ConfigError(
+        f"{where}.{kind}: expected two {numbers}, {above}the smaller first, "
+        f"received {describe(stated)}"
+    )
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _label(value: Any) -> Any:
+    """Return a scalar as it is, and a list or mapping as JSON text: Optuna stores only scalars."""
+    scalar = value is None or isinstance(value, bool | int | float | str)
+    return value if scalar else json.dumps(value, sort_keys=True)
+
+
+def _equal(labels: Sequence[Any]) -> bool:
+    """Return whether Python takes two of the labels for equal, as it does 1, 1.0 and true."""
+    return any(one == other for one, other in itertools.combinations(labels, 2))

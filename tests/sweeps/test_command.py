@@ -1,0 +1,77 @@
+"""`cifarnet sweep` with real trainings."""
+
+import json
+
+import pytest
+from helpers import crash
+from helpers.commands import cifarnet
+from helpers.configs import SMALL
+
+from cifarnet import config, runs, training
+from cifarnet.runs import Run
+
+TEXT = """\
+base: base.yaml
+vary: {train.learning_rate: [0.04]}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of a sweep of one trial, run by the command, and what the command said."""
+    home = tmp_path_factory.mktemp("command")
+    (home / "base.yaml").write_text(json.dumps({**SMALL, "seed": 5}))
+    (home / "one.sweep.yaml").write_text(TEXT)
+    done = cifarnet("sweep", "run", "one.sweep.yaml", "--json", cwd=home)
+    return home / "runs" / "sweeps" / "one", done
+
+
+def test_a_run_of_a_sweep_has_the_bits_of_train(folder, tmp_path):
+    path, _ = folder
+    (run,) = runs.all_runs(path)
+    settings = config.parse({**SMALL, "seed": 5, "name": "alone"})
+    train = settings.train.model_copy(update={"learning_rate": 0.04})
+    alone = training.train(settings.model_copy(update={"train": train}), tmp_path, callbacks=[])
+    crash.assert_same(crash.result(run), crash.result(alone))
+    record = run.read_record()
+    assert record.command == f"cifarnet sweep run {path.relative_to(path.parents[2])}"
+    assert record.config_file == str(path.parents[2] / "one.sweep.yaml")
+
+
+def test_run_tells_each_trial_and_what_is_next(folder):
+    path, done = folder
+    document = json.loads(done.stdout)
+    (trial,) = document["trials"]
+    assert (trial["state"], trial["values"]) == ("complete", {"train.learning_rate": 0.04})
+    assert (
+        trial["value"]
+        == Run(path / trial["runs"]["5"].rpartition("/")[2]).read_record().validation_accuracy
+    )
+    assert "trial 0 complete" in done.stderr
+    assert "Next: cifarnet sweep show runs/sweeps/one" in done.stderr
+    assert document["cost"]["processor_seconds"] > 0
+
+
+def test_show_writes_its_record_and_offers_fresh_seeds(folder):
+    path, _ = folder
+    home = path.parents[2]
+    done = cifarnet("sweep", "show", "runs/sweeps/one", cwd=home)
+    assert "in runs/sweeps/one/results.json; plots/: history.png, slices.png" in done.stdout
+    command = "for seed in 6 7 8; do cifarnet train --config runs/sweeps/one/"
+    assert f"Next: {command}" in done.stdout
+    stored = json.loads((path / "results.json").read_text())
+    assert (stored["best"], stored["importance"]) == (0, None)
+
+
+def test_what_cannot_be_done_is_said(folder):
+    path, _ = folder
+    home = path.parents[2]
+    done = cifarnet("sweep", "promote", "runs/sweeps/one", 0, cwd=home, code=1)
+    assert "received 0, which is complete. Pruned: none" in done.stderr
+    done = cifarnet("sweep", "run", "two.yaml", cwd=home, code=1)
+    assert "there is no sweep file two.yaml" in done.stderr
+    done = cifarnet("sweep", "show", "runs", cwd=home, code=1)
+    assert "expected the folder of a sweep" in done.stderr
+    (home / "one.sweep.yaml").write_text(TEXT.replace("0.04", "0.05"))
+    done = cifarnet("sweep", "run", "one.sweep.yaml", cwd=home, code=1)
+    assert "is a sweep with other settings (vary)" in done.stderr

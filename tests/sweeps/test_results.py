@@ -1,0 +1,71 @@
+"""What a sweep shows: its trials, what matters, and that the best value is chosen."""
+
+import pytest
+from helpers import sweeping
+from optuna import create_study
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
+
+from cifarnet.errors import RunError
+from cifarnet.sweeps import read_sweep, results
+from cifarnet.sweeps.queue import Queue
+
+TEXT = """\
+trials: {}
+sampler: random
+vary:
+  train.learning_rate: {{log: [0.01, 1]}}
+  train.momentum: {{float: [0, 0.9]}}
+"""
+
+
+def told(folder):
+    """Tell values that depend on the learning rate alone."""
+    queue = Queue(folder, None)
+    for number in range(folder.record.trials):
+        claim = queue.claim(range(number), 0)
+        value = 1 - abs(claim.values["train.learning_rate"] - 0.1)
+        queue.tell(claim, "complete", value, {"accuracies": {"0": value}})
+        claim.lock.release()
+    return queue
+
+
+def test_importance_from_twenty_complete_trials_on(tmp_path):
+    few = sweeping.begin(tmp_path, TEXT.format(19))
+    told(few)
+    assert results.collect(few, None).importance is None
+    many = sweeping.begin(tmp_path, TEXT.format(20) + "name: many\n")
+    queue = told(many)
+    found = read_sweep(many.path)
+    assert found.importance.method.startswith("fANOVA (Hutter")
+    assert found.importance.trials == 20
+    # By Optuna on a study of its own, with the same trials.
+    study = create_study(direction="maximize")
+    for one in queue.trials():
+        study.add_trial(one)
+    expected = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    assert found.importance.shares == pytest.approx(dict(expected))
+    assert found.importance.shares["train.learning_rate"] > 0.8
+    assert sorted(path.name for path in (many.path / "plots").iterdir()) == [
+        "history.png",
+        "importance.png",
+        "slices.png",
+    ]
+    assert found.path == many.path / "results.json"
+
+
+def test_the_best_is_the_highest_value(tmp_path):
+    folder = sweeping.begin(tmp_path, TEXT.format(5))
+    trials = told(folder).trials()
+    assert all(one.state == TrialState.COMPLETE for one in trials)
+    found = results.collect(folder, None)
+    best = max(trials, key=lambda one: one.value)
+    assert (found.best, found.best_value) == (best.number, pytest.approx(best.value))
+    assert found.scalars() == {"best_value": found.best_value}
+    assert found.fresh_command == ""  # the runs are not here
+    assert "the highest of 5" in found.notes[0] and "optimistic" in found.notes[0]
+
+
+def test_a_folder_that_is_no_sweep_is_said(tmp_path):
+    with pytest.raises(RunError, match="expected the folder of a sweep"):
+        read_sweep(tmp_path)

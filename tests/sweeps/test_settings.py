@@ -1,0 +1,130 @@
+"""The sweep file: what it may say, and what is said of what it may not."""
+
+import pytest
+from helpers import sweeping
+
+from cifarnet.errors import CifarnetError, ConfigError
+from cifarnet.sweeps import check_sweep, settings, space
+
+RATE = "vary: {train.learning_rate: [0.1, 0.2]}\n"
+
+
+def read(folder, text):
+    return settings.read(sweeping.write(folder, text))
+
+
+def test_a_whole_file(tmp_path):
+    found = read(
+        tmp_path,
+        """\
+name: mine
+vary:
+  train.learning_rate: {log: [0.01, 1]}
+  train.momentum: {float: [0, 0.9]}
+  model.layers.1.Dense.units: {int: [10, 30], step: 10}
+  train.schedule: [{kind: constant}, {kind: cosine}]
+seeds: [0, 7]
+trials: 12
+sampler: random
+prune: {kind: halving}
+""",
+    )
+    assert (found.name, found.seeds, found.trials, found.sampler) == ("mine", (0, 7), 12, "random")
+    assert (found.prune.first, found.prune.factor) == (2, 3)  # a fifth of 6 epochs, at least 2
+    assert found.space["train.learning_rate"] == space.Range(0.01, 1.0, log=True)
+    assert found.space["model.layers.1.Dense.units"].extremes() == [10, 30]
+    values = {
+        "train.learning_rate": 1e-05,
+        "model.layers.1.Dense.units": 30,
+        "train.schedule": {"kind": "cosine"},
+    }
+    config = found.config(values, 7, "mine-0003-seed7")
+    assert (config.train.learning_rate, config.seed, config.name) == (1e-05, 7, "mine-0003-seed7")
+    assert config.model.layers[1] == {"Dense": {"units": 30}}
+    assert config.train.schedule.kind == "cosine"
+
+
+def test_the_defaults_are_the_whole_grid_and_the_seed_of_the_base(tmp_path):
+    found = read(tmp_path, "vary: {train.learning_rate: [0.1, 0.2], train.ema: [null, 0.9, 0.99]}")
+    assert (found.name, found.seeds, found.trials) == ("s", (0,), 6)
+    assert (found.sampler, found.prune) == ("grid", None)
+    assert space.grid(found.space)[:2] == [
+        {"train.learning_rate": 0.1, "train.ema": None},
+        {"train.learning_rate": 0.1, "train.ema": 0.9},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trails: 3\n" + RATE, r"s.sweep.yaml:2: trails: unknown key; did you mean 'trials'"),
+        ("vary: {}\n", "vary: "),
+        ("vary: {seed: [0, 1]}\n", r"s.sweep.yaml:2: vary.seed cannot vary: .* under `seeds:`"),
+        ("vary: {data.path: [a, b]}\n", "data.path cannot vary: .* the same images"),
+        ("vary: {export.max_difference: [1, 2]}\n", "changes nothing that is trained"),
+        ("vary: {train.ema: 0.9}\n", "expected a list of values, .* received 0.9"),
+        ("vary: {train.ema: {log: [0, 1]}}\n", "expected two numbers, above 0, the smaller first"),
+        ("vary: {train.ema: {float: [1, 0]}}\n", "expected two numbers, the smaller first"),
+        ("vary: {train.ema: {float: [0, .inf]}}\n", "expected two numbers"),
+        ("vary: {train.batch_size: {int: [1, 2.5]}}\n", "expected two integers"),
+        ("vary: {train.batch_size: {int: [1, 10], step: 4}}\n", "a step that divides 9"),
+        ("vary: {train.ema: {float: [0, 1], step: 1}}\n", "`step:` only with int"),
+        ("vary: {train.ema: [0.5, 0.5]}\n", "expected different values"),
+        ("vary: {train.ema: [1, 1.0]}\n", "expected different values"),
+        ("vary: {train.schedule: [{kind: constant}], train.schedule.kind: [cosine]}\n", "inside"),
+        ("vary: {train.ema: {float: [0, 1]}}\n", "trials: required"),
+        ("sampler: tpe\n" + RATE, "without `trials:` every combination is trained once"),
+        ("seeds: [1, 1]\n" + RATE, "expected different integers"),
+        ("seeds: [-1]\n" + RATE, "expected different integers"),
+        ("trials: 0\n" + RATE, "greater than or equal to 1"),
+        ("prune: {kind: halving, first: 6}\n" + RATE, "less than the 6 epochs"),
+        (
+            "prune: {kind: halving}\nvary: {train.epochs: [2, 4]}\n",
+            "not where train.epochs varies",
+        ),
+        ("name: a/b\n" + RATE, "name: "),
+    ],
+)
+def test_what_is_wrong_is_said(text, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_base_without_validation_images_is_refused(tmp_path):
+    path = sweeping.write(tmp_path, RATE)
+    base = tmp_path / "base.yaml"
+    base.write_text(base.read_text().replace("limit: 200", "validation_fraction: 0"))
+    with pytest.raises(ConfigError, match="holds out no validation images"):
+        settings.read(path)
+
+
+def test_a_base_may_be_a_shipped_config(tmp_path):
+    (tmp_path / "a.yaml").write_text(f"base: article\n{RATE}")
+    found = settings.read(tmp_path / "a.yaml")
+    assert (found.name, found.base.name, found.base.train.epochs) == ("a", "article", 10)
+
+
+def test_a_check_counts_the_runs_and_builds_each_network(tmp_path):
+    text = "trials: 5\nseeds: [0, 1]\nvary: {model.layers.1.Dense.units: {int: [10, 20]}}\n"
+    found = check_sweep(sweeping.write(tmp_path, text), callbacks=[])
+    assert (found.trials, found.runs, found.configs, found.networks) == (5, 10, 2, 2)
+    assert found.seconds == pytest.approx(10 * found.seconds_per_run)
+    assert found.seconds_per_run > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "vary: {train.batch_size: [10, -1]}\n",
+            r"(?s)train.batch_size=-1:.*greater than or equal",
+        ),
+        ("vary: {train.learning_rat: [0.1]}\n", "did you mean 'learning_rate'"),
+        ("vary: {model.layers.7.Dense.units: [10]}\n", "there is no item"),
+        ("vary: {model.layers.1.Dense.unit: [10]}\n", "unit"),
+    ],
+)
+def test_a_check_tries_every_value(text, message, tmp_path):
+    with pytest.raises(CifarnetError, match=message):
+        check_sweep(sweeping.write(tmp_path, text), callbacks=[])
+    assert not (tmp_path / "runs").exists()
