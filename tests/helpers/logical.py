@@ -56,6 +56,20 @@ def train(**keys) -> dict:
 
 # By name: what differs from BASE.
 CASES = {
+    "together": {
+        "data": {"augment": AUGMENT},
+        "model": {"layers": [*NETWORK[:-1], {"Dropout": {"rate": 0.3}}, NETWORK[-1]]},
+        **train(
+            nesterov=True,
+            weight_decay=0.01,
+            norm_bias_factor=4,
+            label_smoothing=0.2,
+            clip_norm=1.0,
+            ema=0.9,
+            lookahead={"every": 2},
+            freeze={"head": 1},
+        ),
+    },
     "plain": {},
     "augmented": {"data": {"augment": AUGMENT}},
     "alternating": {"data": {"augment": [{"kind": "alternating_flip"}]}},
@@ -104,7 +118,7 @@ CASES = {
         }
     },
 }
-STEPS = {"frozen": 5, "lookahead": 3, "ema": 2}
+STEPS = {"together": 2, "frozen": 5, "lookahead": 3, "ema": 2}
 
 
 def settings(case: str) -> Any:

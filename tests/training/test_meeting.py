@@ -128,6 +128,7 @@ def test_a_chief_that_fails_says_so_and_one_that_is_gone_is_noticed(pair, datase
     other = Other(pair[1], None, dataset)
     meeting = Meeting(pair[0], Callback())
     meeting.call(SETTINGS)
+    meeting._busy.end()
     for connection in meeting._connections.values():
         connection.close()
     assert "lost worker 0" in other.message()
@@ -166,6 +167,23 @@ def test_what_is_no_chief_is_ignored(pair, dataset, sent):
     with Meeting(pair[0], Callback()) as meeting:
         meeting.call(SETTINGS)
     assert "ended" in other.message()
+
+
+def test_who_is_busy_is_waited_for_and_who_is_silent_is_lost(pair, dataset, monkeypatch):
+    monkeypatch.setattr(messages, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(messages, "SILENCE_SECONDS", 0.5)
+    other = Other(pair[1], None, dataset)
+    with pytest.raises(ZeroDivisionError), Meeting(pair[0], Callback()) as meeting:
+        meeting.call(SETTINGS)
+        other.join(1.5)  # more than the silence; the worker has its images and waits
+        assert other.error is None and other.is_alive()
+        raise ZeroDivisionError("in the loader")
+    assert "in the loader" in other.message()
+    other = Other(pair[1], None, dataset)
+    meeting = Meeting(pair[0], Callback())
+    meeting.call(SETTINGS)
+    meeting._busy.end()  # as if frozen
+    assert "lost worker 0" in other.message()
 
 
 def test_a_message_is_received_in_parts():

@@ -8,7 +8,12 @@ TOLERANCE = {"bfloat16": 1e-3, "float16": 2e-4, "clipped float16": 2e-4}
 
 
 # Of three replicas, which have 16, 17 and 17 rows.
-UNEVEN = ["plain", "augmented", "dropout", "dense norm", "regularized", "float16"]
+UNEVEN = ["together", "plain", "augmented", "dropout", "dense norm", "regularized", "float16"]
+QUICK = ["together", "clipped float16", "dense norm", "regularized", "alpha dropout"]
+
+
+def marked(cases):
+    return [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in cases]
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +30,12 @@ def three():
     remote.close()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", marked(CASES))
 def test_a_step_on_two_replicas_is_that_of_one_process(two, case):
     assert two.call("difference", case) < TOLERANCE.get(case, 1e-4)
 
 
-@pytest.mark.parametrize("case", UNEVEN)
+@pytest.mark.parametrize("case", marked(UNEVEN))
 def test_a_step_on_three_replicas_of_unequal_rows_is_that_of_one_process(three, case):
     assert three.call("difference", case) < TOLERANCE.get(case, 1e-4)
 

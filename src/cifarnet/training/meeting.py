@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from cifarnet import config as cfg
@@ -25,7 +25,6 @@ from cifarnet.training.team import Team
 from cifarnet.training.workers import Workers
 
 _TRY_SECONDS = 0.2
-_ANSWER_SECONDS = 10.0
 # Where the images are may differ, and whether in memory; that they are equal is checked.
 _MAY_DIFFER = ("data.path", "data.memory_share")
 
@@ -41,6 +40,7 @@ class Meeting:
         self._workers = None if workers is None or len(workers.addresses) == 1 else workers
         self._report = report
         self._connections: dict[int, socket.socket] = {}
+        self._busy: messages.Busy | None = None
         self._processes = cluster.Processes()
 
     @property
@@ -62,13 +62,14 @@ class Meeting:
             raise ConfigError("worker: only worker 0 trains; others use cifarnet.join_training")
         if workers.local:
             self._processes.start(workers)
+        self._busy = messages.Busy(self._connections.values())
         end = time.monotonic() + workers.patience
         missing = list(range(1, len(workers.addresses)))
         self._report.on_stage(f"waiting for {len(missing)} workers")
         while missing:
             for index in [*missing]:
                 connection = _connected(workers.addresses[index])
-                if connection is not None and self._introduce(connection, index, config):
+                if connection is not None and self._introduce(workers, connection, index, config):
                     missing.remove(index)
             if missing and time.monotonic() > end:
                 names = " and ".join(workers.names[index] for index in missing)
@@ -79,10 +80,10 @@ class Meeting:
             self._processes.check()
             time.sleep(_TRY_SECONDS if missing else 0)
 
-    def _introduce(self, connection: socket.socket, index: int, config: cfg.Config) -> bool:
+    def _introduce(
+        self, workers: Workers, connection: socket.socket, index: int, config: cfg.Config
+    ) -> bool:
         """Tell a worker what is trained; return whether it agreed, False if it is no worker."""
-        workers = self._workers
-        assert workers is not None  # noqa: S101
         hello = {
             "addresses": list(workers.addresses),
             "index": index,
@@ -91,13 +92,12 @@ class Meeting:
             "local": workers.local,
         }
         try:
-            connection.settimeout(_ANSWER_SECONDS)
+            connection.settimeout(messages.SILENCE_SECONDS)
             messages.send(connection, hello)
             answer = messages.receive(connection)
         except (OSError, ValueError, RecursionError):
             connection.close()  # of another program, or not yet ready
             return False
-        connection.settimeout(None)
         self._connections[index] = connection
         if "refused" in answer:
             raise ConfigError(f"{workers.names[index]} refuses: {answer['refused']}")
@@ -124,7 +124,10 @@ class Meeting:
             try:
                 answer = messages.receive(connection)
             except (OSError, ValueError, RecursionError) as error:
-                raise TrainingError(f"lost {name} while it loaded its images: {error}") from error
+                raise TrainingError(
+                    f"lost {name} while it loaded its images: {error}."
+                    f"{self._processes.last_words()}"
+                ) from error
             if "failed" in answer:
                 raise TrainingError(f"{name}: {answer['failed']}")
             wrong = [split for split in digests if answer["digests"].get(split) != digests[split]]
@@ -133,9 +136,7 @@ class Meeting:
                     f"{name} has other images than the chief: {', '.join(wrong)}. Give all workers "
                     "the same images; where they are may differ, with -o data.path=FOLDER."
                 )
-        for connection in self._connections.values():
-            messages.close(connection, {"begin": config.model_dump(mode="json")})
-        self._connections = {}
+        self._close({"begin": config.model_dump(mode="json")})
         self._report.on_stage("connecting the workers")
         return cluster.connect(workers)
 
@@ -145,9 +146,15 @@ class Meeting:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        for connection in self._connections.values():
-            messages.close(connection, {"end": str(error) or type(error).__name__})
+        self._close({"end": str(error) or type(error).__name__})
         self._processes.stop(at_once=error is not None)
+
+    def _close(self, last: JsonObject) -> None:
+        if self._busy is not None:
+            self._busy.end()
+        for connection in self._connections.values():
+            messages.close(connection, last)
+        self._connections, self._busy = {}, None
 
 
 @dataclass(frozen=True)
@@ -157,11 +164,13 @@ class Invitation:
     Attributes:
         config: what is trained, with the chief's path of the images; `precision` may be `auto`.
         local: whether the workers share this machine's processors.
+        busy: tells the chief that this process is there, until it has its images.
     """
 
     connection: socket.socket
     config: cfg.Config
     local: bool
+    busy: messages.Busy
 
     def accept(self, workers: Workers, dataset: Dataset) -> tuple[cfg.Config, Team]:
         """Tell the chief which images were loaded; connect when all have them.
@@ -172,6 +181,7 @@ class Invitation:
         Raises:
             TrainingError: the chief is gone, or gave up; says why.
         """
+        self.busy.end()
         try:
             messages.send(self.connection, {"digests": dataset.digests()})
             answer = messages.receive(self.connection)
@@ -184,10 +194,12 @@ class Invitation:
             self.connection.close()
         if "begin" not in answer:
             raise TrainingError(f"{workers.names[0]} ended: {answer.get('end')}")
-        return cfg.parse(answer["begin"], "the config of the chief"), cluster.connect(workers)
+        config = cfg.parse(answer["begin"], "the config of the chief")
+        return config, cluster.connect(replace(workers, local=self.local))
 
     def decline(self, error: CifarnetError) -> None:
         """Tell the chief that the images cannot be loaded."""
+        self.busy.end()
         messages.close(self.connection, {"failed": str(error)})
 
 
@@ -214,11 +226,10 @@ def wait_for_chief(workers: Workers, config: cfg.Config | None) -> Invitation:
                     "the same --workers, and allow the ports between them."
                 ) from error
             try:
-                connection.settimeout(_ANSWER_SECONDS)
+                connection.settimeout(messages.SILENCE_SECONDS)
                 hello = messages.receive(connection)
                 problem = _problem(hello, workers, config)
                 messages.send(connection, {"refused": problem} if problem else {"accepted": True})
-                connection.settimeout(None)
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 connection.close()  # of another program, or of a chief that has ended
                 continue
@@ -226,7 +237,8 @@ def wait_for_chief(workers: Workers, config: cfg.Config | None) -> Invitation:
                 connection.close()
                 raise ConfigError(f"{workers.names[0]} calls with another training: {problem}")
             theirs = cfg.parse(hello["config"], "the config of the chief")
-            return Invitation(connection, theirs, bool(hello["local"]))
+            busy = messages.Busy([connection])
+            return Invitation(connection, theirs, bool(hello["local"]), busy)
 
 
 def _problem(hello: JsonObject, workers: Workers, config: cfg.Config | None) -> str:

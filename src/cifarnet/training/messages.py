@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import threading
+from collections.abc import Iterable
 from contextlib import suppress
 
 from cifarnet.runs.documents import JsonObject
@@ -14,6 +16,10 @@ _MAGIC = b"cifarnet-team-1\n"
 _LENGTH = struct.Struct(">I")
 # A config has at most 200 kB of YAML.
 _MOST_BYTES = 4_000_000
+_BUSY = {"busy": True}
+_BUSY_SECONDS = 2.0
+# A process that is silent for so long is frozen, or its machine is gone.
+SILENCE_SECONDS = 12.0
 
 
 def send(connection: socket.socket, message: JsonObject) -> None:
@@ -27,12 +33,40 @@ def send(connection: socket.socket, message: JsonObject) -> None:
 
 
 def receive(connection: socket.socket) -> JsonObject:
-    """Wait for a message.
+    """Wait for a message, as long as the other end says that it is busy.
 
     Raises:
         OSError: the other end is gone, or is silent for the connection's timeout.
         ValueError: what came is no message.
     """
+    while (message := _receive(connection)) == _BUSY:
+        pass
+    return message
+
+
+class Busy:
+    """Tells the other ends of connections every two seconds that this process is there."""
+
+    def __init__(self, connections: Iterable[socket.socket]) -> None:
+        """Begin, with those that are added later, too; nothing else may be sent until `end`."""
+        self._connections = connections
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Send no more."""
+        self._over.set()
+        self._thread.join()
+
+    def _tell(self) -> None:
+        while not self._over.wait(_BUSY_SECONDS):
+            for connection in tuple(self._connections):
+                with suppress(OSError):  # the next receive says so
+                    send(connection, _BUSY)
+
+
+def _receive(connection: socket.socket) -> JsonObject:
     head = _exactly(connection, len(_MAGIC) + _LENGTH.size)
     (length,) = _LENGTH.unpack(head[len(_MAGIC) :])
     if not head.startswith(_MAGIC) or length > _MOST_BYTES:
