@@ -44,9 +44,13 @@ class Started:
     def __init__(
         self, folder: Path, before: list[str], commands: Sequence[Sequence[object]], **names: str
     ) -> None:
-        """Start `cifarnet train ARGUMENTS` for each, of one thread, with more variables."""
+        """Start `cifarnet train ARGUMENTS` for each, of one thread, with more variables.
+
+        An empty variable is left out.
+        """
         self.folder = folder
         environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", **names}
+        environment = {name: value for name, value in environment.items() if value}
         self.processes = [
             subprocess.Popen(
                 [*before, sys.executable, "-m", "cifarnet", "train", *map(str, arguments)],

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from helpers.logical import BASE, Remote
 from helpers.team import ADDRESSES, Started, network, numbers
+from PIL import Image
 
 from cifarnet import runs
 
@@ -176,3 +177,33 @@ def test_local_processes_and_those_of_slurm_and_tf_config_train(
     for run in found:
         for name, array in numbers(undisturbed).items():
             np.testing.assert_array_equal(array, numbers(run)[name], err_msg=name)
+
+
+def test_workers_that_read_images_from_disk_give_the_bits_of_those_in_memory(
+    start, config_file, tmp_path
+):
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("red", "green", "blue")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(40):
+            pixels = random.integers(0, 200, (12, 12, 3), np.uint8)
+            pixels[:, :, label] += 55
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i:02}.png")
+    images = {"source": "directory", "path": str(tmp_path / "photos"), "image_size": 12}
+    found = []
+    for share in (0.0, 1.0):
+        document = {
+            **CONFIG,
+            "name": f"share{share:.0f}",
+            "data": {**images, "validation_fraction": 0.2, "memory_share": share},
+            "model": {"layers": ["Flatten", {"Dense": {"units": 3}}]},
+            "train": {**CONFIG["train"], "batch_size": 15},
+        }
+        path = config_file(document)
+        home = {"CIFARNET_HOME": str(tmp_path / "home")}
+        assert [code for code, _ in start(*commands(2, "--config", path), **home).ends()] == [0, 0]
+        (run,) = tmp_path.glob(f"runs/*share{share:.0f}")
+        found.append(numbers(runs.Run(run)))
+    assert found[0].keys() == found[1].keys()
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name], err_msg=name)
