@@ -47,7 +47,7 @@ class Feed:
         self._steps_per_epoch, self._total_steps = steps_per_epoch, total_steps
         self._team = team or Team()
         self._stored = images.pixels if isinstance(images.pixels, StoredPixels) else None
-        self._pixels = self._team.place(images.pixels) if self._stored is None else None
+        self._pixels = self._team.place(np.asarray(images.pixels)) if self._stored is None else None
         self._count = len(images.labels)
         self._labels = self._team.place(images.labels.astype(np.int32))
         self._own = self._team.rows(self._batch)

@@ -18,6 +18,7 @@ _LENGTH = struct.Struct(">I")
 _MOST_BYTES = 4_000_000
 _BUSY = {"busy": True}
 _BUSY_SECONDS = 2.0
+_CLOSE_SECONDS = 2.0
 # A process that is silent for so long is frozen, or its machine is gone.
 SILENCE_SECONDS = 12.0
 
@@ -82,6 +83,11 @@ def close(connection: socket.socket, last: JsonObject | None = None) -> None:
     with suppress(OSError):
         if last is not None:
             send(connection, last)
+            # A close with unread messages would take the last one back.
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(_CLOSE_SECONDS)
+            while connection.recv(1 << 16):
+                pass
     connection.close()
 
 
