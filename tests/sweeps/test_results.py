@@ -3,8 +3,9 @@
 import pytest
 from helpers import sweeping
 from optuna import create_study
+from optuna.distributions import IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from cifarnet.errors import RunError
 from cifarnet.sweeps import read_sweep, results
@@ -52,6 +53,29 @@ def test_importance_from_twenty_complete_trials_on(tmp_path):
         "slices.png",
     ]
     assert found.path == many.path / "results.json"
+
+
+def test_many_values_of_a_list_count_as_numbers_in_their_order(tmp_path):
+    """For 40 unordered values Optuna's fANOVA did not end within four minutes."""
+    rates = [round(0.02 * n, 2) for n in range(1, 41)]
+    text = f"vary: {{train.learning_rate: {rates}, train.nesterov: [true], train.ema: [null]}}\n"
+    folder = sweeping.begin(tmp_path, text.replace("[null]", "[null, 0.9]"))
+    trials = told(folder).trials()
+    found = results.collect(folder, None).importance
+    study = create_study(direction="maximize")
+    for one in trials:
+        numbers = {
+            "train.learning_rate": rates.index(one.params["train.learning_rate"]),
+            "train.ema": int(one.params["train.ema"] is not None),
+        }
+        kinds = {
+            "train.learning_rate": IntDistribution(0, 39),
+            "train.ema": IntDistribution(0, 1),
+        }
+        study.add_trial(create_trial(params=numbers, distributions=kinds, value=one.value))
+    expected = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    assert found.shares == pytest.approx(dict(expected))
+    assert found.shares["train.learning_rate"] > 0.9
 
 
 def test_the_best_is_the_highest_value(tmp_path):

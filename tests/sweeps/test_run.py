@@ -138,6 +138,10 @@ def test_the_objective_is_the_mean_over_the_seeds(tmp_path):
     assert one.value == pytest.approx(0.408)
     assert one.std == pytest.approx(0.0026457513, abs=1e-9)  # sqrt((4 + 1 + 9) / 2) thousandths
     assert list(one.runs) == ["0", "1", "5"]
+    runs.remove(folder.find_run(0, 5))
+    (left,) = trials(folder)
+    assert (left.value, left.accuracies) == (one.value, one.accuracies)
+    assert list(left.runs) == ["0", "1"]
 
 
 def test_threads_are_divided_and_stay_with_a_trial(tmp_path, monkeypatch):

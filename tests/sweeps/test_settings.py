@@ -1,10 +1,12 @@
 """The sweep file: what it may say, and what is said of what it may not."""
 
+import sys
+
 import pytest
 from helpers import sweeping
 
 from cifarnet.errors import CifarnetError, ConfigError
-from cifarnet.sweeps import check_sweep, settings, space
+from cifarnet.sweeps import check_sweep, run_sweep, settings, space
 
 RATE = "vary: {train.learning_rate: [0.1, 0.2]}\n"
 
@@ -96,6 +98,13 @@ def test_a_base_without_validation_images_is_refused(tmp_path):
     base.write_text(base.read_text().replace("limit: 200", "validation_fraction: 0"))
     with pytest.raises(ConfigError, match="holds out no validation images"):
         settings.read(path)
+
+
+def test_without_optuna_its_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"pip install 'cifarnet\[sweep\]'"):
+        run_sweep(sweeping.write(tmp_path, RATE), root=tmp_path / "runs", callbacks=[])
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_base_may_be_a_shipped_config(tmp_path):

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from cifarnet.reporting import canvas
 from cifarnet.runs.sweeps import SweepResults
+from cifarnet.sweeps import importance
 from cifarnet.sweeps.folder import SweepFolder
-
-if TYPE_CHECKING:
-    from optuna import Study
+from cifarnet.sweeps.queue import Queue
 
 _OBJECTIVE = "validation accuracy"
 
 
 @canvas.drawing()
-def draw(folder: SweepFolder, study: Study, results: SweepResults) -> list[str]:
+def draw(folder: SweepFolder, queue: Queue, results: SweepResults) -> list[str]:
     """Draw the plots that the trials allow into `plots/`; return their files."""
     from matplotlib import pyplot
 
     files = []
-    for name, plot in _wanted(folder, study, results).items():
+    for name, plot in _wanted(folder, queue, results).items():
         path = folder.plots_folder / f"{name}.png"
         before = pyplot.get_fignums()
         plot()
@@ -33,10 +31,11 @@ def draw(folder: SweepFolder, study: Study, results: SweepResults) -> list[str]:
 
 
 def _wanted(
-    folder: SweepFolder, study: Study, results: SweepResults
+    folder: SweepFolder, queue: Queue, results: SweepResults
 ) -> dict[str, Callable[[], object]]:
     from optuna.visualization import matplotlib as charts
 
+    study = queue.study
     wanted: dict[str, Callable[[], object]] = {}
     if results.counts.get("complete"):
         wanted["history"] = lambda: charts.plot_optimization_history(study, target_name=_OBJECTIVE)
@@ -44,10 +43,8 @@ def _wanted(
     if folder.record.prune is not None and any(one.epochs for one in results.trials):
         wanted["epochs"] = lambda: charts.plot_intermediate_values(study)
     if results.importance is not None:
-        from optuna.importance import FanovaImportanceEvaluator
-
-        evaluator = FanovaImportanceEvaluator(seed=0)
+        numbered = importance.numbered(folder.space, queue.trials())
         wanted["importance"] = lambda: charts.plot_param_importances(
-            study, evaluator=evaluator, target_name=_OBJECTIVE
+            numbered, evaluator=importance.evaluator(), target_name=_OBJECTIVE
         )
     return wanted

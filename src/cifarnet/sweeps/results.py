@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections import Counter
 from contextlib import suppress
@@ -12,17 +13,15 @@ from cifarnet import cost
 from cifarnet.errors import CifarnetError
 from cifarnet.runs import Run, documents
 from cifarnet.runs.documents import CostRecord
-from cifarnet.runs.sweeps import Importance, State, SweepResults, TrialResult
+from cifarnet.runs.sweeps import State, SweepResults, TrialResult
 from cifarnet.sweeps import folder as folders
-from cifarnet.sweeps import plots, process
+from cifarnet.sweeps import importance, plots, process
 from cifarnet.sweeps.folder import SweepFolder
 from cifarnet.sweeps.queue import Queue
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-LEAST_FOR_IMPORTANCE = 20
-_METHOD = "fANOVA (Hutter, Hoos and Leyton-Brown 2014), as Optuna has it"
 _FRESH_SEEDS = 3
 
 
@@ -47,7 +46,7 @@ def read_sweep(folder: str | Path, url: str | None = None) -> SweepResults:
     found = folders.open_folder(Path(folder))
     queue = Queue(found, url)
     record = _collect(found, queue)
-    record = record.replace(plots=plots.draw(found, queue.study, record))
+    record = record.replace(plots=plots.draw(found, queue, record))
     with found.claiming():  # under which leftovers in the folder are removed
         return documents.write(found.path / "results.json", record)
 
@@ -70,7 +69,7 @@ def _collect(folder: SweepFolder, queue: Queue) -> SweepResults:
         best_value=None if best is None else best.value,
         fresh_seeds=fresh,
         fresh_command="" if best is None else _fresh_command(folder, best, fresh),
-        importance=_importance(folder, queue),
+        importance=importance.measure(folder.space, queue.trials()),
         trials=trials,
         plots=[],
         notes=_notes(folder, trials, len(valued)),
@@ -82,8 +81,10 @@ def trial_result(folder: SweepFolder, trial: FrozenTrial) -> TrialResult:
     """Return a trial as its record has it."""
     found = {seed: folder.find_run(trial.number, seed) for seed in folder.record.seeds}
     begun = {seed: run for seed, run in found.items() if run is not None}
-    accuracies = _accuracies(begun) or _told(trial)
-    state = _state(folder, trial, len(accuracies))
+    trained = _accuracies(begun)
+    state = _state(folder, trial, len(trained))
+    # Runs of a complete trial may have been removed, or trained further.
+    accuracies = _told(trial) if state == "complete" else trained
     is_valued = state in ("complete", "promoted")
     numbers = list(accuracies.values())
     first = found[folder.record.seeds[0]]
@@ -112,11 +113,12 @@ def _state(folder: SweepFolder, trial: FrozenTrial, finished: int) -> State:
 
     if trial.state == TrialState.RUNNING:
         here = trial.user_attrs.get("folder") == folder.record.folder_id
-        lock = folder.try_lock(trial.number) if here else None
-        if lock is None:
-            return "running"
-        lock.release()
-        return "waiting"
+        with folder.claiming():  # who claims a trial must not find this probe
+            lock = folder.try_lock(trial.number) if here else None
+            if lock is None:
+                return "running"
+            lock.release()
+            return "waiting"
     if trial.state == TrialState.PRUNED:
         return "promoted" if finished == len(folder.record.seeds) else "pruned"
     return "complete" if trial.state == TrialState.COMPLETE else "failed"
@@ -134,26 +136,8 @@ def _accuracies(begun: dict[int, Run]) -> dict[int, float]:
 
 
 def _told(trial: FrozenTrial) -> dict[int, float]:
-    """Return the same as the storage has it, of runs that are in another folder."""
+    """Return the same as it was told to the storage."""
     return {int(seed): value for seed, value in trial.user_attrs.get("accuracies", {}).items()}
-
-
-def _importance(folder: SweepFolder, queue: Queue) -> Importance | None:
-    from optuna import importance
-    from optuna.trial import TrialState
-
-    complete = [one for one in queue.trials() if one.state == TrialState.COMPLETE]
-    if len(complete) < LEAST_FOR_IMPORTANCE or len(folder.space) < 2:
-        return None
-    if len({one.value for one in complete}) < 2:
-        return None
-    evaluator = importance.FanovaImportanceEvaluator(seed=0)
-    shares = importance.get_param_importances(queue.study, evaluator=evaluator)
-    return Importance(
-        method=_METHOD,
-        trials=len(complete),
-        shares={key: float(share) for key, share in shares.items()},
-    )
 
 
 def _fresh_seeds(used: list[int]) -> list[int]:
@@ -165,9 +149,9 @@ def _fresh_command(folder: SweepFolder, best: TrialResult, seeds: list[int]) -> 
     path = next(iter(best.runs.values()), None)
     if path is None:
         return ""  # the runs are on another machine
-    listed = " ".join(map(str, seeds))
+    listed, config = " ".join(map(str, seeds)), shlex.quote(f"{path}/config.yaml")
     return (
-        f"for seed in {listed}; do cifarnet train --config {path}/config.yaml -o seed=$seed "
+        f"for seed in {listed}; do cifarnet train --config {config} -o seed=$seed "
         f"-o name={folder.record.name}-best && cifarnet evaluate latest; done"
     )
 
