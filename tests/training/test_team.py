@@ -5,8 +5,6 @@ from helpers.logical import CASES, Remote
 
 # bfloat16 rounds to 8 bits: sums in another order differ in their last one.
 TOLERANCE = {"bfloat16": 1e-3, "float16": 2e-4, "clipped float16": 2e-4}
-
-
 # Of three replicas, which have 16, 17 and 17 rows.
 UNEVEN = ["together", "plain", "augmented", "dropout", "dense norm", "regularized", "float16"]
 QUICK = ["together", "clipped float16", "dense norm", "regularized", "alpha dropout"]

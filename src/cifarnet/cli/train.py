@@ -59,8 +59,7 @@ def train(
 ) -> Any:
     """Train a network into a new run directory, or resume a run that stopped.
 
-    Ctrl-C stops after the current step and keeps the run resumable. With --workers, all but
-    worker 0 need neither --config nor --resume: they ask it.
+    Ctrl-C stops after the current step and keeps the run resumable.
 
     \b
     Example:
@@ -69,7 +68,6 @@ def train(
       cifarnet train --resume latest
       cifarnet train --resume latest -o train.epochs=20
       cifarnet train --config baseline --workers a:2222,b:2222 --worker 0
-      cifarnet train --workers a:2222,b:2222 --worker 1
     """
     if workers is None and worker is not None:
         raise click.UsageError("--worker is for --workers with addresses")

@@ -27,8 +27,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Input and output [B, H, W, C], any float dtype; statistics, gamma and beta stay float32,
     also under mixed precision, where all of Keras' computation is in float32.
-    Other shapes or axes, masks and `synchronized=True` fall back to Keras' computation.
-    On several replicas the statistics are those of the whole batch.
+    Other shapes or axes, masks and `synchronized=True` fall back to Keras' computation. Replicas
+    use the statistics of the whole batch.
     """
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
@@ -40,7 +40,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
     ) -> tf.Tensor:
         """Normalize by the batch while training, else by the moving statistics."""
         if training and self.trainable and replicas.count() > 1:
-            return self._normalize_over_replicas(inputs, mask)
+            self.synchronized = mask is not None or self.axis not in (-1, len(inputs.shape) - 1)
+            if not self.synchronized:
+                weights = self.gamma, self.beta  # each may be None
+                outputs, *moments = synchronized.normalize(inputs, *weights, self.epsilon)
+                self._move(*moments)
+                return outputs
         if not training or not self.trainable or mask is not None or not self._fits(inputs):
             return super().call(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]
@@ -57,20 +62,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
         # The kernel estimates the variance with count - 1, Keras with count.
         self._move(mean, variance * ((count - 1) / count))
         return outputs
-
-    def _normalize_over_replicas(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        if mask is not None or self.axis not in (-1, len(inputs.shape) - 1):
-            self.synchronized = True
-            return super().call(inputs, training=True, mask=mask)
-        channels = inputs.shape[-1]
-        outputs, mean, variance = synchronized.normalize(
-            inputs if len(inputs.shape) == 4 else tf.reshape(inputs, [-1, 1, 1, channels]),
-            tf.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels]),
-            tf.convert_to_tensor(self.beta) if self.center else tf.zeros([channels]),
-            self.epsilon,
-        )
-        self._move(mean, variance)
-        return tf.reshape(outputs, tf.shape(inputs))
 
     def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):

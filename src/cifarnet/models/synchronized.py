@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from cifarnet.backend import tf
 from cifarnet.models import replicas
 
 
 def normalize(
-    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+    inputs: tf.Tensor, gamma: Any, beta: Any, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalize over the batch of all replicas, by TensorFlow's fused kernels.
 
@@ -18,14 +19,36 @@ def normalize(
     of large numbers, and its passes over the inputs are not fused.
 
     Args:
-        inputs: [B, H, W, C], any float dtype; the rows of this replica.
-        gamma, beta: float32 [C].
+        inputs: [B, ..., C], any float dtype; the rows of this replica.
+        gamma, beta: float32 [C], or None.
         epsilon: added to the variance.
 
     Returns:
         Like `inputs`; mean and population variance of the whole batch, float32 [C], without
         gradients.
     """
+    channels = inputs.shape[-1]
+    gamma = tf.ones([channels]) if gamma is None else tf.convert_to_tensor(gamma)
+    beta = tf.zeros([channels]) if beta is None else tf.convert_to_tensor(beta)
+    shape, inputs = tf.shape(inputs), tf.reshape(inputs, [-1, *_middle(inputs), channels])
+    moments = _moments(inputs, gamma, epsilon)
+
+    @tf.custom_gradient
+    def scaled(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+        def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return moments.gradients(inputs, gamma, upstream)
+
+        return moments.scale(inputs, gamma, beta), gradients
+
+    outputs = tf.reshape(scaled(inputs, gamma, beta), shape)
+    return outputs, moments.mean, moments.variance
+
+
+def _middle(inputs: tf.Tensor) -> tuple[int, int]:
+    return tuple(inputs.shape[1:3]) if len(inputs.shape) == 4 else (1, 1)
+
+
+def _moments(inputs: tf.Tensor, gamma: tf.Tensor, epsilon: float) -> _Moments:
     count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
     _, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=tf.stop_gradient(inputs),
@@ -37,16 +60,7 @@ def normalize(
         is_training=True,
     )
     # The kernel estimates the variance with count - 1.
-    moments = _pooled(count, mean, variance * ((count - 1) / count), epsilon)
-
-    @tf.custom_gradient
-    def scaled(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-        def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            return moments.gradients(inputs, gamma, upstream)
-
-        return moments.scale(inputs, gamma, beta), gradients
-
-    return scaled(inputs, gamma, beta), moments.mean, moments.variance
+    return _pooled(count, mean, variance * ((count - 1) / count), epsilon)
 
 
 @dataclass(frozen=True)

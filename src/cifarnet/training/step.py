@@ -69,9 +69,8 @@ class Trainer:
             team: all its workers make this trainer and take the same steps. None: no others.
             weights: initial weights of the network; drawn from the seed if None.
             optimizer: builds the optimizer for the network; `optimizers.build` if None.
-            loss: of targets and logits; softmax cross-entropy if None. Regularization losses of
-                the layers are added.
-            forward: makes the training pass of the network; the network itself if None.
+            loss: softmax cross-entropy if None. Regularization losses of the layers are added.
+            forward: makes the training pass; that of the network itself if None.
             transforms: applied to each replica's augmented rows, with their targets, in order.
 
         Raises:
@@ -95,13 +94,17 @@ class Trainer:
         self._transforms = tuple(transforms)
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
         self._augment = augment.build(config.data.augment, dataset.mean)
-        steps = self.steps_per_epoch, self.total_steps
-        self._feed = Feed(config, dataset.train, self._augment, *steps, self.team)
-        size = images_per_batch(config.data.image_size, config.evaluate.batch_size)
-        self._validation = Validation(self.eval_model, dataset.validation, size, self.team)
+        self._feed, self._validation = self._data()
         self._targets = losses.targets_by_class(len(dataset.classes), config.train.label_smoothing)
         self._freezes = freezes(config, self.model)
         self._run = self._graph()
+
+    def _data(self) -> tuple[Feed, Validation]:
+        config, images = self._config, self.dataset
+        steps = self.steps_per_epoch, self.total_steps
+        size = images_per_batch(config.data.image_size, config.evaluate.batch_size)
+        feed = Feed(config, images.train, self._augment, *steps, self.team)
+        return feed, Validation(self.eval_model, images.validation, size, self.team)
 
     def _models(self, weights: list[np.ndarray] | None) -> tuple[keras.Model, keras.Model]:
         """Build the network to train and the one to validate."""
