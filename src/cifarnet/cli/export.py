@@ -63,25 +63,22 @@ def export(
 
     A file whose predictions differ from the trained network's is written to NAME.failed. All
     files are tried; if some of them failed or a format cannot hold the network, the exit code is
-    3. `c` is the int8 LiteRT file as C source, for a microcontroller; `web` is one HTML page that
-    classifies photos without a server.
+    3. `c` is the int8 LiteRT file as C source, for a microcontroller; `web` one HTML page that
+    classifies photos without a server; `triton` a model repository for NVIDIA Triton.
 
     \b
     Example:
       cifarnet export latest --format onnx,litert
-      cifarnet export latest --format litert,c --quantize int8
-      cifarnet export latest --format litert --quantize int8 --prune 0.5
-      cifarnet export latest --format web
+      cifarnet export latest --format litert,c --quantize int8 --prune 0.5
+      cifarnet export latest --format web,triton
       cifarnet export latest --all
       cifarnet export latest --card --license apache-2.0
     """
     from cifarnet import artifacts
 
-    _check_usage(formats, quantize, all_)
+    formats, quantize = _checked(formats, quantize, all_)
     model_card.check_usage(card, license)
     source = artifacts.trained_run(run)
-    if all_:
-        formats, quantize = FORMATS, QUANTIZATIONS
     only_card = card and not (formats or quantize or prune)
     _check_any(only_card or bool(formats), source)
     load_tensorflow()
@@ -111,9 +108,10 @@ def _check_any(is_asked: bool, source: Run) -> None:
         )
 
 
-def _check_usage(
+def _checked(
     formats: tuple[str, ...] | None, quantize: tuple[str, ...] | None, all_: bool
-) -> None:
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Return formats and quantizations; all of them with `--all`."""
     if all_ and (formats or quantize):
         raise click.UsageError(
             "--all is every format with every quantization: expected it without --format and "
@@ -125,3 +123,4 @@ def _check_usage(
                 f"{name}: expected --quantize {' or '.join(possible)}, received "
                 f"{','.join(quantize)}"
             )
+    return (FORMATS, QUANTIZATIONS) if all_ else (formats, quantize)

@@ -26,6 +26,7 @@ from cifarnet.exporters import (
     network,
     onnx_format,
     saved_model,
+    triton_format,
     web_format,
 )
 from cifarnet.predictors import Metadata
@@ -75,6 +76,7 @@ FORMATS: dict[ExportFormat, Format] = {
     "litert": Format(litert_format.write, ("ai_edge_litert",), "litert"),
     "c": Format(c_source.write, ("ai_edge_litert",), "litert"),
     "web": Format(web_format.write, ("tf2onnx", "onnxruntime"), "onnx", fetch=web_format.fetch),
+    "triton": Format(triton_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
 }
 
 

@@ -146,7 +146,7 @@ class _Exporter:
         self._config = config
         self._network = _load_model(source)
         self._dataset = dataset
-        self._metadata = description.metadata(source, config.data, self._dataset)
+        self._metadata = description.metadata(source, config, self._dataset)
         self._calibration = _calibration(
             self._dataset, options.calibration_images, self._config.seed
         )
