@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
 import tempfile
@@ -87,6 +88,7 @@ def write(
     calibration: np.ndarray,
     metadata: Metadata,
     folder: Path,
+    unseen: np.ndarray | None = None,
 ) -> Path:
     """Write a network in a format.
 
@@ -97,6 +99,7 @@ def write(
         calibration: uint8 [N, S, S, 3], training images that int8 ranges are measured on.
         metadata: JSON-able, stored inside the artifact.
         folder: an empty folder.
+        unseen: uint8 [N, S, S, 3], images that `web` offers as examples; None: it has none.
 
     Returns:
         The file or folder that a predictor loads.
@@ -106,12 +109,15 @@ def write(
         ModelError: the network is not float32.
     """
     format_ = FORMATS[name]
+    writer = format_.write
+    if name == "web":
+        writer = functools.partial(web_format.write, unseen=unseen)
     model = network.build(model, portable=format_.portable)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with system.quiet(), _temporary_files_in(folder):
-                return format_.write(model, quantization, calibration, metadata, folder)
+                return writer(model, quantization, calibration, metadata, folder)
         except ArtifactError as error:
             raise ArtifactError(f"{name} ({quantization}): {error}") from error
         except Exception as error:  # each converter raises its own

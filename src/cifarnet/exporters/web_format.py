@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarnet import browser
+from cifarnet import browser, data
 from cifarnet.backend import keras
 from cifarnet.browser import chromium, runtime
 from cifarnet.data import OnFetch
+from cifarnet.data.sampling import balanced_order
 from cifarnet.errors import ArtifactError, DataError, GateError
 from cifarnet.exporters import onnx_format
 from cifarnet.predictors import Metadata
@@ -22,7 +23,7 @@ from cifarnet.runs.results import BrowserRecord
 MAX_DIFFERENCE = 1e-5
 _BATCH_BYTES = 3_000_000  # of pixels per message to the browser
 _EXAMPLES, _EXAMPLE_BYTES = 10, 40_000
-_EXAMPLES_ARE = "Images that the network was trained on; so its answers are better than on yours."
+_SOURCE = "Validation images, which the network was not trained on, drawn at random."
 
 
 def fetch(on_fetch: OnFetch | None = None) -> None:
@@ -37,16 +38,33 @@ def fetch(on_fetch: OnFetch | None = None) -> None:
         raise ArtifactError(f"web: ONNX Runtime Web could not be fetched: {error}") from error
 
 
+def unseen(dataset: data.Dataset, seed: int) -> np.ndarray | None:
+    """Choose images that the page offers: validation images, one of each class where possible.
+
+    Returns:
+        uint8 [N, S, S, 3], in the order of the classes; None without a validation split.
+    """
+    split, pixels, labels = dataset.comparison()
+    if split != "validation":
+        return None
+    count = min(_EXAMPLES, max(1, _EXAMPLE_BYTES // pixels[0].nbytes))
+    rows = balanced_order(labels, seed)[:count]
+    return pixels[rows[np.argsort(labels[rows])]]
+
+
 def write(
-    model: keras.Model, quantization: str, calibration: np.ndarray, metadata: Metadata, folder: Path
+    model: keras.Model,
+    quantization: str,
+    calibration: np.ndarray,
+    metadata: Metadata,
+    folder: Path,
+    unseen: np.ndarray | None = None,
 ) -> Path:
-    """Write `index.html`, with the float32 ONNX file inside; see `formats.Writer`."""
+    """Write `index.html`, with the float32 ONNX file and examples inside; see `formats.write`."""
     file = onnx_format.write(model, quantization, calibration, metadata, folder)
     network = file.read_bytes()
     file.unlink()
     red, green, blue = np.rint(calibration.mean(axis=(0, 1, 2))).astype(int).tolist()
-    count = min(_EXAMPLES, max(1, _EXAMPLE_BYTES // calibration[0].nbytes), len(calibration))
-    rows = np.linspace(0, len(calibration) - 1, count).astype(int)
     page = browser.for_web(
         browser.About(
             name=str(metadata["run"]),
@@ -57,8 +75,7 @@ def write(
         network,
         runtime.read(),
         (red, green, blue),
-        calibration[rows].tobytes(),
-        _EXAMPLES_ARE,
+        None if unseen is None else browser.Examples(unseen, _SOURCE),
     )
     path = folder / "index.html"
     path.write_text(page.html, encoding="utf-8")
