@@ -41,7 +41,12 @@ QUANTIZATIONS = get_args(Quantization)
     metavar="SHARE",
     help="First set this share of the weights to zero and fine-tune; names end in -pruned.",
 )
-@click.option("--all", "all_", is_flag=True, help="Every format with every quantization.")
+@click.option(
+    "--all",
+    "all_",
+    is_flag=True,
+    help="Every format that can be written here, with every quantization.",
+)
 @click.option("--card", is_flag=True, help="Write a model card for Hugging Face's Hub.")
 @click.option("--license", metavar="ID", help="License that the card states, such as apache-2.0.")
 @options.data_path
@@ -76,14 +81,16 @@ def export(
     """
     from cifarnet import artifacts
 
-    formats, quantize = _checked(formats, quantize, all_)
+    _check_usage(formats, quantize, all_)
     model_card.check_usage(card, license)
     source = artifacts.trained_run(run)
-    only_card = card and not (formats or quantize or prune)
-    _check_any(only_card or bool(formats), source)
+    only_card = card and not (formats or quantize or prune or all_)
+    _check_any(only_card or all_ or bool(formats), source)
     load_tensorflow()
     from cifarnet import exporters
 
+    if all_:
+        formats, quantize = export_table.possible_formats(), QUANTIZATIONS
     written: list[Export] = []
     if not only_card:
         with export_table.showing_failures(source), display() as shown:
@@ -91,11 +98,10 @@ def export(
                 source, formats, quantize, prune, [shown], overrides, allow_changed_data, power
             )
         export_table.show(written, source)
-    documents = [one.to_json() for one in written]
     if card:
-        return [*documents, model_card.write(source, license)]
+        return [*(one.to_json() for one in written), model_card.write(source, license)]
     console().print(f"Next: cifarnet benchmark {source.path}\n", markup=False)
-    return documents
+    return [one.to_json() for one in written]
 
 
 def _check_any(is_asked: bool, source: Run) -> None:
@@ -108,10 +114,9 @@ def _check_any(is_asked: bool, source: Run) -> None:
         )
 
 
-def _checked(
+def _check_usage(
     formats: tuple[str, ...] | None, quantize: tuple[str, ...] | None, all_: bool
-) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Return formats and quantizations; all of them with `--all`."""
+) -> None:
     if all_ and (formats or quantize):
         raise click.UsageError(
             "--all is every format with every quantization: expected it without --format and "
@@ -123,4 +128,3 @@ def _checked(
                 f"{name}: expected --quantize {' or '.join(possible)}, received "
                 f"{','.join(quantize)}"
             )
-    return (FORMATS, QUANTIZATIONS) if all_ else (formats, quantize)

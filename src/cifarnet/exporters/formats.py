@@ -46,6 +46,7 @@ class Format:
         packages: that it needs and a plain installation lacks.
         extra: the extra of cifarnet that installs them.
         fetch: fetches into the cache what its writer needs.
+        missing: returns what this machine lacks besides packages, a sentence; empty: nothing.
         portable: whether other runtimes than Keras read it; see `network.build`.
     """
 
@@ -54,6 +55,7 @@ class Format:
     extra: str = ""
     portable: bool = True
     fetch: Callable[[OnFetch | None], None] | None = None
+    missing: Callable[[], str] = lambda: ""
 
     def require_packages(self, name: str) -> None:
         """Check that the packages are installed.
@@ -61,11 +63,21 @@ class Format:
         Raises:
             ConfigError: one is missing.
         """
-        if missing := [p for p in self.packages if importlib.util.find_spec(p) is None]:
-            raise ConfigError(
-                f"{name} needs the packages {', '.join(missing)}; install them with: "
-                f"pip install 'cifarnet[{self.extra}]'"
-            )
+        if problem := self._missing_packages(name):
+            raise ConfigError(problem)
+
+    def problem(self, name: str) -> str:
+        """Return why this format cannot be written on this machine; empty: it can."""
+        return self._missing_packages(name) or self.missing()
+
+    def _missing_packages(self, name: str) -> str:
+        missing = [p for p in self.packages if importlib.util.find_spec(p) is None]
+        if not missing:
+            return ""
+        return (
+            f"{name} needs the packages {', '.join(missing)}; install them with: "
+            f"pip install 'cifarnet[{self.extra}]'"
+        )
 
 
 # In the order of `choices.ExportFormat`, from which the config and the command line take
@@ -76,9 +88,21 @@ FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(onnx_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
     "litert": Format(litert_format.write, ("ai_edge_litert",), "litert"),
     "c": Format(c_source.write, ("ai_edge_litert",), "litert"),
-    "web": Format(web_format.write, ("tf2onnx", "onnxruntime"), "onnx", fetch=web_format.fetch),
+    "web": Format(
+        web_format.write,
+        ("tf2onnx", "onnxruntime"),
+        "onnx",
+        fetch=web_format.fetch,
+        missing=web_format.missing,
+    ),
     "triton": Format(triton_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
 }
+
+
+def problems() -> dict[ExportFormat, str]:
+    """Return the formats that cannot be written on this machine, and why: a sentence of each."""
+    found = {name: format_.problem(name) for name, format_ in FORMATS.items()}
+    return {name: problem for name, problem in found.items() if problem}
 
 
 def write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,13 @@ def fetch(on_fetch: OnFetch | None = None) -> None:
         runtime.fetch(on_fetch)
     except DataError as error:
         raise ArtifactError(f"web: ONNX Runtime Web could not be fetched: {error}") from error
+
+
+def missing() -> str:
+    """Return what this machine lacks to have the runtime; empty: nothing."""
+    if runtime.is_fetched() or shutil.which("npm"):
+        return ""
+    return "web needs ONNX Runtime Web, which the command npm fetches; install npm"
 
 
 def unseen(dataset: data.Dataset, seed: int) -> np.ndarray | None:
