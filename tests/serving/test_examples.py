@@ -99,3 +99,5 @@ def test_a_page_that_needs_no_token_has_none_if_the_answers_need_one(run, tmp_pa
         with serving(*arguments) as server:
             response, body = server.ask("GET", "/")
         assert response.status == 200 and (b'id="examples"' in body) is has
+        policy = response.getheader("Permissions-Policy")
+        assert policy == "camera=(self), microphone=(), geolocation=()"

@@ -18,9 +18,9 @@ from cifarnet.exporters import onnx_format
 from cifarnet.predictors import Metadata
 from cifarnet.runs.results import BrowserRecord
 
-# Of a probability, from ONNX Runtime's. Both add in float32 in orders of their own: on up to 5,066
-# images the shipped networks differ by 0.7e-6 to 1.5e-6, as much as ONNX Runtime's own levels of
-# optimization differ from each other on one processor.
+# Of a probability, from ONNX Runtime's. Both add in float32 in orders of their own: of shipped
+# networks, either is 0.7e-6 to 1.6e-6 from the same network in float64, and they differ by as much
+# from each other, at every level of graph optimization of either. So 1e-6 would be chance.
 MAX_DIFFERENCE = 1e-5
 _BATCH_BYTES = 3_000_000  # of pixels per message to the browser
 _EXAMPLES, _EXAMPLE_BYTES = 10, 40_000
