@@ -167,6 +167,9 @@ def test_axe_finds_nothing_serious_and_it_fits_a_phone(visit, web_page, photo, s
     serious = [one for one in violations if one["impact"] in ("serious", "critical")]
     assert not serious, json.dumps(serious, indent=1)[:3000]
     assert opened.evaluate("document.documentElement.scrollWidth") == 360
+    opened.locator("#examples button").last.click()
+    opened.wait_for_selector("#took:has-text('example 3; ')")
+    assert 0 <= opened.locator("#answer").bounding_box()["y"] < 800
 
 
 def test_the_heat_map_is_that_of_explain(web_page):

@@ -32,8 +32,8 @@ def of(run: Run) -> browser.Examples | None:
 
 def _source(split: str) -> str:
     return (
-        f"{split.capitalize()} images, which the network was not trained on: "
-        "those of their classes that it is surest of."
+        f"{split.capitalize()} images, which the network was not trained on; "
+        "of each class the one it is surest of."
     )
 
 

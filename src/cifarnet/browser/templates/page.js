@@ -4,6 +4,7 @@ const about = JSON.parse(document.getElementById("data").textContent);
 const element = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 2)} %`;
 let latest = 0; // the number of the file that is shown
+let given = null; // that file, and its name
 
 element("choose").addEventListener("click", () => element("file").click());
 for (const input of ["file", "camera"]) {
@@ -43,6 +44,7 @@ function say(text, told = false) {
 
 async function show(file, name) {
   const number = ++latest;
+  given = [file, name];
   closeCamera();
   say(`Reading ${name} ...`);
   document.body.setAttribute("aria-busy", "true");
@@ -78,6 +80,7 @@ function draw(name, pixels, { probabilities, heat, milliseconds }) {
     element("heat-place").textContent = place(heat);
   }
   say(`${best}, ${percent(probabilities[order[0]])}`, true);
+  element("answer").scrollIntoView({ block: "nearest" }); // examples are far below on a phone
 }
 
 function bar(name, probability) {
