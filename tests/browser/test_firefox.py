@@ -58,6 +58,20 @@ def test_the_keyboard_reaches_the_examples(page):
     assert "%" in answer_on(page, "example 1")
 
 
+def test_the_camera_gives_a_picture_and_is_off_after_it(page):
+    page.evaluate("document.getElementById('photograph').focus()")
+    page.press("\ue007")  # Enter
+    video = "document.getElementById('video')"
+    assert page.evaluate(f"{SOON}(() => {video}.videoWidth)") > 0
+    track = (
+        f"{SOON}(() => document.activeElement.id === 'take' && {video}.srcObject.getTracks()[0])"
+    )
+    page.evaluate(f"{track}.then((track) => {{ globalThis.track = track; }})")
+    page.press("\ue007")
+    assert "%" in answer_on(page, "photo")
+    assert page.evaluate("track.readyState") == "ended"
+
+
 def test_its_probabilities_are_those_of_onnx_runtime(page, web_page):
     pixels = np.random.default_rng(6).integers(0, 256, (60, 32, 32, 3), np.uint8)
     answer = page.evaluate(

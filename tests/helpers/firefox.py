@@ -20,6 +20,8 @@ _PREFERENCES = {
     "network.proxy.http_port": 9,
     "network.proxy.ssl": "127.0.0.1",
     "network.proxy.ssl_port": 9,
+    "media.navigator.streams.fake": True,  # a camera with a test picture
+    "media.navigator.permission.disabled": True,
     "app.update.disabledForTesting": True,
     "datareporting.policy.dataSubmissionEnabled": False,
     "services.settings.server": "",

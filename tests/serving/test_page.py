@@ -34,6 +34,10 @@ def test_the_page_asks_for_the_token_and_shows_the_answer_of_predict(
         page.wait_for_selector("#result:not([hidden])")
         answer, rows = page.inner_text("#answer"), page.locator("#bars tr").count()
         heat = page.inner_text("#heat-figure")
+        page.click("#photograph")
+        page.wait_for_selector("#status:has-text('The camera is on.')")
+        page.click("#take")
+        page.wait_for_selector("#took:has-text('photo; ')")
         context.close()
     (predicted,) = cifarnet.predict(network, [picture], top=10).images
     name, probability = predicted.classes[0]
