@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from cifarnet import browser
 from cifarnet.explanations import maps
 from cifarnet.serving import (
     body,
+    examples,
     metrics,
     open_inference,
     openapi,
@@ -59,13 +61,6 @@ class Service:
         self.decoders = Decoders(network.size, max_pixels)
         self.batcher: Batcher | None = None
         self.document = openapi.document(network)
-        self.shown = browser.for_server(
-            browser.About(network.name, tuple(network.classes), network.size, network.is_calibrated)
-        )
-        self._page_headers = {
-            "content-security-policy": f"{self.shown.policy}; frame-ancestors 'none'",
-            "referrer-policy": "no-referrer",
-        }
 
     async def start(self) -> None:
         """Start the inference thread and warm up."""
@@ -90,7 +85,25 @@ class Service:
 
     async def page(self, _: Request) -> Response:
         """`GET /`."""
-        return Response(self.shown.html, media_type="text/html", headers=self._page_headers)
+        loop = asyncio.get_running_loop()
+        html, headers = await loop.run_in_executor(None, lambda: self._page)
+        return Response(html, media_type="text/html", headers=headers)
+
+    @functools.cached_property
+    def _page(self) -> tuple[str, dict[str, str]]:
+        """The page and its headers; without examples if it shows them to people without a token."""
+        network, is_open = self.network, self.access.token is None
+        shown = browser.for_server(
+            browser.About(
+                network.name, tuple(network.classes), network.size, network.is_calibrated
+            ),
+            examples.of(network.run) if network.run is not None and is_open else None,
+        )
+        return shown.html, {
+            "content-security-policy": f"{shown.policy}; frame-ancestors 'none'",
+            "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+            "referrer-policy": "no-referrer",
+        }
 
     async def live(self, _: Request) -> Response:
         """`GET /v2/health/live`."""

@@ -42,6 +42,7 @@ class Network:
         predictor: pixels to probabilities.
         classes: names.
         is_calibrated: whether the probabilities were calibrated, as far as the run says.
+        run: that the file belongs to, if any.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Network:
     predictor: Predictor
     classes: list[str]
     is_calibrated: bool
+    run: Run | None = None
 
     @property
     def size(self) -> int:
@@ -101,6 +103,7 @@ def load(
         classes=artifact.classes(predictor),
         is_calibrated=artifact.run is not None
         and artifact.run.read_record().calibration is not None,
+        run=artifact.run,
     )
 
 
