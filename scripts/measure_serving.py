@@ -5,11 +5,11 @@
 
 Needs Debian's `wrk`. Every server gets the same uint8 pixels of one image per request, on
 connections that stay open: as a binary request of the Open Inference Protocol; LitServe, which
-takes JSON or forms, as JSON with base64. Prints one JSON document: seconds until ready and memory then; latency, throughput and
-processor time per request (all processes of the server) at 1 and 16 clients; and memory before and
-after at least `--requests` further requests. `--litserve` and `--triton` name the Python of an
-environment with `litserve`, or `nvidia-pytriton` and `tritonclient`, each with `onnxruntime`. Run
-it where nothing else runs.
+takes JSON or forms, as JSON with base64. Prints one JSON document: seconds until ready and memory
+then; latency, throughput and processor time per request (all processes of the server) at 1 and 16
+clients; and memory before and after at least `--requests` further requests. `--litserve` and
+`--triton` name the Python of an environment with `litserve`, or `nvidia-pytriton`, each with
+`onnxruntime`. Run it where nothing else runs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WRK = """
 local file = assert(io.open(os.getenv("BODY"), "rb"))
 wrk.method = "POST"
 wrk.headers["Inference-Header-Content-Length"] = os.getenv("HEAD")
-wrk.headers["Content-Type"] = os.getenv("HEAD") == "0" and "application/json" or "application/octet-stream"
+wrk.headers["Content-Type"] = os.getenv("TYPE")
 wrk.body = file:read("*a")
 done = function(summary, latency)
   local errors = summary.errors
@@ -85,7 +85,7 @@ class Server(NamedTuple):
         url: to which requests are sent.
         health: answers with status 200 once it is ready.
         body: of a request.
-        head: length of the JSON at its beginning, bytes.
+        head: length of the JSON before its pixels, bytes; 0: it is JSON alone.
         pid: of its first process.
     """
 
@@ -139,6 +139,7 @@ def load(server: Server, clients: int, seconds: int) -> dict[str, float]:
         body.write_bytes(server.body)
         command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "-s", str(script), server.url]
         environment = {**os.environ, "BODY": str(body), "HEAD": str(server.head)}
+        environment["TYPE"] = "application/octet-stream" if server.head else "application/json"
         before = server.processor_seconds()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         used = server.processor_seconds() - before
