@@ -177,11 +177,13 @@ def measure(server: Server, began: float, seconds: int, requests: int) -> dict[s
 
 
 @contextlib.contextmanager
-def running(command: list[str], **options: object) -> Iterator[int]:
-    """Run a server; end it and what it started."""
+def running(command: list[str], folder: str | None = None) -> Iterator[int]:
+    """Run a server in a folder; end it and what it started."""
     with (
         tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **options) as one,
+        subprocess.Popen(
+            command, stdout=log, stderr=log, start_new_session=True, cwd=folder
+        ) as one,
     ):
         try:
             yield one.pid
@@ -248,7 +250,7 @@ def of_litserve(python: str, file: Path, pixels: bytes, *how: int) -> dict[str, 
         script.write_text(_LITSERVE)
         body = json.dumps({"pixels": base64.b64encode(pixels).decode()}).encode()
         began = time.perf_counter()
-        with running([python, str(script), str(file.resolve()), str(port)], cwd=folder) as pid:
+        with running([python, str(script), str(file.resolve()), str(port)], folder) as pid:
             root = f"http://127.0.0.1:{port}"
             return measure(Server(f"{root}/predict", f"{root}/health", body, 0, pid), began, *how)
 
