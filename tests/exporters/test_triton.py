@@ -132,6 +132,22 @@ def test_tables_call_it_by_its_format(name, records, run):
 
 
 @pytest.mark.slow
+def test_openvino_gives_the_probabilities_of_both(records):
+    """As the servers of OpenVINO read them: the folder of a version, or an ONNX file."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    for name in ("savedmodel", "triton"):
+        model = openvino.Core().read_model(str(records[name].path))
+        (input_,), (output,) = model.inputs, model.outputs
+        assert (input_.any_name, output.any_name) == ("pixels", "probabilities")
+        # Else processors that have it compute in bfloat16.
+        options = {"INFERENCE_PRECISION_HINT": "f32"}
+        run = openvino.Core().compile_model(model, "CPU", options)
+        images = pixels(40).astype(input_.element_type.to_dtype())
+        difference = np.abs(run([images])[0] - predictors.load(records[name].path)(pixels(40)))
+        assert difference.max() < 1e-5
+
+
+@pytest.mark.slow
 def test_all_is_every_format_in_every_quantization(tmp_path):
     command("train", "--config", "smoke", cwd=tmp_path)
     done = command("export", "latest", "--all", "--json", cwd=tmp_path)
