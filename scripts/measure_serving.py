@@ -1,15 +1,16 @@
 """Measure `cifarnet serve` beside the runtime called directly, LitServe and Triton, on loopback.
 
     python scripts/measure_serving.py model.onnx
-    python scripts/measure_serving.py model.onnx --litserve ENV/bin/python --triton ENV/bin/python
+    CIFARNET_TRITON=ENV python scripts/measure_serving.py model.onnx --litserve ENV/bin/python \\
+        --triton RUN/exports/triton
 
 Needs Debian's `wrk`. Every server gets the same uint8 pixels of one image per request, on
 connections that stay open: as a binary request of the Open Inference Protocol; LitServe, which
 takes JSON or forms, as JSON with base64. Prints one JSON document: seconds until ready and memory
 then; latency, throughput and processor time per request (all processes of the server) at 1 and 16
-clients; and memory before and after at least `--requests` further requests. `--litserve` and
-`--triton` name the Python of an environment with `litserve`, or `nvidia-pytriton`, each with
-`onnxruntime`. Run it where nothing else runs.
+clients; and memory before and after at least `--requests` further requests. `--litserve` names the
+Python of an environment with `litserve` and `onnxruntime`; Triton is that of
+tests/helpers/triton.py, with its Python backend. Run it where nothing else runs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +36,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cifarnet import artifacts, system
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from helpers import triton
 
 CLIENTS = (1, 16)
 _PATIENCE = 60  # seconds until a server is ready
@@ -177,12 +182,14 @@ def measure(server: Server, began: float, seconds: int, requests: int) -> dict[s
 
 
 @contextlib.contextmanager
-def running(command: list[str], folder: str | None = None) -> Iterator[int]:
+def running(
+    command: list[str], folder: str | None = None, environment: dict[str, str] | None = None
+) -> Iterator[int]:
     """Run a server in a folder; end it and what it started."""
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, cwd=folder
+            command, stdout=log, stderr=log, start_new_session=True, cwd=folder, env=environment
         ) as one,
     ):
         try:
@@ -255,6 +262,23 @@ def of_litserve(python: str, file: Path, pixels: bytes, *how: int) -> dict[str, 
             return measure(Server(f"{root}/predict", f"{root}/health", body, 0, pid), began, *how)
 
 
+def of_triton(repository: Path, pixels: bytes, size: int, *how: int) -> dict[str, object]:
+    """Measure Triton with an exported repository."""
+    made, port = triton.installation(), free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(folder, "models")
+        shutil.copytree(repository, copied)
+        triton.serve_by_python(copied, made)
+        command = triton.command(made, copied, Path(folder), port)
+        began = time.perf_counter()
+        with running(command, folder, triton.environment(made)) as pid:
+            root = f"http://127.0.0.1:{port}/v2"
+            body, head = protocol_request(pixels, size)
+            (name,) = (path.parent.name for path in copied.glob("*/config.pbtxt"))
+            url = f"{root}/models/{name}/infer"
+            return measure(Server(url, f"{root}/health/ready", body, head, pid), began, *how)
+
+
 def main() -> None:
     """Measure, and print the document."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -262,6 +286,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="per measurement")
     parser.add_argument("--requests", type=int, default=100_000, help="between readings of memory")
     parser.add_argument("--litserve", metavar="PYTHON")
+    parser.add_argument("--triton", metavar="REPOSITORY", type=Path)
     given = parser.parse_args()
     size = artifacts.resolve(given.file).load(threads=1).size
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8).tobytes()
@@ -275,6 +300,8 @@ def main() -> None:
     }
     if given.litserve:
         document["litserve"] = of_litserve(given.litserve, given.file, pixels, *how)
+    if given.triton:
+        document["triton"] = of_triton(given.triton, pixels, size, *how)
     print(json.dumps(document, indent=2))
 
 
