@@ -30,6 +30,8 @@ def photo(tmp_path):
 @pytest.fixture
 def page(visit, web_page):
     opened = visit(web_page, viewport={"width": 1000, "height": 900})
+    # Playwright starts to catch file choosers with the first listener, without waiting for it.
+    opened.on("filechooser", lambda _: None)
     opened.wait_for_selector("#status:has-text('Ready.')")
     return opened
 

@@ -27,7 +27,9 @@ def records(run):
 
 
 def files(folder):
-    return sorted(str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file())
+    """Return the paths of its files, without results of `evaluate`."""
+    found = (str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file())
+    return sorted(name for name in found if ".evaluation/" not in name)
 
 
 def settings(repository, name):

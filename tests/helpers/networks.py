@@ -29,6 +29,7 @@ METADATA = {
     "cifarnet": "0",
     "run": "test",
     "model": "small",
+    "mean_color": [120, 110, 100],
     "classes": ["a", 'b"\\', "ç", *"defghij"],
 }
 

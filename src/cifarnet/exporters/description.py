@@ -22,6 +22,7 @@ def metadata(source: Run, config: cfg.Config, dataset: data.Dataset) -> Metadata
     return {
         **models.describe(source.path.name, config.data, size, dataset.classes, network.OUTPUT),
         "model": config.name,
+        "mean_color": [round(value) for value in dataset.mean],  # covers squares in heat maps
         "temperature": None if calibration is None else calibration.temperature,
         "weights_sha256": hashlib.sha256(source.model_file.read_bytes()).hexdigest(),
     }

@@ -72,7 +72,7 @@ def write(
     file = onnx_format.write(model, quantization, calibration, metadata, folder)
     network = file.read_bytes()
     file.unlink()
-    red, green, blue = np.rint(calibration.mean(axis=(0, 1, 2))).astype(int).tolist()
+    red, green, blue = metadata["mean_color"]
     page = browser.for_web(
         browser.About(
             name=str(metadata["run"]),

@@ -162,8 +162,11 @@ class Service:
         return JSONResponse(found)
 
     def _heat(self, pixels: np.ndarray, label: int) -> np.ndarray:
-        """Return the occlusion map of a class; the squares have the image's mean color."""
-        color = pixels.mean(axis=(0, 1)).tolist()
+        """Return the occlusion map of a class, with squares of the training images' mean color.
+
+        A file that does not state it gets the image's own.
+        """
+        color = self.network.mean_color or pixels.mean(axis=(0, 1)).tolist()
         explain = maps.occlusion(self._running().predict_from_thread, color)
         return explain(pixels[None], np.array([label]))[0].round(4)
 

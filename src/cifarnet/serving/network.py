@@ -42,6 +42,7 @@ class Network:
         predictor: pixels to probabilities.
         classes: names.
         is_calibrated: whether the probabilities were calibrated, as far as the run says.
+        mean_color: of the training images, RGB, 0-255, as far as the file says.
         run: that the file belongs to, if any.
     """
 
@@ -51,6 +52,7 @@ class Network:
     predictor: Predictor
     classes: list[str]
     is_calibrated: bool
+    mean_color: list[int] | None
     run: Run | None = None
 
     @property
@@ -103,8 +105,17 @@ def load(
         classes=artifact.classes(predictor),
         is_calibrated=artifact.run is not None
         and artifact.run.read_record().calibration is not None,
+        mean_color=_mean_color(predictor),
         run=artifact.run,
     )
+
+
+def _mean_color(predictor: Predictor) -> list[int] | None:
+    """Return what the file states; None for a foreign one or one of an earlier version."""
+    color = predictor.metadata.get("mean_color")
+    if not isinstance(color, list) or len(color) != 3:
+        return None
+    return color if all(type(value) is int and 0 <= value <= 255 for value in color) else None
 
 
 def _exported(artifact: Artifact, callback: Callback) -> Artifact:
