@@ -57,14 +57,14 @@ def test_a_run_is_served_by_its_export_without_tensorflow(run):
 
 
 def test_what_cannot_be_served_is_told(run, tmp_path):
-    done = cifarnet("serve", run / "nothing", cwd=tmp_path, code=1)
+    done = cifarnet("serve", run / "nothing", "--port", "0", cwd=tmp_path, code=1)
     assert "expected a run" in done.stderr
     copied = shutil.copy(run / "model.keras", tmp_path / "model.keras")
-    done = cifarnet("serve", copied, "--json", cwd=tmp_path, code=1)
+    done = cifarnet("serve", copied, "--json", "--port", "0", cwd=tmp_path, code=1)
     assert "expected a run, or an .onnx or .tflite file" in json.loads(done.stdout)["error"]
-    done = cifarnet("serve", run, "--host", "0.0.0.0", cwd=tmp_path, code=1)
+    done = cifarnet("serve", run, "--host", "0.0.0.0", "--port", "0", cwd=tmp_path, code=1)
     assert "give --token-file FILE" in done.stderr
-    done = cifarnet("serve", run, "--max-body", "ten", cwd=tmp_path, code=2)
+    done = cifarnet("serve", run, "--max-body", "ten", "--port", "0", cwd=tmp_path, code=2)
     assert "expected a size such as 10MB" in done.stderr
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_cannot_be_exported_says_why(run, tmp_path):
     broken = shutil.copytree(run, tmp_path / "broken")
     shutil.rmtree(broken / "exports")
     (broken / "model.keras").write_bytes(b"nothing")
-    done = cifarnet("serve", broken, cwd=tmp_path, code=1)
+    done = cifarnet("serve", broken, "--port", "0", cwd=tmp_path, code=1)
     assert "cannot be exported: " in done.stderr and "model.keras" in done.stderr
 
 
@@ -80,7 +80,7 @@ def test_an_export_that_has_changed_is_refused(run, tmp_path):
     changed = shutil.copytree(run, tmp_path / "changed")
     model = changed / "exports" / "litert" / "model.tflite"
     model.write_bytes(model.read_bytes() + b"x")
-    done = cifarnet("serve", changed, cwd=tmp_path, code=1)
+    done = cifarnet("serve", changed, "--port", "0", cwd=tmp_path, code=1)
     assert "model.tflite" in done.stderr
 
 
