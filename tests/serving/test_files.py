@@ -139,7 +139,10 @@ def test_what_is_no_image_is_told(server, content, headers, status, says):
 
 def test_other_fields_of_a_form_are_ignored(server, predicted):
     content, all_classes = predicted["jpeg-cmyk"]
-    field = b'--b\r\ncontent-disposition: form-data; name="note"\r\n\r\nhello\r\n'
-    body, headers = form(content, "../../../etc/passwd", field)
+    fields = "".join(
+        f'--b\r\ncontent-disposition: form-data; name="{name}"\r\n\r\nhello\r\n'
+        for name in ("note", "filename")
+    )
+    body, headers = form(content, "../../../etc/passwd", fields.encode())
     _, answer = server.ask("POST", "/predict?top=10", body, headers)
     assert classes(answer) == all_classes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import signal
 import socket
 import time
@@ -21,9 +22,9 @@ from cifarnet.serving.app import Application, Service
 from cifarnet.serving.connections import server as make_server
 from cifarnet.serving.limits import MAX_BODY, MAX_PIXELS
 
-_DRAIN = 5.0  # seconds in which the server ends
+_END = 5.0  # seconds in which the server ends
+_DRAIN = 4.0  # of these, in which it still takes requests
 _QUIET = 0.3  # seconds without a request after which nothing more is expected
-_BACKLOG = 2048  # connections that wait to be accepted
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ async def _answer(
 ) -> None:
     """Answer requests until a signal, then end within 5 s."""
     stop = asyncio.Event()
-    server = make_server(Application(service), _DRAIN)
+    server = make_server(Application(service))
     with _on_signals(stop.set):
         running = asyncio.ensure_future(server.serve([listener]))
         try:
@@ -170,20 +171,26 @@ async def _answer(
             gc.freeze()  # what is here stays; the collector need not look at it again
             on_ready()
             await stop.wait()
-            await _drain(service)
+            left = _END - await _drain(service)
+            server.config.timeout_graceful_shutdown = math.ceil(left)
         finally:
             server.should_exit = True
             await running
-            service.close()
+            await service.close()
             gc.unfreeze()
 
 
-async def _drain(service: Service) -> None:
-    """Answer what still comes, without keeping connections, until no more does, at most 4 s."""
+async def _drain(service: Service) -> float:
+    """Answer what still comes, without keeping connections, until no more does, at most 4 s.
+
+    Returns:
+        Seconds that this took.
+    """
     service.is_ready, service.is_ending = False, True
     began = time.monotonic()
-    while time.monotonic() - began < _DRAIN - 1:
+    while (taken := time.monotonic() - began) < _DRAIN:
         quiet = time.monotonic() - max(service.latest, began)
         if service.requests == 0 and quiet > _QUIET:
-            return
+            break
         await asyncio.sleep(0.05)
+    return taken
