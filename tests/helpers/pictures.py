@@ -133,6 +133,8 @@ def _rare_pngs() -> dict[str, bytes]:
             if color in (0, 2):
                 key = samples[0, 0].astype(">u2").tobytes()
                 found[f"{name} key"] = png(samples, depth, color, interlaced, key)
+            if color == 0:  # a key that no sample of up to 8 bits can have
+                found[f"{name} wide key"] = png(samples, depth, color, interlaced, b"\1\0")
     return found
 
 
