@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from helpers.commands import cifarnet
 from helpers.serving import noise, serving
@@ -34,21 +35,21 @@ def rows(server, name: str, pixels: np.ndarray) -> np.ndarray:
 
 def test_a_run_is_served_by_its_export_without_tensorflow(run):
     """Exported first, once; then as it is; by LiteRT where that is all there is."""
-    onnx, pixels = run / "exports" / "onnx", noise(3)
+    exported, pixels = run / "exports" / "onnx", noise(3)
     shutil.rmtree(run / "exports", ignore_errors=True)
     with serving(run) as server:
-        written = (onnx / "model.onnx").stat().st_mtime_ns
+        written = (exported / "model.onnx").stat().st_mtime_ns
         found = rows(server, "smoke", pixels)
-        assert np.array_equal(found, load_predictor(onnx)(pixels))
+        assert np.array_equal(found, load_predictor(exported)(pixels))
         maps = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert "onnxruntime" in maps and "tensorflow" not in maps
         assert server.stop() == 0
     with serving(run) as server:
-        assert (onnx / "model.onnx").stat().st_mtime_ns == written
+        assert (exported / "model.onnx").stat().st_mtime_ns == written
         assert np.array_equal(rows(server, "smoke", pixels), found)
 
     cifarnet("export", run, "--format", "litert", cwd=run)
-    shutil.rmtree(onnx)
+    shutil.rmtree(exported)
     with serving(run) as server:
         _, body = server.ask("GET", "/v2/models/smoke")
         assert json.loads(body)["platform"] == "litert"
@@ -136,3 +137,17 @@ def test_stated_preprocessing_is_used(network):
     stated = load_predictor(network, Preprocessing(mean=(10.0, 20.0, 30.0)))(pixels)
     assert np.array_equal(found, stated)
     assert not np.array_equal(found, load_predictor(network)(pixels))
+
+
+def test_names_of_classes_that_cannot_be_shown_are_escaped(network, tmp_path):
+    """A file's own names may have what UTF-8 cannot encode."""
+    model = onnx.load(network)
+    about = model.metadata_props.add()
+    about.key, about.value = "cifarnet", json.dumps({"classes": ["b\udce9te", "a\tb", *"cdefghij"]})
+    onnx.save(model, tmp_path / "named.onnx")
+    with serving(tmp_path / "named.onnx") as server:
+        _, body = server.ask("GET", "/openapi.json")
+        operation = json.loads(body)["paths"]["/predict"]["post"]
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        names = schema["properties"]["classes"]["items"]["properties"]["class"]["enum"]
+    assert names == ["b\\udce9te", "a\\x09b", *"cdefghij"]

@@ -16,6 +16,7 @@ from cifarnet import artifacts
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback
 from cifarnet.errors import ArtifactError
+from cifarnet.formatting import printable
 from cifarnet.predictors import Predictor, Preprocessing
 from cifarnet.runs import Run
 
@@ -40,7 +41,7 @@ class Network:
         name: in the paths of the protocols.
         platform: as the Open Inference Protocol has it, such as `onnxruntime_onnx`.
         predictor: pixels to probabilities.
-        classes: names.
+        classes: names, printable.
         is_calibrated: whether the probabilities were calibrated, as far as the run says.
         mean_color: of the training images, RGB, 0-255, as far as the file says.
         run: that the file belongs to, if any.
@@ -102,7 +103,7 @@ def load(
         name=re.sub(r"[^\w.-]", "-", name, flags=re.ASCII),
         platform=platform,
         predictor=predictor,
-        classes=artifact.classes(predictor),
+        classes=[printable(name) for name in artifact.classes(predictor)],
         is_calibrated=artifact.run is not None
         and artifact.run.read_record().calibration is not None,
         mean_color=_mean_color(predictor),
