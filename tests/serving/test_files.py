@@ -124,7 +124,12 @@ def test_the_heat_map_is_that_of_occlusion(server, predicted):
         (b"GIF89a" + bytes(20), {}, 400, "not a readable image"),
         (encoded(picture("RGB"), "PNG")[:-200], {}, 400, "not a readable image"),
         (encoded(picture("RGB"), "TIFF"), {}, 400, "expected the content of a PNG"),
-        (b"a=b", {"content-type": "application/x-www-form-urlencoded"}, 415, "expected image/*"),
+        (
+            b"a=b",
+            {"content-type": "application/x-www-form-urlencoded"},
+            415,
+            "curl: -F image=@FILE",
+        ),
         (b"{}", {"content-type": "application/json"}, 415, "expected image/*"),
         (b"--b", {"content-type": "multipart/form-data"}, 400, "without a boundary"),
         (b"nothing", {"content-type": "multipart/form-data; boundary=b"}, 400, "form"),

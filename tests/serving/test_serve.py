@@ -1,10 +1,12 @@
 """What is served: a run by its export, a file; without TensorFlow; and what is refused."""
 
+import asyncio
 import io
 import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from helpers.serving import noise, serving
 from PIL import Image
 
 from cifarnet import data, load_config, load_predictor
+from cifarnet import serve as cifarnet_serve
+from cifarnet.errors import ConfigError
 from cifarnet.explanations import maps
 
 
@@ -115,6 +119,18 @@ def test_a_missing_package_is_told_with_its_extra():
     assert (
         "needs the package uvicorn; install it with: pip install 'cifarnet[serve]'" in done.stderr
     )
+
+
+def test_a_thread_and_an_event_loop_are_refused(network):
+    """Where signals cannot be had, or a loop runs already, as in a notebook."""
+
+    async def in_loop() -> None:
+        cifarnet_serve(network, port=0)
+
+    with pytest.raises(ConfigError, match="start a process"):
+        asyncio.run(in_loop())
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ConfigError, match="start a process"):
+        pool.submit(cifarnet_serve, network, port=0).result(60)
 
 
 def test_the_end_is_told_as_json(network):

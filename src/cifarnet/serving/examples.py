@@ -33,7 +33,7 @@ def of(run: Run) -> browser.Examples | None:
 def _source(split: str) -> str:
     return (
         f"{split.capitalize()} images, which the network was not trained on; "
-        "of each class the one it is surest of."
+        "of each class the one that it is surest of and right about."
     )
 
 

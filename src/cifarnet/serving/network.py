@@ -42,7 +42,7 @@ class Network:
         platform: as the Open Inference Protocol has it, such as `onnxruntime_onnx`.
         predictor: pixels to probabilities.
         classes: names, printable.
-        is_calibrated: whether the probabilities were calibrated, as far as the run says.
+        is_calibrated: whether the probabilities were calibrated, as far as file and run say.
         mean_color: of the training images, RGB, 0-255, as far as the file says.
         run: that the file belongs to, if any.
     """
@@ -104,11 +104,16 @@ def load(
         platform=platform,
         predictor=predictor,
         classes=[printable(name) for name in artifact.classes(predictor)],
-        is_calibrated=artifact.run is not None
-        and artifact.run.read_record().calibration is not None,
+        is_calibrated=_is_calibrated(artifact, predictor),
         mean_color=_mean_color(predictor),
         run=artifact.run,
     )
+
+
+def _is_calibrated(artifact: Artifact, predictor: Predictor) -> bool:
+    if predictor.metadata.get("temperature") is not None:
+        return True
+    return artifact.run is not None and artifact.run.read_record().calibration is not None
 
 
 def _mean_color(predictor: Predictor) -> list[int] | None:

@@ -8,6 +8,7 @@ import gc
 import math
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
@@ -77,12 +78,14 @@ def serve(
         callbacks: notified of each stage of the start.
 
     Raises:
-        ConfigError: options that contradict each other or are unsafe, or the address is taken.
+        ConfigError: options that contradict each other or are unsafe, the address is taken, or
+            this is not the main thread, or one with an event loop, as in a notebook.
         RunError, ArtifactError: the target cannot be found, exported or loaded.
 
     Example:
         cifarnet.serve("latest", on_ready=lambda serving: print(serving.url))
     """
+    _check_thread()
     access = limits.access(host, token_file, no_auth, allow_hosts)
     for name, value in (("max_body", max_body), ("max_pixels", max_pixels)):
         if value < 1:
@@ -94,6 +97,20 @@ def serve(
         service = Service(loaded, access, max_body, max_pixels)
         _run(_answer(service, listener, lambda: on_ready and on_ready(serving)))
     return serving
+
+
+def _check_thread() -> None:
+    """Check that signals and an event loop of its own can be had here."""
+    is_main, is_running = threading.current_thread() is threading.main_thread(), True
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        is_running = False
+    if not is_main or is_running:
+        raise ConfigError(
+            "serve runs in the main thread without an event loop. From a thread or a notebook, "
+            "start a process: subprocess.Popen(['cifarnet', 'serve', 'RUN'])"
+        )
 
 
 def _describe(loaded: network.Network, host: str, listener: socket.socket) -> Serving:

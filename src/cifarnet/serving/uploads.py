@@ -40,7 +40,9 @@ def find(content: bytes, content_type: str) -> bytes:
         content = _of_form(content, options.get(b"boundary", b""))
     elif kind not in (b"", b"application/octet-stream") and not kind.startswith(b"image/"):
         raise Refused(
-            415, "content-type: expected image/*, application/octet-stream or multipart/form-data"
+            415,
+            "content-type: expected image/*, application/octet-stream or multipart/form-data, "
+            f"received {printable(content_type)[:100]}. With curl: -F image=@FILE",
         )
     if not content:
         raise Refused(400, "expected an image file, received nothing")
