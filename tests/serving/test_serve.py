@@ -1,12 +1,10 @@
 """What is served: a run by its export, a file; without TensorFlow; and what is refused."""
 
-import asyncio
 import io
 import json
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +15,6 @@ from helpers.serving import noise, serving
 from PIL import Image
 
 from cifarnet import data, load_config, load_predictor
-from cifarnet import serve as cifarnet_serve
-from cifarnet.errors import ConfigError
 from cifarnet.explanations import maps
 
 
@@ -121,16 +117,24 @@ def test_a_missing_package_is_told_with_its_extra():
     )
 
 
-def test_a_thread_and_an_event_loop_are_refused(network):
-    """Where signals cannot be had, or a loop runs already, as in a notebook."""
-
-    async def in_loop() -> None:
-        cifarnet_serve(network, port=0)
-
-    with pytest.raises(ConfigError, match="start a process"):
-        asyncio.run(in_loop())
-    with ThreadPoolExecutor(1) as pool, pytest.raises(ConfigError, match="start a process"):
-        pool.submit(cifarnet_serve, network, port=0).result(60)
+@pytest.mark.parametrize(
+    "call",
+    [
+        "async def call(): serve()\nasyncio.run(call())",  # as in a notebook
+        "concurrent.futures.ThreadPoolExecutor(1).submit(serve).result()",
+    ],
+)
+def test_a_thread_and_an_event_loop_are_refused(call, network):
+    code = f"""
+import asyncio, concurrent.futures, functools
+import cifarnet
+serve = functools.partial(cifarnet.serve, {str(network)!r}, port=0)
+{call}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ConfigError: serve runs in the main thread without an event loop" in done.stderr
+    assert "never awaited" not in done.stderr
 
 
 def test_the_end_is_told_as_json(network):
