@@ -90,13 +90,7 @@ def test_its_probabilities_are_those_of_onnx_runtime(page, web_page):
 def test_every_kind_of_picture_is_prepared_to_the_byte(page):
     wrong = []
     for name, content in pictures.all_files().items():
-        text = base64.b64encode(content).decode()
-        answer = page.evaluate(
-            f"""(async () => {{
-              const bytes = Uint8Array.from(atob("{text}"), (one) => one.charCodeAt(0));
-              return btoa(String.fromCharCode(...await cifarnet.prepare(new Blob([bytes]))));
-            }})()"""
-        )
+        answer = page.evaluate(pictures.preparation(content))
         if base64.b64decode(answer) != image_file.decode(content, 32).tobytes():
             wrong.append(name)
     assert wrong == []

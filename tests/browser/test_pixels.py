@@ -21,13 +21,7 @@ def opened(web_page):
 
 
 def prepared(page: chromium.OpenPage, content: bytes) -> np.ndarray:
-    text = base64.b64encode(content).decode()
-    answer = page.evaluate(
-        f"""(async () => {{
-          const bytes = Uint8Array.from(atob("{text}"), (one) => one.charCodeAt(0));
-          return btoa(String.fromCharCode(...await cifarnet.prepare(new Blob([bytes]))));
-        }})()"""
-    )
+    answer = page.evaluate(pictures.preparation(content))
     return np.frombuffer(base64.b64decode(answer), np.uint8).reshape(32, 32, 3)
 
 
