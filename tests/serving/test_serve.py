@@ -137,6 +137,13 @@ serve = functools.partial(cifarnet.serve, {str(network)!r}, port=0)
     assert "never awaited" not in done.stderr
 
 
+def test_a_limit_below_one_is_refused(network):
+    code = f"import cifarnet; cifarnet.serve({str(network)!r}, max_body=0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ConfigError: max_body: expected at least 1, received 0" in done.stderr
+
+
 def test_the_end_is_told_as_json(network):
     with serving(network, "--json") as server:
         url = server.url
