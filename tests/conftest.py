@@ -8,16 +8,17 @@ import pytest
 
 @pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium of the system."""
+    """A headless Chromium of the system; pages get a camera with a test picture."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
         pytest.skip("no Chromium on the path, so pages were not opened in a browser")
     from playwright.sync_api import sync_playwright
 
+    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=sandbox)
+        opened = playwright.chromium.launch(executable_path=path, args=[*camera, *sandbox])
         yield opened
         opened.close()
 

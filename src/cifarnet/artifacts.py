@@ -41,8 +41,8 @@ class Artifact:
     @property
     def name(self) -> str:
         """Name in tables: of the file, or of an export's folder."""
-        in_run = self.run is not None and not self.is_run_model
-        return self.path.parent.name if in_run else self.path.name
+        homes = (one for one in self.path.absolute().parents if (one / "export.json").is_file())
+        return next(homes, self.path).name
 
     def load(
         self,

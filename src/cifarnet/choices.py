@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-ExportFormat = Literal["keras", "savedmodel", "onnx", "litert", "c", "web"]
+ExportFormat = Literal["keras", "savedmodel", "onnx", "litert", "c", "web", "triton"]
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 # The quantizations that each format can hold; the first is its default.
 QUANTIZATIONS: dict[ExportFormat, tuple[Quantization, ...]] = {
@@ -17,6 +17,7 @@ QUANTIZATIONS: dict[ExportFormat, tuple[Quantization, ...]] = {
     "litert": ("none", "float16", "dynamic", "int8"),
     "c": ("int8",),
     "web": ("none",),
+    "triton": ("none", "int8"),
 }
 # What pixel values 0 and 255 become before a network takes them.
 InputRange = Literal["0-255", "0-1", "-1-1"]
@@ -26,6 +27,8 @@ Tta = Literal["none", "mirror", "mirror_translate"]
 Split = Literal["test", "validation"]
 # Images per call in a benchmark.
 MAX_BATCH = 5_000
+# Images of one request to a server.
+MAX_REQUEST = 1024
 # Order of an image batch's dimensions: [N, S, S, 3] or [N, 3, S, S].
 Layout = Literal["nhwc", "nchw"]
 # What a network gives: `probabilities` are of a softmax or of independent sigmoids.

@@ -18,4 +18,5 @@ def web_page(tmp_path_factory) -> Path:
     except DataError as error:
         pytest.skip(f"ONNX Runtime Web was not fetched, so no page has it inside: {error}")
     folder = tmp_path_factory.mktemp("web")
-    return formats.write("web", "none", trained(NETWORKS["flatten"]), pixels(50), METADATA, folder)
+    network, images = trained(NETWORKS["flatten"]), pixels(50)
+    return formats.write("web", "none", network, images, METADATA, folder, images[:3])

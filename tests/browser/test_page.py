@@ -30,6 +30,8 @@ def photo(tmp_path):
 @pytest.fixture
 def page(visit, web_page):
     opened = visit(web_page, viewport={"width": 1000, "height": 900})
+    # Playwright starts to catch file choosers with the first listener, without waiting for it.
+    opened.on("filechooser", lambda _: None)
     opened.wait_for_selector("#status:has-text('Ready.')")
     return opened
 
@@ -102,12 +104,57 @@ def test_the_keyboard_is_enough(page):
     with page.expect_file_chooser():
         page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    with page.expect_file_chooser():
-        page.keyboard.press("Space")
+    page.keyboard.press("Space")
+    page.wait_for_selector("#status:has-text('The camera is on.')")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "dismiss"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#status:has-text('The camera is off.')")
+    assert page.evaluate("document.activeElement.id") == "photograph"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "example 1"
     page.keyboard.press("Enter")
     assert shown(page)[0]
+
+
+def test_the_camera_gives_the_frame_that_is_seen_and_is_off_after_it(page):
+    page.click("#photograph")
+    page.wait_for_selector("#status:has-text('The camera is on.')")
+    assert page.is_visible("#video") and not page.is_visible("#result")
+    page.evaluate("seen = document.getElementById('video').srcObject.getTracks()")
+    page.click("#take")
+    shown(page)
+    assert page.inner_text("#took").startswith("photo; ")
+    assert page.evaluate("seen.map((track) => `${track.kind} ${track.readyState}`)") == [
+        "video ended"
+    ]
+    assert not page.is_visible("#video")
+    # Chromium's test picture is green, with a brighter sector in its middle.
+    view = "document.getElementById('view').getContext('2d').getImageData(16, 16, 1, 1).data"
+    red, green, blue, _ = page.evaluate(f"[...{view}]")
+    assert green > 2 * max(red, blue, 20)
+
+
+def test_without_a_camera_in_the_page_a_file_is_asked_for_or_a_sentence_says_so(page, web_page):
+    page.evaluate("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
+    with page.expect_file_chooser() as asked:
+        page.click("#photograph")
+    assert asked.value.element.get_attribute("capture") == "environment"
+    try:
+        with chromium.opened(web_page) as other:
+            says = other.evaluate(
+                """new Promise((resolve) => {
+                  const status = document.getElementById("status");
+                  new MutationObserver(() => {
+                    if (status.textContent.includes("camera")) resolve(status.textContent);
+                  }).observe(status, { childList: true });
+                  document.getElementById("photograph").click();
+                })"""
+            )
+    except chromium.NotStarted as error:
+        pytest.skip(f"no page was opened in a browser: {error}")
+    assert says.startswith("The camera cannot be used: ")
+    assert says.endswith(". Choose a file instead.")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -122,6 +169,9 @@ def test_axe_finds_nothing_serious_and_it_fits_a_phone(visit, web_page, photo, s
     serious = [one for one in violations if one["impact"] in ("serious", "critical")]
     assert not serious, json.dumps(serious, indent=1)[:3000]
     assert opened.evaluate("document.documentElement.scrollWidth") == 360
+    opened.locator("#examples button").last.click()
+    opened.wait_for_selector("#took:has-text('example 3; ')")
+    assert 0 <= opened.locator("#answer").bounding_box()["y"] < 800
 
 
 def test_the_heat_map_is_that_of_explain(web_page):

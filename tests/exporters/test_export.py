@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from helpers.commands import cifarnet
 
 from cifarnet import config, data, evaluation, exporters, predictors, runs
+from cifarnet.cli import export_table
 from cifarnet.errors import GateError
-from cifarnet.exporters import parity
+from cifarnet.exporters import formats, parity
 from cifarnet.exporters.run import _calibration
 
 pytest.importorskip("onnxruntime")
@@ -162,6 +164,17 @@ def test_the_command_exports_and_says_what_to_do_next(run, tmp_path):
 def test_options_that_do_not_fit_are_wrong_usage(options, message, tmp_path):
     done = cifarnet("export", "latest", *options, cwd=tmp_path, code=2)
     assert message in " ".join(done.stderr.split())
+
+
+def test_all_leaves_out_what_this_machine_lacks_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CIFARNET_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with click.Context(click.Command("export")):
+        possible = export_table.possible_formats()
+    assert possible == tuple(name for name in formats.FORMATS if name != "web")
+    assert "left out: web needs ONNX Runtime Web, which the command npm" in capsys.readouterr().out
+    found = formats.Format(formats.FORMATS["onnx"].write, ("tf2onnx", "no_such"), "onnx")
+    assert found.problem("onnx").startswith("onnx needs the packages no_such; install them with: ")
 
 
 def test_evaluate_takes_any_artifact(run, tmp_path):

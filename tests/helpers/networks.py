@@ -25,7 +25,13 @@ NETWORKS = {
     **BODIES,
     "folded": [{"Conv2D": {**CONV, "use_bias": False}}, "BatchNormalization", "ReLU"],
 }
-METADATA = {"cifarnet": "0", "run": "test", "classes": ["a", 'b"\\', "ç", *"defghij"]}
+METADATA = {
+    "cifarnet": "0",
+    "run": "test",
+    "model": "small",
+    "mean_color": [120, 110, 100],
+    "classes": ["a", 'b"\\', "ç", *"defghij"],
+}
 
 
 def stock(settings: config.ModelConfig, mean=(120.0,) * 3, std=(60.0,) * 3) -> keras.Model:

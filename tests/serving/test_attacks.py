@@ -1,5 +1,6 @@
 """Requests that want to exhaust or mislead the server: refused cheaply, and it goes on."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -10,8 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.serving import noise, serving
+from helpers.serving import noise, run, serving
 from PIL import Image
+from starlette.requests import Request
+
+from cifarnet.serving.body import Bodies
+from cifarnet.serving.refusals import Refused
 
 INFER = "/v2/models/dense/infer"
 SECONDS, MEMORY = 0.1, 20_000_000  # of the processor; bytes; each attack
@@ -159,11 +164,19 @@ def test_an_endless_body_is_refused(own):
     assert own.ask("GET", "/v2/health/ready")[0].status == 200
 
 
-def test_endless_headers_are_refused(own):
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nA: ",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: ",
+    ],
+    ids=["before the body", "behind it"],
+)
+def test_endless_headers_are_refused(own, start):
     own.forget_peak()
     memory, sent = own.memory("VmRSS"), 0
     with socket.create_connection(("127.0.0.1", own.port), timeout=60) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nA: ")
+        connection.sendall(start)
         try:
             while sent < 10**8:
                 connection.sendall(b"a" * 10_000)
@@ -173,6 +186,37 @@ def test_endless_headers_are_refused(own):
     assert sent < 10_000_000
     assert own.memory("VmHWM") - memory < MEMORY
     assert own.ask("GET", "/v2/health/ready")[0].status == 200
+
+
+def test_bodies_are_counted_until_they_are_no_longer_needed():
+    """Packed ones by what they unpack to; and what was refused is not counted."""
+
+    def request(content: bytes, encoding: str = "identity") -> Request:
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": content}
+
+        headers = [(b"content-encoding", encoding.encode())]
+        return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+    async def ask() -> None:
+        bodies, packed = Bodies(1000), gzip.compress(bytes(1000))
+        async with contextlib.AsyncExitStack() as held:
+            for _ in range(15):
+                await held.enter_async_context(bodies.read(request(bytes(1000))))
+            await held.enter_async_context(bodies.read(request(packed, "gzip")))
+            for refused in (request(b"x"), request(packed, "gzip")):
+                with pytest.raises(Refused) as caught:
+                    await held.enter_async_context(bodies.read(refused))
+                assert caught.value.status == 503
+        with pytest.raises(Refused) as caught:
+            async with bodies.read(request(bytes(1001))):
+                pass
+        assert caught.value.status == 413
+        async with contextlib.AsyncExitStack() as held:
+            for _ in range(16):
+                await held.enter_async_context(bodies.read(request(bytes(1000))))
+
+    run(ask())
 
 
 def test_bombs_at_once_are_decoded_one_after_the_other(own):

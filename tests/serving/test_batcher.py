@@ -9,6 +9,7 @@ from helpers.serving import noise, run
 
 from cifarnet.serving.batcher import MAX_BATCH, MAX_WAITING, Batcher
 from cifarnet.serving.refusals import Refused
+from cifarnet.serving.uploads import Decoders
 
 
 class Slow:
@@ -50,7 +51,7 @@ def test_what_waits_forms_the_next_batch_and_each_gets_its_own():
             assert np.array_equal((await task)[:, 0], images.mean(axis=(1, 2, 3)))
         assert batches == [2, 66]  # 55 would leave room
         assert batcher.waiting == 0 and network.threads == {"inference"}
-        batcher.close()
+        await batcher.close()
 
     assert MAX_BATCH == 64
     run(ask())
@@ -74,7 +75,7 @@ def test_a_quick_network_is_run_at_once_unless_the_thread_computes():
         network.leave.set()
         await asyncio.gather(large, small)
         assert batches == [4, 5, 5, 1]
-        batcher.close()
+        await batcher.close()
 
     run(ask())
 
@@ -91,7 +92,7 @@ def test_too_many_waiting_images_are_refused():
         assert (caught.value.status, caught.value.headers) == (503, {"retry-after": "1"})
         network.leave.set()
         await asyncio.gather(first, second)
-        batcher.close()
+        await batcher.close()
 
     run(ask())
 
@@ -107,7 +108,7 @@ def test_a_late_result_is_a_time_out_and_is_not_computed(monkeypatch):
         assert caught.value.status == 504
         network.leave.set()
         await first
-        batcher.close()
+        await batcher.close()
         await asyncio.sleep(0)
         assert batches == [1] and batcher.waiting == 0
 
@@ -123,6 +124,29 @@ def test_a_fault_of_the_network_ends_its_requests_only():
             await batcher.predict(np.full((1, 32, 32, 3), 255, np.uint8))
         rows = await batcher.predict(noise(1))
         assert np.array_equal(rows[:, 0], noise(1).mean(axis=(1, 2, 3)))
-        batcher.close()
+        await batcher.close()
+
+    run(ask())
+
+
+def test_the_end_waits_for_no_one_that_waits_for_the_event_loop():
+    """A thread that computes a map asks for several batches, also while the server ends."""
+
+    async def ask() -> None:
+        network = Slow()
+        batcher, threads = Batcher(network, lambda _: None, 1.0), Decoders(32, 1)
+
+        def explain() -> list[np.ndarray]:
+            return [batcher.predict_from_thread(noise(1, seed)) for seed in range(2)]
+
+        mapped = asyncio.ensure_future(threads.run(explain))
+        await asyncio.get_running_loop().run_in_executor(None, network.entered.wait, 30)
+        ending = asyncio.ensure_future(batcher.close())
+        await asyncio.sleep(0)
+        network.leave.set()
+        await asyncio.wait_for(ending, 30)
+        await asyncio.wait_for(threads.close(), 30)
+        with pytest.raises(Refused, match="the server ends"):
+            await mapped
 
     run(ask())

@@ -124,7 +124,12 @@ def test_the_heat_map_is_that_of_occlusion(server, predicted):
         (b"GIF89a" + bytes(20), {}, 400, "not a readable image"),
         (encoded(picture("RGB"), "PNG")[:-200], {}, 400, "not a readable image"),
         (encoded(picture("RGB"), "TIFF"), {}, 400, "expected the content of a PNG"),
-        (b"a=b", {"content-type": "application/x-www-form-urlencoded"}, 415, "expected image/*"),
+        (
+            b"a=b",
+            {"content-type": "application/x-www-form-urlencoded"},
+            415,
+            "curl: -F image=@FILE",
+        ),
         (b"{}", {"content-type": "application/json"}, 415, "expected image/*"),
         (b"--b", {"content-type": "multipart/form-data"}, 400, "without a boundary"),
         (b"nothing", {"content-type": "multipart/form-data; boundary=b"}, 400, "form"),
@@ -139,7 +144,10 @@ def test_what_is_no_image_is_told(server, content, headers, status, says):
 
 def test_other_fields_of_a_form_are_ignored(server, predicted):
     content, all_classes = predicted["jpeg-cmyk"]
-    field = b'--b\r\ncontent-disposition: form-data; name="note"\r\n\r\nhello\r\n'
-    body, headers = form(content, "../../../etc/passwd", field)
+    fields = "".join(
+        f'--b\r\ncontent-disposition: form-data; name="{name}"\r\n\r\nhello\r\n'
+        for name in ("note", "filename")
+    )
+    body, headers = form(content, "../../../etc/passwd", fields.encode())
     _, answer = server.ask("POST", "/predict?top=10", body, headers)
     assert classes(answer) == all_classes

@@ -5,6 +5,7 @@ import io
 import json
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -144,3 +145,18 @@ def test_a_slow_request_is_answered_before_the_end(network):
             rows_of(response, response.read()), expected(noise(1)), atol=1e-5
         )
         assert server.process.wait(30) == 0
+
+
+def test_an_upload_that_never_arrives_does_not_delay_the_end(network):
+    with serving(network) as server:
+        connection = server.connect()
+        connection.putrequest("POST", INFER)
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"{")
+        assert server.ask("GET", "/v2/health/ready")[0].status == 200
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 8  # 5 s and some for a busy machine
+        response = connection.getresponse()
+        assert (response.status, response.headers["retry-after"]) == (503, "1")
+        assert "Traceback" not in server.process.stderr.read()

@@ -20,6 +20,7 @@ from typing import Any
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _TIMEOUT = 120.0  # seconds without an answer
+_END = 10.0  # seconds in which it ends
 _BLOCK_BYTES = 1 << 16
 # Gives two pipes the numbers that Chromium expects, in a process without threads.
 _EXECUTE = (
@@ -91,9 +92,7 @@ def opened(path: Path) -> Iterator[OpenPage]:
                 raise NotStarted(f"{program} does not start: {error}") from error
             yield OpenPage(browser, connection, _load(connection, target, path))
         finally:
-            process.kill()
-            process.wait()
-            connection.close()
+            _end(process, connection)
 
 
 def _start(program: str, profile: Path) -> tuple[subprocess.Popen[bytes], _Connection]:
@@ -133,6 +132,16 @@ def _start(program: str, profile: Path) -> tuple[subprocess.Popen[bytes], _Conne
     return process, _Connection(we_read, we_write)
 
 
+def _end(process: subprocess.Popen[bytes], connection: _Connection) -> None:
+    """End Chromium, which when killed would leave a folder outside of its profile."""
+    with suppress(PageError, subprocess.TimeoutExpired):
+        connection.send("Browser.close")
+        process.wait(_END)
+    process.kill()
+    process.wait()
+    connection.close()
+
+
 def _load(connection: _Connection, target: str, path: Path) -> str:
     """Load a file in a target and return the session with it."""
     attached = connection.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -165,17 +174,25 @@ class _Connection:
         Raises:
             PageError: it failed, Chromium ended, or it does not answer.
         """
-        self._last += 1
-        message: Any = {"id": self._last, "method": method, "params": parameters}
-        if session is not None:
-            message["sessionId"] = session
-        self._write(json.dumps(message).encode() + b"\0")
+        self.send(method, session, **parameters)
         while True:
             answer = self._next()
             if answer.get("id") == self._last:
                 if "error" in answer:
                     raise PageError(f"{method}: {answer['error'].get('message')}")
                 return answer["result"]
+
+    def send(self, method: str, session: str | None = None, **parameters: Any) -> None:
+        """Call a method and do not wait for its result.
+
+        Raises:
+            PageError: Chromium ended.
+        """
+        self._last += 1
+        message: Any = {"id": self._last, "method": method, "params": parameters}
+        if session is not None:
+            message["sessionId"] = session
+        self._write(json.dumps(message).encode() + b"\0")
 
     def wait_for(self, event: str, loader: str) -> None:
         """Wait until a document, by the identifier of its loader, has reached a point."""

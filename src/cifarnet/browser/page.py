@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from cifarnet import system
 from cifarnet.browser.runtime import Runtime
 from cifarnet.errors import ArtifactError
@@ -45,6 +47,18 @@ class About:
     calibrated: bool = False
 
 
+class Examples(NamedTuple):
+    """Images that a page offers.
+
+    Attributes:
+        pixels: uint8 [N, S, S, 3].
+        source: a sentence that says what they are.
+    """
+
+    pixels: np.ndarray
+    source: str
+
+
 class Page(NamedTuple):
     """A page, and its Content-Security-Policy, which it states itself, too."""
 
@@ -52,17 +66,18 @@ class Page(NamedTuple):
     policy: str
 
 
-def for_server(about: About) -> Page:
+def for_server(about: About, examples: Examples | None = None) -> Page:
     """Return the page of a server, which sends each file to `POST predict?top=...&heat=1`.
 
     The address is relative to the page's. The answer has `classes`, objects with `class` and
     `probability`, and may have `heat`, [size][size], positive where a pixel supports the class.
     Errors have `error`, a sentence.
     """
-    script = _script("jpeg.js", "png.js", "picture.js", "server.js", "page.js")
+    script = _script("jpeg.js", "png.js", "picture.js", "server.js", "page.js", "camera.js")
     values = {"server": True, "where": "It is sent to the server that sent this page, which "}
     values["where"] = f"{values['where']}keeps nothing."
-    return _render(about, script, "script-src {script}; connect-src 'self'", values, {}, {})
+    policy = "script-src {script}; connect-src 'self'"
+    return _render(about, script, policy, values, examples, {}, {})
 
 
 def for_web(
@@ -70,8 +85,7 @@ def for_web(
     network: bytes,
     runtime: Runtime,
     color: tuple[int, int, int],
-    examples: bytes = b"",
-    examples_are: str = "",
+    examples: Examples | None = None,
 ) -> Page:
     """Return the page that needs no server.
 
@@ -80,20 +94,18 @@ def for_web(
         network: an ONNX file: float32 `pixels`, 0-255, to `probabilities`.
         runtime: ONNX Runtime Web.
         color: of the squares that occlusion covers pixels with, RGB.
-        examples: images of the network's size, RGB, 0-255, one after the other.
-        examples_are: a sentence that says what they are.
+        examples: None: the page has none.
     """
-    sources = _script("jpeg.js", "png.js", "picture.js", "web.js", "page.js")
-    data: dict[str, object] = {"color": color, "examples": base64.b64encode(examples).decode()}
+    sources = _script("jpeg.js", "png.js", "picture.js", "web.js", "page.js", "camera.js")
     inside = {"runtime": _packed(runtime.wasm), "network": _packed(network)}
     values = {
         "server": False,
         "where": "It stays on this device: the network is inside this page.",
         "notice": runtime.notice,
-        "examples": examples_are if examples else "",
     }
     policy = "script-src {script} 'wasm-unsafe-eval'"
-    return _render(about, f"{runtime.script}\n{sources}", policy, values, data, inside)
+    script = f"{runtime.script}\n{sources}"
+    return _render(about, script, policy, values, examples, {"color": color}, inside)
 
 
 def network_in(path: Path) -> bytes:
@@ -122,6 +134,7 @@ def _render(
     script: str,
     policy: str,
     values: dict[str, object],
+    examples: Examples | None,
     data: dict[str, object],
     inside: dict[str, str],
 ) -> Page:
@@ -134,11 +147,14 @@ def _render(
         f"{policy.format(script=inline.source(script))}; base-uri 'none'; form-action 'none'"
     )
     shown = {"classes": names, "size": about.size, **data}
+    if examples is not None:
+        content = base64.b64encode(np.ascontiguousarray(examples.pixels).data).decode()
+        shown["examples"] = {"side": examples.pixels.shape[1], "pixels": content}
     html = templating.environment("cifarnet.browser").get_template("page.html")
     text = html.render(
         {
             "notice": "",
-            "examples": "",
+            "examples": "" if examples is None else examples.source,
             **values,
             "name": about.name,
             "classes": names,

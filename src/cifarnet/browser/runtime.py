@@ -64,6 +64,11 @@ class Runtime(NamedTuple):
     notice: str
 
 
+def is_fetched() -> bool:
+    """Return whether an intact copy is in the cache."""
+    return _is_intact(_folder())
+
+
 def fetch(on_fetch: OnFetch | None = None) -> Path:
     """Fill the cache with the runtime, unless an intact copy is there; return its folder.
 
@@ -71,8 +76,8 @@ def fetch(on_fetch: OnFetch | None = None) -> Path:
         DataError: it cannot be fetched or stored; says what to do.
     """
     report = on_fetch or (lambda what, done, total: None)
-    cache = cache_folder() / "browser"
-    folder = cache / f"onnxruntime-web-{VERSION}"
+    folder = _folder()
+    cache = folder.parent
     if _is_intact(folder):
         return folder
     try:
@@ -119,6 +124,10 @@ def _inline(module: str) -> str:
     members = ",".join(f"{outer}:{inner}" for inner, outer in pairs)
     whole = f"const ort=(()=>{{{body}return{{{members}}}}})();"
     return whole.replace("import.meta.url", '"blob:"').replace("</script", "<\\/script")
+
+
+def _folder() -> Path:
+    return cache_folder() / "browser" / f"onnxruntime-web-{VERSION}"
 
 
 def _is_intact(folder: Path) -> bool:

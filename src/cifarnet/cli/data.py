@@ -147,6 +147,4 @@ def _settings(config_file: Path | None, overrides: tuple[str, ...]) -> Config:
     """Load the config whose `data` and `seed` are used; without a file, CIFAR-10."""
     from cifarnet import config
 
-    if config_file is None:
-        return config.data_only(overrides)
-    return config.load(config_file, overrides)
+    return config.load(config_file, overrides) if config_file else config.data_only(overrides)

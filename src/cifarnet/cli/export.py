@@ -41,7 +41,12 @@ QUANTIZATIONS = get_args(Quantization)
     metavar="SHARE",
     help="First set this share of the weights to zero and fine-tune; names end in -pruned.",
 )
-@click.option("--all", "all_", is_flag=True, help="Every format with every quantization.")
+@click.option(
+    "--all",
+    "all_",
+    is_flag=True,
+    help="Every format that can be written here, with every quantization.",
+)
 @click.option("--card", is_flag=True, help="Write a model card for Hugging Face's Hub.")
 @click.option("--license", metavar="ID", help="License that the card states, such as apache-2.0.")
 @options.data_path
@@ -63,15 +68,14 @@ def export(
 
     A file whose predictions differ from the trained network's is written to NAME.failed. All
     files are tried; if some of them failed or a format cannot hold the network, the exit code is
-    3. `c` is the int8 LiteRT file as C source, for a microcontroller; `web` is one HTML page that
-    classifies photos without a server.
+    3. `c` is the int8 LiteRT file as C source, for a microcontroller; `web` one HTML page that
+    classifies photos without a server; `triton` a model repository for NVIDIA Triton.
 
     \b
     Example:
       cifarnet export latest --format onnx,litert
-      cifarnet export latest --format litert,c --quantize int8
-      cifarnet export latest --format litert --quantize int8 --prune 0.5
-      cifarnet export latest --format web
+      cifarnet export latest --format litert,c --quantize int8 --prune 0.5
+      cifarnet export latest --format web,triton
       cifarnet export latest --all
       cifarnet export latest --card --license apache-2.0
     """
@@ -80,13 +84,13 @@ def export(
     _check_usage(formats, quantize, all_)
     model_card.check_usage(card, license)
     source = artifacts.trained_run(run)
-    if all_:
-        formats, quantize = FORMATS, QUANTIZATIONS
-    only_card = card and not (formats or quantize or prune)
-    _check_any(only_card or bool(formats), source)
+    only_card = card and not (formats or quantize or prune or all_)
+    _check_any(only_card or all_ or bool(formats), source)
     load_tensorflow()
     from cifarnet import exporters
 
+    if all_:
+        formats, quantize = export_table.possible_formats(), QUANTIZATIONS
     written: list[Export] = []
     if not only_card:
         with export_table.showing_failures(source), display() as shown:
@@ -94,11 +98,10 @@ def export(
                 source, formats, quantize, prune, [shown], overrides, allow_changed_data, power
             )
         export_table.show(written, source)
-    documents = [one.to_json() for one in written]
     if card:
-        return [*documents, model_card.write(source, license)]
+        return [*(one.to_json() for one in written), model_card.write(source, license)]
     console().print(f"Next: cifarnet benchmark {source.path}\n", markup=False)
-    return documents
+    return [one.to_json() for one in written]
 
 
 def _check_any(is_asked: bool, source: Run) -> None:

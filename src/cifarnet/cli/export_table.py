@@ -26,6 +26,16 @@ def show(written: Sequence[Export], source: Run) -> None:
         name_page(source.exports_folder)
 
 
+def possible_formats() -> tuple[str, ...]:
+    """Return the formats that this machine can write; say which are left out, and why."""
+    from cifarnet.exporters import formats
+
+    problems = formats.problems()
+    for problem in problems.values():
+        console().print(f"left out: {problem}", markup=False, soft_wrap=True)
+    return tuple(name for name in formats.FORMATS if name not in problems)
+
+
 @contextmanager
 def showing_failures(source: Run) -> Iterator[None]:
     """Show what was written and what was not, if some of several exports failed."""

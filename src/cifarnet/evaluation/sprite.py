@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet import runs
-from cifarnet.runs.sprites import Sprite
+from cifarnet.runs.sprites import MOST_MISTAKES, MOST_RIGHT, Sprite
 
-_MOST_MISTAKES, _MOST_RIGHT = 10, 4  # of each cell
 _MAX_SIDE = 64  # pixels
 _MAX_PIXELS = 1 << 20  # of all images together: about 0.4 MB
 _QUALITY = 90
@@ -33,7 +32,7 @@ def choose(probabilities: np.ndarray, labels: np.ndarray, size: int) -> Sprite:
     starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
     lengths = np.diff(np.append(starts, len(order)))
     ranks = np.arange(len(order)) - np.repeat(starts, lengths)
-    most = np.where(predicted == labels, _MOST_RIGHT, _MOST_MISTAKES)[order]
+    most = np.where(predicted == labels, MOST_RIGHT, MOST_MISTAKES)[order]
     kept = ranks < most
     rows = order[kept]
     sizes = np.repeat(lengths, lengths)[kept]

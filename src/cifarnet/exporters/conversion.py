@@ -47,13 +47,14 @@ def convert(
     metadata: Metadata,
     images: parity.Images,
     folder: Path,
+    unseen: np.ndarray | None = None,
 ) -> Converted:
     """Write a network in a format, and predict images with the artifact, in its own runtime.
 
     Args:
         worker: the child process.
         target: format and quantization.
-        model, calibration, metadata, folder: as for `formats.write`.
+        model, calibration, metadata, folder, unseen: as for `formats.write`.
         images: to predict.
 
     Raises:
@@ -64,7 +65,9 @@ def convert(
         file = Path(temporary) / "network.keras"
         model.save(file)
         try:
-            return worker.call(_convert, target, file, calibration, metadata, images, folder)
+            return worker.call(
+                _convert, target, file, calibration, metadata, images, folder, unseen
+            )
         except RuntimeError as error:  # of what the worker does before and after the converter
             name = f"{target.format} ({target.quantization})"
             raise ArtifactError(f"{name}: {messages.last_telling_line(error, [])}") from error
@@ -83,10 +86,13 @@ def _convert(
     metadata: Metadata,
     images: parity.Images,
     folder: Path,
+    unseen: np.ndarray | None,
 ) -> Converted:
     initialize_devices()
     model = keras.models.load_model(network, compile=False)
-    path = formats.write(target.format, target.quantization, model, calibration, metadata, folder)
+    path = formats.write(
+        target.format, target.quantization, model, calibration, metadata, folder, unseen
+    )
     try:
         with system.quiet():
             predictor = load(path)

@@ -15,12 +15,14 @@ from cifarnet.runs import Export, Run
 from cifarnet.runs.results import Parity
 
 
-def metadata(source: Run, config: cfg.DataConfig, dataset: data.Dataset) -> Metadata:
+def metadata(source: Run, config: cfg.Config, dataset: data.Dataset) -> Metadata:
     """Return what is stored inside every artifact."""
     size = dataset.train.pixels.shape[1]
     calibration = source.read_record().calibration
     return {
-        **models.describe(source.path.name, config, size, dataset.classes, network.OUTPUT),
+        **models.describe(source.path.name, config.data, size, dataset.classes, network.OUTPUT),
+        "model": config.name,
+        "mean_color": [round(value) for value in dataset.mean],  # covers squares in heat maps
         "temperature": None if calibration is None else calibration.temperature,
         "weights_sha256": hashlib.sha256(source.model_file.read_bytes()).hexdigest(),
     }

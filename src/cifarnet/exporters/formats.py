@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ from cifarnet.exporters import (
     network,
     onnx_format,
     saved_model,
+    triton_format,
     web_format,
 )
 from cifarnet.predictors import Metadata
@@ -44,6 +46,7 @@ class Format:
         packages: that it needs and a plain installation lacks.
         extra: the extra of cifarnet that installs them.
         fetch: fetches into the cache what its writer needs.
+        missing: returns what this machine lacks besides packages, a sentence; empty: nothing.
         portable: whether other runtimes than Keras read it; see `network.build`.
     """
 
@@ -52,6 +55,7 @@ class Format:
     extra: str = ""
     portable: bool = True
     fetch: Callable[[OnFetch | None], None] | None = None
+    missing: Callable[[], str] = lambda: ""
 
     def require_packages(self, name: str) -> None:
         """Check that the packages are installed.
@@ -59,11 +63,21 @@ class Format:
         Raises:
             ConfigError: one is missing.
         """
-        if missing := [p for p in self.packages if importlib.util.find_spec(p) is None]:
-            raise ConfigError(
-                f"{name} needs the packages {', '.join(missing)}; install them with: "
-                f"pip install 'cifarnet[{self.extra}]'"
-            )
+        if problem := self._missing_packages(name):
+            raise ConfigError(problem)
+
+    def problem(self, name: str) -> str:
+        """Return why this format cannot be written on this machine; empty: it can."""
+        return self._missing_packages(name) or self.missing()
+
+    def _missing_packages(self, name: str) -> str:
+        missing = [p for p in self.packages if importlib.util.find_spec(p) is None]
+        if not missing:
+            return ""
+        return (
+            f"{name} needs the packages {', '.join(missing)}; install them with: "
+            f"pip install 'cifarnet[{self.extra}]'"
+        )
 
 
 # In the order of `choices.ExportFormat`, from which the config and the command line take
@@ -74,8 +88,21 @@ FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(onnx_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
     "litert": Format(litert_format.write, ("ai_edge_litert",), "litert"),
     "c": Format(c_source.write, ("ai_edge_litert",), "litert"),
-    "web": Format(web_format.write, ("tf2onnx", "onnxruntime"), "onnx", fetch=web_format.fetch),
+    "web": Format(
+        web_format.write,
+        ("tf2onnx", "onnxruntime"),
+        "onnx",
+        fetch=web_format.fetch,
+        missing=web_format.missing,
+    ),
+    "triton": Format(triton_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
 }
+
+
+def problems() -> dict[ExportFormat, str]:
+    """Return the formats that cannot be written on this machine, and why: a sentence of each."""
+    found = {name: format_.problem(name) for name, format_ in FORMATS.items()}
+    return {name: problem for name, problem in found.items() if problem}
 
 
 def write(
@@ -85,6 +112,7 @@ def write(
     calibration: np.ndarray,
     metadata: Metadata,
     folder: Path,
+    unseen: np.ndarray | None = None,
 ) -> Path:
     """Write a network in a format.
 
@@ -95,6 +123,7 @@ def write(
         calibration: uint8 [N, S, S, 3], training images that int8 ranges are measured on.
         metadata: JSON-able, stored inside the artifact.
         folder: an empty folder.
+        unseen: uint8 [N, S, S, 3], images that `web` offers as examples; None: it has none.
 
     Returns:
         The file or folder that a predictor loads.
@@ -104,12 +133,15 @@ def write(
         ModelError: the network is not float32.
     """
     format_ = FORMATS[name]
+    writer = format_.write
+    if name == "web":
+        writer = functools.partial(web_format.write, unseen=unseen)
     model = network.build(model, portable=format_.portable)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with system.quiet(), _temporary_files_in(folder):
-                return format_.write(model, quantization, calibration, metadata, folder)
+                return writer(model, quantization, calibration, metadata, folder)
         except ArtifactError as error:
             raise ArtifactError(f"{name} ({quantization}): {error}") from error
         except Exception as error:  # each converter raises its own

@@ -20,13 +20,24 @@ _CALIBRATION_BATCH = 50
 
 
 def write(
-    model: keras.Model, quantization: str, calibration: np.ndarray, metadata: Metadata, folder: Path
+    model: keras.Model,
+    quantization: str,
+    calibration: np.ndarray,
+    metadata: Metadata,
+    folder: Path,
+    dtype: Any = np.float32,
 ) -> Path:
-    """Write `model.onnx` with an open batch dimension `N`; see `formats.Writer`."""
+    """Write `model.onnx` with an open batch dimension `N`; see `formats.Writer`.
+
+    Args:
+        model, quantization, calibration, metadata, folder: as for `formats.Writer`.
+        dtype: of the pixels that it takes, float32 or uint8.
+    """
     import onnx
 
     from cifarnet.predictors import onnx as predictor
 
+    calibration = calibration.astype(dtype)
     proto = _convert(model, calibration)
     path = folder / "model.onnx"
     if quantization == "int8":
@@ -41,8 +52,8 @@ def _convert(model: keras.Model, images: np.ndarray) -> Any:
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    model(images[:1].astype(np.float32))  # tf2onnx needs a model that was called
-    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name=network.INPUT)
+    model(images[:1])  # tf2onnx needs a model that was called
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], images.dtype, name=network.INPUT)
     proto, _ = tf2onnx.convert.from_keras(
         model,
         input_signature=[spec],
@@ -78,7 +89,7 @@ def _quantize(proto: Any, calibration: np.ndarray) -> Any:
     class Images(ort.CalibrationDataReader):
         def __init__(self) -> None:
             parts = -(-len(calibration) // _CALIBRATION_BATCH)
-            batches = np.array_split(calibration.astype(np.float32), parts)
+            batches = np.array_split(calibration, parts)
             self._feeds = iter([{network.INPUT: batch} for batch in batches])
 
         def get_next(self) -> Any:

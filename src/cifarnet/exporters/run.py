@@ -146,12 +146,13 @@ class _Exporter:
         self._config = config
         self._network = _load_model(source)
         self._dataset = dataset
-        self._metadata = description.metadata(source, config.data, self._dataset)
+        self._metadata = description.metadata(source, config, self._dataset)
         self._calibration = _calibration(
             self._dataset, options.calibration_images, self._config.seed
         )
         self._split, pixels, self._labels = self._dataset.comparison()
         self._images = parity.images(pixels)
+        self._unseen = web_format.unseen(dataset, config.seed)
         self._pruned = None if options.prune is None else self._prune(options.prune)
         self._expected = parity.predict(keras_file.from_model(self._network), self._images)
 
@@ -220,6 +221,7 @@ class _Exporter:
             self._metadata,
             self._images,
             folder,
+            self._unseen,
         )
         measured = parity.measure(
             self._expected, converted.probabilities, converted.runtime, self._split, self._labels

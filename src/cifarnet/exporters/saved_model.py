@@ -16,8 +16,11 @@ from cifarnet.predictors import saved_model as predictor
 def write(
     model: keras.Model, quantization: str, calibration: np.ndarray, metadata: Metadata, folder: Path
 ) -> Path:
-    """Write the folder `model` with the signature `serving_default`; see `formats.Writer`."""
-    path = folder / "model"
+    """Write the SavedModel `NAME/1` with the signature `serving_default`; see `formats.Writer`.
+
+    Servers of TensorFlow and OpenVINO take the folder NAME, with a folder for each version.
+    """
+    path = folder / metadata["model"] / "1"
     save(model, None, path)
     file = path / predictor.METADATA
     file.parent.mkdir()

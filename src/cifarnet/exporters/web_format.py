@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 
 import numpy as np
 
-from cifarnet import browser
+from cifarnet import browser, data
 from cifarnet.backend import keras
 from cifarnet.browser import chromium, runtime
 from cifarnet.data import OnFetch
+from cifarnet.data.sampling import balanced_order
 from cifarnet.errors import ArtifactError, DataError, GateError
 from cifarnet.exporters import onnx_format
 from cifarnet.predictors import Metadata
 from cifarnet.runs.results import BrowserRecord
 
-# Of a probability, from ONNX Runtime's. Both add in float32 in orders of their own: on up to 5,066
-# images the shipped networks differ by 0.7e-6 to 1.5e-6, as much as ONNX Runtime's own levels of
-# optimization differ from each other on one processor.
+# Of a probability, from ONNX Runtime's. Both add in float32 in orders of their own: of shipped
+# networks, either is 0.7e-6 to 1.6e-6 from the same network in float64, and they differ by as much
+# from each other, at every level of graph optimization of either. So 1e-6 would be chance.
 MAX_DIFFERENCE = 1e-5
 _BATCH_BYTES = 3_000_000  # of pixels per message to the browser
 _EXAMPLES, _EXAMPLE_BYTES = 10, 40_000
-_EXAMPLES_ARE = "Images that the network was trained on; so its answers are better than on yours."
+_SOURCE = "Validation images, which the network was not trained on, drawn at random."
 
 
 def fetch(on_fetch: OnFetch | None = None) -> None:
@@ -37,16 +39,40 @@ def fetch(on_fetch: OnFetch | None = None) -> None:
         raise ArtifactError(f"web: ONNX Runtime Web could not be fetched: {error}") from error
 
 
+def missing() -> str:
+    """Return what this machine lacks to have the runtime; empty: nothing."""
+    if runtime.is_fetched() or shutil.which("npm"):
+        return ""
+    return "web needs ONNX Runtime Web, which the command npm fetches; install npm"
+
+
+def unseen(dataset: data.Dataset, seed: int) -> np.ndarray | None:
+    """Choose images that the page offers: validation images, one of each class where possible.
+
+    Returns:
+        uint8 [N, S, S, 3], in the order of the classes; None without a validation split.
+    """
+    split, pixels, labels = dataset.comparison()
+    if split != "validation":
+        return None
+    count = min(_EXAMPLES, max(1, _EXAMPLE_BYTES // pixels[0].nbytes))
+    rows = balanced_order(labels, seed)[:count]
+    return pixels[rows[np.argsort(labels[rows])]]
+
+
 def write(
-    model: keras.Model, quantization: str, calibration: np.ndarray, metadata: Metadata, folder: Path
+    model: keras.Model,
+    quantization: str,
+    calibration: np.ndarray,
+    metadata: Metadata,
+    folder: Path,
+    unseen: np.ndarray | None = None,
 ) -> Path:
-    """Write `index.html`, with the float32 ONNX file inside; see `formats.Writer`."""
+    """Write `index.html`, with the float32 ONNX file and examples inside; see `formats.write`."""
     file = onnx_format.write(model, quantization, calibration, metadata, folder)
     network = file.read_bytes()
     file.unlink()
-    red, green, blue = np.rint(calibration.mean(axis=(0, 1, 2))).astype(int).tolist()
-    count = min(_EXAMPLES, max(1, _EXAMPLE_BYTES // calibration[0].nbytes), len(calibration))
-    rows = np.linspace(0, len(calibration) - 1, count).astype(int)
+    red, green, blue = metadata["mean_color"]
     page = browser.for_web(
         browser.About(
             name=str(metadata["run"]),
@@ -57,8 +83,7 @@ def write(
         network,
         runtime.read(),
         (red, green, blue),
-        calibration[rows].tobytes(),
-        _EXAMPLES_ARE,
+        None if unseen is None else browser.Examples(unseen, _SOURCE),
     )
     path = folder / "index.html"
     path.write_text(page.html, encoding="utf-8")

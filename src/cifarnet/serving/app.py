@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from cifarnet import browser
 from cifarnet.explanations import maps
 from cifarnet.serving import (
     body,
+    examples,
     metrics,
     open_inference,
     openapi,
@@ -59,13 +61,6 @@ class Service:
         self.decoders = Decoders(network.size, max_pixels)
         self.batcher: Batcher | None = None
         self.document = openapi.document(network)
-        self.shown = browser.for_server(
-            browser.About(network.name, tuple(network.classes), network.size, network.is_calibrated)
-        )
-        self._page_headers = {
-            "content-security-policy": f"{self.shown.policy}; frame-ancestors 'none'",
-            "referrer-policy": "no-referrer",
-        }
 
     async def start(self) -> None:
         """Start the inference thread and warm up."""
@@ -75,11 +70,11 @@ class Service:
         self.metrics.waiting.set_function(lambda: self._running().waiting)
         self.is_ready = True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the threads."""
-        self.decoders.close()
         if self.batcher is not None:
-            self.batcher.close()
+            await self.batcher.close()
+        await self.decoders.close()
 
     def _running(self) -> Batcher:
         if self.batcher is None:
@@ -90,7 +85,25 @@ class Service:
 
     async def page(self, _: Request) -> Response:
         """`GET /`."""
-        return Response(self.shown.html, media_type="text/html", headers=self._page_headers)
+        loop = asyncio.get_running_loop()
+        html, headers = await loop.run_in_executor(None, lambda: self._page)
+        return Response(html, media_type="text/html", headers=headers)
+
+    @functools.cached_property
+    def _page(self) -> tuple[str, dict[str, str]]:
+        """The page and its headers; without examples if it shows them to people without a token."""
+        network, is_open = self.network, self.access.token is None
+        shown = browser.for_server(
+            browser.About(
+                network.name, tuple(network.classes), network.size, network.is_calibrated
+            ),
+            examples.of(network.run) if network.run is not None and is_open else None,
+        )
+        return shown.html, {
+            "content-security-policy": f"{shown.policy}; frame-ancestors 'none'",
+            "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+            "referrer-policy": "no-referrer",
+        }
 
     async def live(self, _: Request) -> Response:
         """`GET /v2/health/live`."""
@@ -115,8 +128,8 @@ class Service:
 
     async def infer(self, request: Request) -> Response:
         """`POST /v2/models/NAME/infer`."""
-        content = await self.bodies.read(request)
-        return await open_inference.infer(request, content, self.network, self._running())
+        async with self.bodies.read(request) as content:
+            return await open_inference.infer(request, content, self.network, self._running())
 
     async def model_status(self, _: Request) -> Response:
         """`GET /v1/models/NAME`."""
@@ -124,17 +137,17 @@ class Service:
 
     async def predict_rows(self, request: Request) -> Response:
         """`POST /v1/models/NAME:predict`."""
-        document = body.parse_json(await self.bodies.read(request))
-        rows = await self._running().predict(tensorflow_rest.pixels(document, self.network.size))
-        return JSONResponse(tensorflow_rest.respond(document, open_inference.finite(rows)))
+        async with self.bodies.read(request) as content:
+            key, pixels = tensorflow_rest.parse(content, self.network.size)
+        rows = await self._running().predict(pixels)
+        return JSONResponse(tensorflow_rest.respond(key, open_inference.finite(rows)))
 
     async def predict(self, request: Request) -> Response:
         """`POST /predict`."""
         top = _number(request, "top", 3, 1, len(self.network.classes))
         with_heat = _number(request, "heat", 0, 0, 1) == 1
         began = time.perf_counter()
-        content = find(await self.bodies.read(request), request.headers.get("content-type", ""))
-        pixels = await self.decoders.run(lambda: self.decoders.decode(content))
+        pixels = await self._decoded(request)
         row = open_inference.finite(await self._running().predict(pixels[None]))[0]
         ranked = np.argsort(-row)[:top].tolist()
         names = self.network.classes
@@ -148,9 +161,18 @@ class Service:
         found["milliseconds"] = round(1000 * (time.perf_counter() - began), 3)
         return JSONResponse(found)
 
+    async def _decoded(self, request: Request) -> np.ndarray:
+        """Return the pixels of the image file in a request; its bytes are not kept."""
+        async with self.bodies.read(request) as content:
+            file = find(content, request.headers.get("content-type", ""))
+            return await self.decoders.run(lambda: self.decoders.decode(file))
+
     def _heat(self, pixels: np.ndarray, label: int) -> np.ndarray:
-        """Return the occlusion map of a class; the squares have the image's mean color."""
-        color = pixels.mean(axis=(0, 1)).tolist()
+        """Return the occlusion map of a class, with squares of the training images' mean color.
+
+        A file that does not state it gets the image's own.
+        """
+        color = self.network.mean_color or pixels.mean(axis=(0, 1)).tolist()
         explain = maps.occlusion(self._running().predict_from_thread, color)
         return explain(pixels[None], np.array([label]))[0].round(4)
 
@@ -233,10 +255,18 @@ class Application:
                 raise Refused(405, f"expected {allowed}", {"allow": allowed})
             return await endpoint(request)
         except Refused as error:
-            return JSONResponse({"error": error.text}, error.status, error.headers)
+            return _refusal(error)
+        except asyncio.CancelledError:
+            if not self._service.is_ending:
+                raise
+            return _refusal(refusals.busy("the server ends"))
         except Exception as error:
             _log.exception("unexpected %s", type(error).__name__)
             return JSONResponse({"error": f"the server failed: {type(error).__name__}"}, 500)
+
+
+def _refusal(error: Refused) -> Response:
+    return JSONResponse({"error": error.text}, error.status, error.headers)
 
 
 def _number(request: Request, name: str, default: int, low: int, high: int) -> int:

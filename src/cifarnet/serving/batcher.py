@@ -49,6 +49,7 @@ class Batcher:
         self._soon: list[_Job] = []  # for the event loop
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()  # for the thread
         self._in_thread = 0  # jobs
+        self._is_closed = False
         self.waiting = 0  # images
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
@@ -57,8 +58,10 @@ class Batcher:
         """Return probabilities float32 [N, classes] of pixels uint8 [N, S, S, 3].
 
         Raises:
-            Refused: 503 if too many images wait, 504 after 10 s.
+            Refused: 503 if too many images wait or the server ends, 504 after 10 s.
         """
+        if self._is_closed:
+            raise refusals.busy("the server ends")
         if self.waiting + len(pixels) > MAX_WAITING:
             raise refusals.busy(f"{self.waiting:,} images wait for the network")
         job = _Job(pixels, self._loop.create_future())
@@ -79,10 +82,12 @@ class Batcher:
         """Return what `predict` does, to another thread."""
         return asyncio.run_coroutine_threadsafe(self.predict(pixels), self._loop).result()
 
-    def close(self) -> None:
-        """End the thread, after the jobs it has."""
+    async def close(self) -> None:
+        """Refuse further requests, and end the thread after the jobs it has."""
+        self._is_closed = True
+        await asyncio.sleep(0)  # `_compute_soon` may have jobs for the thread
         self._jobs.put(None)
-        self._thread.join()
+        await self._loop.run_in_executor(None, self._thread.join)
 
     def _compute_soon(self) -> None:
         batch, self._soon = self._soon, []

@@ -17,7 +17,7 @@ from cifarnet.serving.refusals import Refused
 TIMEOUT = 30.0  # seconds in which a body must have arrived
 # Objects and arrays of a JSON body, of which each takes 60 bytes or more: 256 images of 32 x 32.
 MAX_NESTED = 300_000
-_HELD = 16  # bodies of the largest size that may arrive at once
+_HELD = 16  # bodies of the largest size that may be in memory at once
 _DRAIN = 1.0  # seconds to read on after a refusal, so that the client reads it
 _BOTH = 32  # zlib: detect its own format and gzip
 
@@ -29,8 +29,9 @@ class Bodies:
         self.max_bytes = max_bytes
         self._held = 0  # bytes
 
-    async def read(self, request: Request) -> bytes:
-        """Read the body of a request, uncompressed.
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """Read the body of a request, uncompressed; it counts as held until the context ends.
 
         Raises:
             Refused: 413 too large; 415 another compression than gzip and deflate; 400 damaged or
@@ -46,7 +47,25 @@ class Bodies:
             await _drain(request.stream(), self.max_bytes)
             raise refusals.too_large(self.max_bytes)
         content = await self._in_time(request)
-        return content if encoding == "identity" else _unpack(content, self.max_bytes)
+        held = len(content)
+        try:
+            if encoding != "identity":
+                content = _unpack(content, self.max_bytes)
+                held += (more := len(content) - held)
+                self._hold(more)
+            yield content
+        finally:
+            self._held -= held
+
+    def _hold(self, more: int) -> None:
+        """Count bytes that are in memory now.
+
+        Raises:
+            Refused: 503 if they are too many.
+        """
+        self._held += more
+        if self._held > _HELD * self.max_bytes:
+            raise refusals.busy("too many large bodies at once")
 
     async def _in_time(self, request: Request) -> bytes:
         """Read the body, or be canceled by a timer: `wait_for` would start a task."""
@@ -71,22 +90,22 @@ class Bodies:
             timer.cancel()
 
     async def _collect(self, request: Request) -> bytes:
+        """Return the body, whose bytes are counted."""
         parts: list[bytes] = []
         size = 0
         stream = request.stream()
         try:
             async for part in stream:
                 size += len(part)
-                self._held += len(part)
+                self._hold(len(part))
                 if size > self.max_bytes:
                     parts.clear()
                     await _drain(stream, self.max_bytes)
                     raise refusals.too_large(self.max_bytes)
-                if self._held > _HELD * self.max_bytes:
-                    raise refusals.busy("too many large bodies arrive at once")
                 parts.append(part)
-        finally:
+        except BaseException:
             self._held -= size
+            raise
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -17,25 +17,24 @@ _KEEP_ALIVE = 75  # seconds that an idle connection stays open
 class _Protocol(HttpToolsProtocol):
     """One connection."""
 
-    _is_head, _head_bytes = False, 0
+    _head_bytes = 0  # since the latest ones of a body: of headers, or behind the last chunk
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._is_head, self._head_bytes = True, 0
-        super().on_message_begin()
+    def on_body(self, body: bytes) -> None:
+        """Take bytes of a body."""
+        self._head_bytes = 0
+        super().on_body(body)
 
-    def on_headers_complete(self) -> None:
-        """Start to answer."""
-        self._is_head = False
-        super().on_headers_complete()
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._head_bytes = 0
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client."""
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._is_head and self.parser is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD and not self.transport.is_closing():
-                self.send_400_response(f"the headers are larger than {_MAX_HEAD:,} bytes")
+        if self._head_bytes > _MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"the headers are larger than {_MAX_HEAD:,} bytes")
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP request, and close the connection."""
@@ -57,8 +56,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def server(app: ASGIApp, drain_seconds: float) -> uvicorn.Server:
-    """Return a server for an application; it ends `drain_seconds` after it was asked to."""
+def server(app: ASGIApp) -> uvicorn.Server:
+    """Return a server for an application."""
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -70,6 +69,5 @@ def server(app: ASGIApp, drain_seconds: float) -> uvicorn.Server:
         server_header=False,
         date_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=round(drain_seconds),
     )
     return _Server(config)

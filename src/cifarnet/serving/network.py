@@ -16,6 +16,7 @@ from cifarnet import artifacts
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback
 from cifarnet.errors import ArtifactError
+from cifarnet.formatting import printable
 from cifarnet.predictors import Predictor, Preprocessing
 from cifarnet.runs import Run
 
@@ -40,8 +41,10 @@ class Network:
         name: in the paths of the protocols.
         platform: as the Open Inference Protocol has it, such as `onnxruntime_onnx`.
         predictor: pixels to probabilities.
-        classes: names.
-        is_calibrated: whether the probabilities were calibrated, as far as the run says.
+        classes: names, printable.
+        is_calibrated: whether the probabilities were calibrated, as far as file and run say.
+        mean_color: of the training images, RGB, 0-255, as far as the file says.
+        run: that the file belongs to, if any.
     """
 
     path: Path
@@ -50,6 +53,8 @@ class Network:
     predictor: Predictor
     classes: list[str]
     is_calibrated: bool
+    mean_color: list[int] | None
+    run: Run | None = None
 
     @property
     def size(self) -> int:
@@ -98,10 +103,25 @@ def load(
         name=re.sub(r"[^\w.-]", "-", name, flags=re.ASCII),
         platform=platform,
         predictor=predictor,
-        classes=artifact.classes(predictor),
-        is_calibrated=artifact.run is not None
-        and artifact.run.read_record().calibration is not None,
+        classes=[printable(name) for name in artifact.classes(predictor)],
+        is_calibrated=_is_calibrated(artifact, predictor),
+        mean_color=_mean_color(predictor),
+        run=artifact.run,
     )
+
+
+def _is_calibrated(artifact: Artifact, predictor: Predictor) -> bool:
+    if predictor.metadata.get("temperature") is not None:
+        return True
+    return artifact.run is not None and artifact.run.read_record().calibration is not None
+
+
+def _mean_color(predictor: Predictor) -> list[int] | None:
+    """Return what the file states; None for a foreign one or one of an earlier version."""
+    color = predictor.metadata.get("mean_color")
+    if not isinstance(color, list) or len(color) != 3:
+        return None
+    return color if all(type(value) is int and 0 <= value <= 255 for value in color) else None
 
 
 def _exported(artifact: Artifact, callback: Callback) -> Artifact:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import importlib.metadata
 import json
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from cifarnet.serving.refusals import Refused
 
 HEADER_LENGTH = "inference-header-content-length"
 _COMPRESS_FROM = 1000  # bytes of a response, if the client takes it compressed
+_REFUSED = re.compile(r";q=0(\.0*)?$")  # a part of Accept-Encoding that forbids
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,8 @@ def _compressed(response: Response, accepted: str) -> Response:
     """Compress a response of some size with what the client takes."""
     if len(response.body) < _COMPRESS_FROM:
         return response
-    names = [part.split(";")[0].strip() for part in accepted.lower().split(",")]
+    parts = accepted.lower().replace(" ", "").split(",")
+    names = [part.split(";")[0] for part in parts if not _REFUSED.search(part)]
     if "gzip" in names:
         encoding, content = "gzip", gzip.compress(response.body, 1, mtime=0)
     elif "deflate" in names:

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
+from cifarnet.choices import MAX_REQUEST
 from cifarnet.serving.network import INPUT, OUTPUT, VERSION, Network
-from cifarnet.serving.tensors import MAX_IMAGES
 
 _Object: TypeAlias = "dict[str, object]"
 _GRAY = 128  # of the example's pixels
@@ -67,7 +67,7 @@ def _open_inference(network: Network) -> _Object:
     side = network.size
     shape = {
         "type": "array",
-        "prefixItems": [{"type": "integer", "minimum": 1, "maximum": MAX_IMAGES}]
+        "prefixItems": [{"type": "integer", "minimum": 1, "maximum": MAX_REQUEST}]
         + [{"const": n} for n in (side, side, 3)],
         "minItems": 4,
         "maxItems": 4,
@@ -104,7 +104,7 @@ def _open_inference(network: Network) -> _Object:
 def _tensorflow(network: Network) -> _Object:
     path = f"/v1/models/{network.name}"
     image = np.full((network.size, network.size, 3), _GRAY).tolist()
-    instances = {"type": "array", "minItems": 1, "maxItems": MAX_IMAGES}
+    instances = {"type": "array", "minItems": 1, "maxItems": MAX_REQUEST}
     rows = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
     predict = {
         "summary": "Probabilities of pixels, as TensorFlow Serving gives them",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,9 +23,9 @@ from cifarnet.serving.app import Application, Service
 from cifarnet.serving.connections import server as make_server
 from cifarnet.serving.limits import MAX_BODY, MAX_PIXELS
 
-_DRAIN = 5.0  # seconds in which the server ends
+_END = 5.0  # seconds in which the server ends
+_DRAIN = 4.0  # of these, in which it still takes requests
 _QUIET = 0.3  # seconds without a request after which nothing more is expected
-_BACKLOG = 2048  # connections that wait to be accepted
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,14 @@ def serve(
         callbacks: notified of each stage of the start.
 
     Raises:
-        ConfigError: options that contradict each other or are unsafe, or the address is taken.
+        ConfigError: options that contradict each other or are unsafe, the address is taken, or
+            this is not the main thread, or one with an event loop, as in a notebook.
         RunError, ArtifactError: the target cannot be found, exported or loaded.
 
     Example:
         cifarnet.serve("latest", on_ready=lambda serving: print(serving.url))
     """
+    _check_thread()
     access = limits.access(host, token_file, no_auth, allow_hosts)
     for name, value in (("max_body", max_body), ("max_pixels", max_pixels)):
         if value < 1:
@@ -93,6 +97,20 @@ def serve(
         service = Service(loaded, access, max_body, max_pixels)
         _run(_answer(service, listener, lambda: on_ready and on_ready(serving)))
     return serving
+
+
+def _check_thread() -> None:
+    """Check that signals and an event loop of its own can be had here."""
+    is_main, is_running = threading.current_thread() is threading.main_thread(), True
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        is_running = False
+    if not is_main or is_running:
+        raise ConfigError(
+            "serve runs in the main thread without an event loop. From a thread or a notebook, "
+            "start a process: subprocess.Popen(['cifarnet', 'serve', 'RUN'])"
+        )
 
 
 def _describe(loaded: network.Network, host: str, listener: socket.socket) -> Serving:
@@ -161,7 +179,7 @@ async def _answer(
 ) -> None:
     """Answer requests until a signal, then end within 5 s."""
     stop = asyncio.Event()
-    server = make_server(Application(service), _DRAIN)
+    server = make_server(Application(service))
     with _on_signals(stop.set):
         running = asyncio.ensure_future(server.serve([listener]))
         try:
@@ -170,20 +188,26 @@ async def _answer(
             gc.freeze()  # what is here stays; the collector need not look at it again
             on_ready()
             await stop.wait()
-            await _drain(service)
+            left = _END - await _drain(service)
+            server.config.timeout_graceful_shutdown = math.ceil(left)
         finally:
             server.should_exit = True
             await running
-            service.close()
+            await service.close()
             gc.unfreeze()
 
 
-async def _drain(service: Service) -> None:
-    """Answer what still comes, without keeping connections, until no more does, at most 4 s."""
+async def _drain(service: Service) -> float:
+    """Answer what still comes, without keeping connections, until no more does, at most 4 s.
+
+    Returns:
+        Seconds that this took.
+    """
     service.is_ready, service.is_ending = False, True
     began = time.monotonic()
-    while time.monotonic() - began < _DRAIN - 1:
+    while (taken := time.monotonic() - began) < _DRAIN:
         quiet = time.monotonic() - max(service.latest, began)
         if service.requests == 0 and quiet > _QUIET:
-            return
+            break
         await asyncio.sleep(0.05)
+    return taken

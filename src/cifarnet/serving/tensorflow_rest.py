@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.errors import JsonObject
-from cifarnet.serving import tensors
+from cifarnet.serving import body, tensors
 from cifarnet.serving.network import INPUT, VERSION, Network
 from cifarnet.serving.refusals import Refused
 
@@ -19,12 +18,16 @@ def status(network: Network, is_ready: bool) -> dict[str, object]:
     return {"name": network.name, "ready": is_ready, "model_version_status": [version]}
 
 
-def pixels(document: JsonObject, size: int) -> np.ndarray:
-    """Return the pixels of `instances` (rows) or `inputs` (one tensor), uint8 [N, S, S, 3].
+def parse(content: bytes, size: int) -> tuple[str, np.ndarray]:
+    """Return the key, `instances` (rows) or `inputs` (one tensor), and its pixels.
+
+    Returns:
+        The key, and uint8 [N, S, S, 3].
 
     Raises:
         Refused: 400 for anything else.
     """
+    document = body.parse_json(content)
     found = [key for key in ("instances", "inputs") if key in document]
     if len(found) != 1:
         raise Refused(400, "expected instances (a list of images) or inputs (a batch of images)")
@@ -33,7 +36,7 @@ def pixels(document: JsonObject, size: int) -> np.ndarray:
         values = [_named(value) for value in values]
     else:
         values = _named(values)
-    return tensors.of_numbers(values, size)
+    return found[0], tensors.of_numbers(values, size)
 
 
 def _named(value: Any) -> Any:
@@ -45,6 +48,6 @@ def _named(value: Any) -> Any:
     return value[INPUT]
 
 
-def respond(document: JsonObject, rows: np.ndarray) -> dict[str, object]:
-    """Return the probabilities in the format of the request."""
-    return {"predictions" if "instances" in document else "outputs": rows.tolist()}
+def respond(key: str, rows: np.ndarray) -> dict[str, object]:
+    """Return the probabilities in the format of a request with this key."""
+    return {"predictions" if key == "instances" else "outputs": rows.tolist()}

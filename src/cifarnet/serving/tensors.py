@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.choices import MAX_REQUEST
 from cifarnet.serving.refusals import Refused
-
-MAX_IMAGES = 1024  # per request
 
 
 def check_shape(shape: Any, size: int) -> int:
@@ -27,8 +26,8 @@ def check_shape(shape: Any, size: int) -> int:
 
 
 def _check_count(count: int) -> None:
-    if count > MAX_IMAGES:
-        raise Refused(413, f"expected at most {MAX_IMAGES:,} images, received {count:,}")
+    if count > MAX_REQUEST:
+        raise Refused(413, f"expected at most {MAX_REQUEST:,} images, received {count:,}")
 
 
 def of_bytes(content: bytes | memoryview, count: int, size: int) -> np.ndarray:

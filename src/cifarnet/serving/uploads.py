@@ -6,6 +6,8 @@ A file's name is never read, and nothing is written to disk.
 from __future__ import annotations
 
 import asyncio
+import functools
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -20,6 +22,7 @@ from cifarnet.serving import refusals
 from cifarnet.serving.refusals import Refused
 
 _MAX_PARTS = 16
+_IS_FILE = re.compile(rb";\s*filename\*?=", re.IGNORECASE)  # in Content-Disposition
 _MAX_THREADS = 2  # each may hold one image of `max_pixels`
 _MAX_WAITING = 64  # bodies that wait for a thread
 
@@ -37,7 +40,9 @@ def find(content: bytes, content_type: str) -> bytes:
         content = _of_form(content, options.get(b"boundary", b""))
     elif kind not in (b"", b"application/octet-stream") and not kind.startswith(b"image/"):
         raise Refused(
-            415, "content-type: expected image/*, application/octet-stream or multipart/form-data"
+            415,
+            "content-type: expected image/*, application/octet-stream or multipart/form-data, "
+            f"received {printable(content_type)[:100]}. With curl: -F image=@FILE",
         )
     if not content:
         raise Refused(400, "expected an image file, received nothing")
@@ -86,7 +91,7 @@ class _Form:
         self._value += content[start:end]
 
     def _header_end(self) -> None:
-        if self._name.lower() == b"content-disposition" and b"filename" in self._value:
+        if self._name.lower() == b"content-disposition" and _IS_FILE.search(self._value):
             self._is_file = True
             self.files.append(bytearray())
         self._name.clear()
@@ -133,6 +138,7 @@ class Decoders:
             reason = printable(str(error))[:200]
             raise Refused(400, f"this is not a readable image: {reason}") from error
 
-    def close(self) -> None:
-        """End the threads."""
-        self._threads.shutdown(cancel_futures=True)
+    async def close(self) -> None:
+        """End the threads; the event loop goes on, for which some of them may wait."""
+        end = functools.partial(self._threads.shutdown, cancel_futures=True)
+        await asyncio.get_running_loop().run_in_executor(None, end)

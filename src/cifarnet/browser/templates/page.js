@@ -4,9 +4,10 @@ const about = JSON.parse(document.getElementById("data").textContent);
 const element = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 2)} %`;
 let latest = 0; // the number of the file that is shown
+let given = null; // that file, and its name
 
-for (const [button, input] of [["choose", "file"], ["photograph", "camera"]]) {
-  element(button).addEventListener("click", () => element(input).click());
+element("choose").addEventListener("click", () => element("file").click());
+for (const input of ["file", "camera"]) {
   element(input).addEventListener("change", () => {
     const [file] = element(input).files;
     if (file) show(file, file.name);
@@ -43,6 +44,8 @@ function say(text, told = false) {
 
 async function show(file, name) {
   const number = ++latest;
+  given = [file, name];
+  closeCamera();
   say(`Reading ${name} ...`);
   document.body.setAttribute("aria-busy", "true");
   try {
@@ -77,6 +80,7 @@ function draw(name, pixels, { probabilities, heat, milliseconds }) {
     element("heat-place").textContent = place(heat);
   }
   say(`${best}, ${percent(probabilities[order[0]])}`, true);
+  element("answer").scrollIntoView({ block: "nearest" }); // examples are far below on a phone
 }
 
 function bar(name, probability) {
@@ -94,10 +98,10 @@ function bar(name, probability) {
   return row;
 }
 
-function paint(canvas, pixels) {
-  canvas.width = canvas.height = about.size;
-  const image = new ImageData(about.size, about.size);
-  for (let i = 0; i < about.size ** 2; i++) {
+function paint(canvas, pixels, side = about.size) {
+  canvas.width = canvas.height = side;
+  const image = new ImageData(side, side);
+  for (let i = 0; i < side ** 2; i++) {
     image.data.set(pixels.subarray(3 * i, 3 * i + 3), 4 * i);
     image.data[4 * i + 3] = 255;
   }
@@ -129,17 +133,17 @@ function place(heat) {
 }
 
 function drawExamples() {
-  const { examples, size } = about;
-  if (!examples) return;
-  const bytes = Uint8Array.from(atob(examples), (letter) => letter.charCodeAt(0));
-  const length = 3 * size ** 2;
+  if (!about.examples) return;
+  const { side, pixels } = about.examples;
+  const bytes = Uint8Array.from(atob(pixels), (letter) => letter.charCodeAt(0));
+  const length = 3 * side ** 2;
   for (let i = 0; i < bytes.length / length; i++) {
     const button = document.createElement("button");
     const canvas = document.createElement("canvas");
     const name = `example ${i + 1}`;
     button.type = "button";
     button.setAttribute("aria-label", name);
-    paint(canvas, bytes.subarray(i * length, (i + 1) * length));
+    paint(canvas, bytes.subarray(i * length, (i + 1) * length), side);
     button.append(canvas);
     button.addEventListener("click", () => canvas.toBlob((file) => show(file, name)));
     const item = document.createElement("li");

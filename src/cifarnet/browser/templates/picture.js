@@ -123,7 +123,7 @@ async function decodedByBrowser(bytes) {
   });
   const { width, height } = bitmap;
   checkPixels(width, height);
-  const picture = { width, height, rgb: onWhite(rgbaOf(bitmap)) };
+  const picture = { width, height, rgb: onWhite(await rgbaOf(bitmap)) };
   return upright(picture, exif ? orientationIn(exif) : 1);
 }
 
@@ -145,26 +145,25 @@ function withoutExif(bytes) {
 }
 
 /** Read a bitmap's bytes back. A canvas would multiply colors by alpha, which loses bits. */
-function rgbaOf(bitmap) {
+async function rgbaOf(bitmap) {
   const { width, height } = bitmap;
-  const canvas = new OffscreenCanvas(1, 1);
-  const gl = canvas.getContext("webgl2") ?? canvas.getContext("webgl");
-  if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) {
-    const flat = new OffscreenCanvas(width, height).getContext("2d");
-    flat.drawImage(bitmap, 0, 0);
-    return flat.getImageData(0, 0, width, height).data;
+  let converts = false; // browsers that do not read `format` give bytes in an order of their own
+  const options = {
+    get format() {
+      converts = true;
+      return "RGBA";
+    },
+  };
+  if (globalThis.VideoFrame) {
+    const rgba = new Uint8Array(4 * width * height);
+    const frame = new VideoFrame(bitmap, { timestamp: 0, alpha: "keep" });
+    await frame.copyTo(rgba, options);
+    frame.close();
+    if (converts) return rgba;
   }
-  const rgba = new Uint8Array(4 * width * height);
-  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-  gl.pixelStorei(gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL, false);
-  gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
-  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-  const texture = gl.getParameter(gl.TEXTURE_BINDING_2D);
-  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
-  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
-  gl.getExtension("WEBGL_lose_context")?.loseContext();
-  return rgba;
+  const canvas = new OffscreenCanvas(width, height).getContext("2d");
+  canvas.drawImage(bitmap, 0, 0);
+  return canvas.getImageData(0, 0, width, height).data;
 }
 
 /** Compose on white as Pillow's `alpha_composite`. */

@@ -126,7 +126,8 @@ function pixelReader({ depth, color, palette, transparency }) {
     };
   }
   if (color === 0) {
-    const key = transparency ? word(0) : -1;
+    const mask = [2, 4, 8].includes(depth) ? 0xff : 0xffff; // Pillow keeps 8 bits of these
+    const key = transparency ? word(0) & mask : -1;
     const most = (1 << depth) - 1;
     return (raw, line, column, out, to) => {
       let gray = (sample(raw, line, column) * 255) / most;

@@ -41,4 +41,9 @@ function askForToken() {
   document.getElementById("token").focus();
 }
 
+document.getElementById("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (given) show(...given);
+});
+
 globalThis.cifarnet = { prepare: async (file) => prepare(file, about.size) };

@@ -1,5 +1,6 @@
 """Image files of every kind that is read, each with a name that says what it is."""
 
+import base64
 import io
 import itertools
 import struct
@@ -133,6 +134,8 @@ def _rare_pngs() -> dict[str, bytes]:
             if color in (0, 2):
                 key = samples[0, 0].astype(">u2").tobytes()
                 found[f"{name} key"] = png(samples, depth, color, interlaced, key)
+            if color == 0:  # a key that no sample of up to 8 bits can have
+                found[f"{name} wide key"] = png(samples, depth, color, interlaced, b"\1\0")
     return found
 
 
@@ -158,3 +161,12 @@ def _others() -> dict[str, bytes]:
             textured(40, 70), "WEBP", exif=turned(orientation)
         )
     return found
+
+
+def preparation(content: bytes) -> str:
+    """Return an expression for the page: the pixels it prepares of a file, in base64."""
+    text = base64.b64encode(content).decode()
+    return f"""(async () => {{
+      const bytes = Uint8Array.from(atob("{text}"), (one) => one.charCodeAt(0));
+      return btoa(String.fromCharCode(...await cifarnet.prepare(new Blob([bytes]))));
+    }})()"""
