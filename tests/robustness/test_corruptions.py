@@ -119,7 +119,7 @@ def test_other_sizes_are_corrupted_too(name, size):
 # --- noise ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("severity", "deviation"), enumerate((0.04, 0.06, 0.08, 0.09, 0.1), 1))
+@pytest.mark.parametrize(("severity", "deviation"), [*enumerate((0.04, 0.06, 0.08, 0.09, 0.1), 1)])
 def test_gaussian_noise_has_its_deviation(severity, deviation):
     noise = (corrupt(flat(128), "gaussian_noise", severity, np.arange(20)) - 128.0) / 255
     # 61,440 values: the standard error of the deviation is 0.3 %, of the mean deviation / 248.
@@ -127,7 +127,7 @@ def test_gaussian_noise_has_its_deviation(severity, deviation):
     assert abs(noise.mean()) < 4 * deviation / 248
 
 
-@pytest.mark.parametrize(("severity", "photons"), enumerate((500, 250, 100, 75, 50), 1))
+@pytest.mark.parametrize(("severity", "photons"), [*enumerate((500, 250, 100, 75, 50), 1)])
 def test_shot_noise_has_the_distribution_of_its_counts(severity, photons):
     counts = np.arange(3 * photons)
     chances = stats.poisson.pmf(counts, 128 / 255 * photons)
@@ -142,7 +142,7 @@ def test_shot_noise_has_the_distribution_of_its_counts(severity, photons):
     assert (corrupt(flat(0, 1), "shot_noise", severity, np.arange(1)) == 0).all()
 
 
-@pytest.mark.parametrize(("severity", "share"), enumerate((0.01, 0.02, 0.03, 0.05, 0.07), 1))
+@pytest.mark.parametrize(("severity", "share"), [*enumerate((0.01, 0.02, 0.03, 0.05, 0.07), 1)])
 def test_impulse_noise_changes_its_share_half_to_black_half_to_white(severity, share):
     found = corrupt(flat(128), "impulse_noise", severity, np.arange(20))
     assert set(np.unique(found)) == {0, 128, 255}
@@ -305,7 +305,7 @@ def test_the_noise_of_a_finer_scale_is_smaller_by_the_square_of_the_decay(decay)
 # --- digital --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("severity", "added"), enumerate((0.05, 0.1, 0.15, 0.2, 0.3), 1))
+@pytest.mark.parametrize(("severity", "added"), [*enumerate((0.05, 0.1, 0.15, 0.2, 0.3), 1)])
 def test_brightness_adds_to_the_value_of_colorsys(severity, added):
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     image[0, :2] = [[0, 0, 0], [255, 255, 255]]
@@ -316,7 +316,7 @@ def test_brightness_adds_to_the_value_of_colorsys(severity, added):
     assert np.abs(one(image, "brightness", severity) - 255 * expected).max() <= 0.51
 
 
-@pytest.mark.parametrize(("severity", "share"), enumerate((0.75, 0.5, 0.4, 0.3, 0.15), 1))
+@pytest.mark.parametrize(("severity", "share"), [*enumerate((0.75, 0.5, 0.4, 0.3, 0.15), 1)])
 def test_contrast_scales_each_channel_around_its_mean(severity, share):
     image = np.zeros((32, 32, 3), np.uint8)
     image[:16, :, 0], image[16:, :, 0], image[:8, :, 1] = 40, 200, 100
@@ -327,14 +327,14 @@ def test_contrast_scales_each_channel_around_its_mean(severity, share):
     assert (found[..., 2] == 0).all()
 
 
-@pytest.mark.parametrize(("severity", "small"), enumerate((30, 28, 27, 24, 20), 1))
+@pytest.mark.parametrize(("severity", "small"), [*enumerate((30, 28, 27, 24, 20), 1)])
 def test_pixelate_is_pillows_box_filter(pictures, severity, small):
     shrunk = Image.fromarray(pictures[5]).resize((small, small), Image.Resampling.BOX)
     expected = np.asarray(shrunk.resize((32, 32), Image.Resampling.BOX))
     np.testing.assert_array_equal(one(pictures[5], "pixelate", severity), expected)
 
 
-@pytest.mark.parametrize(("severity", "quality"), enumerate((80, 65, 58, 50, 40), 1))
+@pytest.mark.parametrize(("severity", "quality"), [*enumerate((80, 65, 58, 50, 40), 1)])
 def test_jpeg_is_pillows(pictures, severity, quality):
     file = io.BytesIO()
     Image.fromarray(pictures[5]).save(file, "JPEG", quality=quality)
