@@ -116,8 +116,18 @@ def test_a_password_is_not_stored(tmp_path):
     assert "secret" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"counts its trials in .*received sqlite:///x.db"):
         storage.open_study(folder, "sqlite:///x.db")
-    with pytest.raises(ConfigError, match="expected the URL of a database such as postgresql://"):
-        storage.without_password("trials")
+    for url in ("trials", "postgresql://me:secret@host:port/none"):
+        with pytest.raises(ConfigError, match="expected the URL of a database such as") as caught:
+            storage.without_password(url)
+        assert "secret" not in str(caught.value)
+    for url in (
+        "postgresql://host/none?user=me&password=secret",
+        "postgresql://host/none?sslpassword=secret",
+        "postgresql://me:a@secret@host/none",
+    ):
+        with pytest.raises(ConfigError, match="a password stands before the host") as caught:
+            storage.without_password(url)
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.slow

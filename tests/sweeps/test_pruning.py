@@ -63,6 +63,40 @@ def test_a_process_that_died_before_it_told_does_not_undo_the_pruning(tmp_path):
         claim.lock.release()
 
 
+def test_a_decision_that_was_not_reached_is_made_later(tmp_path):
+    folder = sweeping.begin(tmp_path, TEXT)
+    queue = Queue(folder, None)
+    good, poor = (queue.claim(range(number), 0) for number in range(2))
+    good.unreported.update({1: 0.1, 2: 0.5})
+    assert not queue.report(good)
+    for epoch, accuracy in ((1, 0.1), (2, 0.4)):
+        poor.trial.report(accuracy, epoch)  # then the process dies, and its run is continued
+        poor.unreported[epoch] = accuracy
+    assert queue.report(poor)
+    for claim in (good, poor):
+        claim.lock.release()
+
+
+def test_a_trial_that_has_ended_is_not_pruned(tmp_path):
+    """With one seed the decision after the last epoch would save nothing, and lose its value."""
+    rates = [0.5, 0.1, 0.2, 0.45]
+    text = f"vary: {{train.learning_rate: {rates}}}\nprune: {{kind: halving, first: 3, factor: 2}}"
+    folder = sweeping.begin(tmp_path, text)
+    queue = Queue(folder, None)
+    for number, rate in enumerate(rates[:3]):
+        claim = queue.claim([], 0)
+        claim.unreported.update(dict.fromkeys([3, 6], rate))
+        state = "pruned" if queue.report(claim) else "complete"
+        assert state == ("pruned" if number else "complete")
+        queue.tell(claim, state, None if number else rate, {"accuracies": {"0": rate}})
+        claim.lock.release()
+    running.work_on(folder, None, 1, Callbacks([]), sweeping.train)
+    (last,) = results.collect(folder, None).trials[3:]
+    assert (last.state, last.value, last.epochs) == ("complete", pytest.approx(0.456), 6)
+    stored = Queue(folder, None).trials()[3]
+    assert (stored.state.name, stored.value) == ("COMPLETE", pytest.approx(0.456))
+
+
 def test_a_promoted_trial_ends_with_the_undisturbed_state(folder):
     with pytest.raises(ConfigError, match=r"received 0, which is complete\. Pruned: \[1, 3, 4\]"):
         promote.promote(folder.path, 0, None, [], sweeping.train)

@@ -9,6 +9,7 @@ from cifarnet.errors import CifarnetError, ConfigError
 from cifarnet.sweeps import check_sweep, run_sweep, settings, space
 
 RATE = "vary: {train.learning_rate: [0.1, 0.2]}\n"
+LARGE = f"vary: {{{', '.join(f'key{n}: {[*range(10)]}' for n in range(30))}}}\n"
 
 
 def read(folder, text):
@@ -64,6 +65,11 @@ def test_the_defaults_are_the_whole_grid_and_the_seed_of_the_base(tmp_path):
         ("vary: {seed: [0, 1]}\n", r"s.sweep.yaml:2: vary.seed cannot vary: .* under `seeds:`"),
         ("vary: {data.path: [a, b]}\n", "data.path cannot vary: .* the same images"),
         ("vary: {export.max_difference: [1, 2]}\n", "changes nothing that is trained"),
+        ("vary: {data: [{limit: 200}, {limit: 300}]}\n", "data cannot vary as a whole"),
+        ("vary: {'seed=5 #x': [1, 2]}\n", "expected a dotted key"),
+        ("vary: {' seed': [1, 2]}\n", "expected a dotted key"),
+        ("vary: {train.ema: [.nan, 0.9]}\n", "expected finite numbers"),
+        (LARGE, "the grid has 1,0.* points, at most 100,000"),
         ("vary: {train.ema: 0.9}\n", "expected a list of values, .* received 0.9"),
         ("vary: {train.ema: {log: [0, 1]}}\n", "expected two numbers, above 0, the smaller first"),
         ("vary: {train.ema: {float: [1, 0]}}\n", "expected two numbers, the smaller first"),
@@ -90,6 +96,12 @@ def test_the_defaults_are_the_whole_grid_and_the_seed_of_the_base(tmp_path):
 def test_what_is_wrong_is_said(text, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         read(tmp_path, text)
+
+
+def test_the_name_of_the_file_must_be_one_of_a_folder(tmp_path):
+    for name in ("...sweep.yaml", ".sweep.yaml", "my rates.yaml", f"{41 * 'x'}.yaml"):
+        with pytest.raises(ConfigError, match=r"name: expected 1 to 40 letters.* State `name:`"):
+            settings.read(sweeping.write(tmp_path, RATE).rename(tmp_path / name))
 
 
 def test_a_base_without_validation_images_is_refused(tmp_path):

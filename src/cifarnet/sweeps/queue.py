@@ -124,10 +124,10 @@ class Queue:
         """Store the epochs that are not stored yet; return whether the trial is to be pruned."""
         stored = self._storage.get_trial(claim.trial._trial_id).intermediate_values
         for epoch, accuracy in sorted(claim.unreported.items()):
-            prune = False
             if epoch not in stored:
                 claim.trial.report(accuracy, epoch)
-                prune = self._folder.record.prune is not None and claim.trial.should_prune()
+            # Also for a stored one: the process or the storage may have gone before the decision.
+            prune = self._folder.record.prune is not None and claim.trial.should_prune()
             del claim.unreported[epoch]
             if prune:
                 return True

@@ -56,8 +56,8 @@ def run_sweep(
 
     Raises:
         ConfigError: the file or the URL is wrong.
-        RunError: no such sweep, one with other settings, or a storage that cannot be opened.
-        DataError: this machine cannot train a trial; it stays for another.
+        RunError: no such sweep, one with other settings, a storage that cannot be opened, or a
+            machine that cannot train a trial, which stays for another.
         Interrupted: by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; the same call goes on.
 
     Example:

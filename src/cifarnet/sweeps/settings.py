@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,7 @@ def read(path: Path) -> Settings:
     space = spaces.parse(stated.vary, written)
     trials, sampler = _trials(path, stated, space)
     return Settings(
-        name=stated.name or path.name.removesuffix(".yaml").removesuffix(".sweep"),
+        name=_name(path, stated),
         file=path,
         base=base,
         vary=stated.vary,
@@ -143,10 +144,20 @@ def _base(path: Path, stated: str) -> cfg.Config:
     return cfg.load(stated if is_name and not beside.exists() else beside)
 
 
+def _name(path: Path, stated: _File) -> str:
+    name = stated.name or path.name.removesuffix(".yaml").removesuffix(".sweep")
+    if not re.fullmatch(_NAME, name):
+        raise ConfigError(
+            f"{path}: name: expected 1 to 40 letters, digits, `.`, `_` or `-`, the first a letter "
+            f"or digit; the file's name gives {name!r}. State `name:`"
+        )
+    return name
+
+
 def _trials(path: Path, stated: _File, space: Space) -> tuple[int, Any]:
     if stated.trials is not None:
         return stated.trials, stated.sampler or "tpe"
-    points = spaces.grid(space)
+    points = spaces.grid_size(space)
     if points is None:
         raise ConfigError(
             f"{path}: trials: required, since not every key of `vary:` is a list of values"
@@ -156,9 +167,9 @@ def _trials(path: Path, stated: _File, space: Space) -> tuple[int, Any]:
             f"{path}: sampler: without `trials:` every combination is trained once, and nothing is "
             "sampled. Add `trials:`, or remove `sampler:`"
         )
-    if len(points) > MOST_TRIALS:
-        raise ConfigError(f"{path}: the grid has {len(points):,} points, at most {MOST_TRIALS:,}")
-    return len(points), "grid"
+    if points > MOST_TRIALS:
+        raise ConfigError(f"{path}: the grid has {points:,} points, at most {MOST_TRIALS:,}")
+    return points, "grid"
 
 
 def _seeds(path: Path, stated: _File, base: cfg.Config) -> tuple[int, ...]:

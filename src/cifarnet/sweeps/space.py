@@ -26,6 +26,8 @@ _FIXED = {
     "data.limit": "trials are compared on the same images",
     "data.validation_fraction": "trials are compared on the same images",
     "data.test_fraction": "trials are compared on the same images",
+    "data.max_unreadable": "trials are compared on the same images",
+    "data.memory_share": "it changes nothing that is trained",
     "evaluate": "it changes nothing that is trained",
     "export": "it changes nothing that is trained",
     "train.checkpoint": "it changes nothing that is trained",
@@ -115,6 +117,13 @@ def parse(vary: Mapping[str, Any], place: Mapping[str, str]) -> dict[str, Choice
     space = {}
     for key, stated in vary.items():
         where = f"{place.get(key, '')}: vary.{key}".removeprefix(": ")
+        if "=" in key or any(map(str.isspace, key)):  # an override would take it for another key
+            raise ConfigError(f"{where}: expected a dotted key, such as train.learning_rate")
+        if key == "data":
+            raise ConfigError(
+                f"{where} cannot vary as a whole: trials are compared on the same images. Vary a "
+                "key in it, such as data.augment"
+            )
         for name, reason in _FIXED.items():
             if key == name or key.startswith(f"{name}."):
                 raise ConfigError(f"{where} cannot vary: {reason}")
@@ -123,6 +132,12 @@ def parse(vary: Mapping[str, Any], place: Mapping[str, str]) -> dict[str, Choice
                 raise ConfigError(f"{where} is inside {other}, which varies, too. Remove one")
         space[key] = _dimension(stated, where)
     return space
+
+
+def grid_size(space: Space) -> int | None:
+    """Return the number of combinations; None: some key has bounds, not values."""
+    sizes = [len(one.values) for one in space.values() if isinstance(one, Choices)]
+    return math.prod(sizes) if len(sizes) == len(space) else None
 
 
 def grid(space: Space) -> list[JsonObject] | None:
@@ -145,6 +160,8 @@ def parameter(value: Any) -> Any:
 
 def _dimension(stated: Any, where: str) -> Choices | Range:
     if isinstance(stated, list):
+        if not _is_finite(stated):
+            raise ConfigError(f"{where}: expected finite numbers, received {describe(stated)}")
         labels = [_label(value) for value in stated]
         if not stated or len(set(map(repr, labels))) < len(labels) or _equal(labels):
             raise ConfigError(f"{where}: expected different values, received {describe(stated)}")
@@ -185,6 +202,15 @@ def _is_integer(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether JSON has every number in a value."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _label(value: Any) -> Any:

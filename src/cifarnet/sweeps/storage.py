@@ -148,10 +148,15 @@ def _parse(url: str):  # type: ignore[no-untyped-def]  # of a package that may b
 
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):
         raise ConfigError(
             "storage: expected the URL of a database such as postgresql://USER@HOST/NAME"
-        ) from error
+        ) from None  # the cause may have a part of the password
+    if {"password", "sslpassword"} & set(parsed.query) or "@" in (parsed.host or ""):
+        raise ConfigError(
+            "storage: a password stands before the host, as in postgresql://USER:PASSWORD@HOST/"
+            "NAME (with %40 for an @ in it), or in PGPASSWORD; the rest of a URL is stored"
+        )
     return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
 
 

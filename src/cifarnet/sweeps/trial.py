@@ -146,20 +146,20 @@ class ActiveTrial:
         return found
 
     def _ended(self, ended: Ended) -> None:
-        seed = self.seed
-        if self._stopping == process.PRUNED:
+        seed, has_finished = self.seed, ended.how == "finished"
+        if has_finished and ended.accuracy is not None and seed is not None:
+            self.accuracies[seed] = ended.accuracy
+        if self.seed is None:  # nothing is left that pruning would save
+            self.start()
+        elif self._stopping == process.PRUNED:
             self.verdict = Verdict("pruned")
         elif ended.how == "failed":
             self.verdict = Verdict("failed", reason=ended.reason)
         elif ended.how == "refused":
             self.refusal, self.paused = ended.reason, True
-        elif ended.how == "finished" and ended.accuracy is not None and seed is not None:
-            self.accuracies[seed] = ended.accuracy
-            if self._stopping is not None and self.seed is not None:
-                self.paused = True
-            else:
-                self.start()
-        else:  # stopped
+        elif has_finished and self._stopping is None:
+            self.start()
+        else:
             self.paused = True
 
     def _died(self) -> None:
