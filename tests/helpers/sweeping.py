@@ -9,16 +9,19 @@ import json
 import os
 import signal
 import time
+import unittest.mock
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cifarnet import config as cfg
 from cifarnet import runs
-from cifarnet.callbacks import Callbacks, EpochResult
+from cifarnet.callbacks import Callback, Callbacks, EpochResult
 from cifarnet.errors import DataError, TrainingError
 from cifarnet.runs import Run, RunRecord
 from cifarnet.sweeps import folder as folders
-from cifarnet.sweeps import settings, storage
+from cifarnet.sweeps import process, settings, storage
 from cifarnet.sweeps.folder import SweepFolder
 from cifarnet.sweeps.process import Ended, Job, Link, find_run, outcome
 from cifarnet.sweeps.run import work_on
@@ -65,7 +68,10 @@ def final_state(config: cfg.Config) -> str:
 
 
 def train(job: Job, link: Link) -> Ended:
-    """Train a stub: `momentum` is seconds per epoch, `weight_decay` what goes wrong, if above 0."""
+    """Train a stub: `momentum` is seconds per epoch, `weight_decay` what goes wrong, if above 0.
+
+    After epoch 2 it waits while `hold` is in the folder, or until it is asked to stop.
+    """
     run = find_run(job.folder, job.config.name)
     if run is None:
         record = RunRecord(name=job.config.name, seed=job.config.seed, status="running")
@@ -79,6 +85,8 @@ def train(job: Job, link: Link) -> Ended:
         link.on_train_begin(run, run.read_record())
         run.update_record(status="running", stop_reason=None)
         while epoch < job.config.train.epochs:
+            while epoch == 2 and hold(job.folder).exists() and link.stop_reason() is None:
+                time.sleep(0.01)
             if (reason := link.stop_reason()) is not None:
                 run.update_record(status="stopped", stop_reason=reason)
                 return outcome(run)
@@ -92,6 +100,11 @@ def train(job: Job, link: Link) -> Ended:
         value = accuracy(job.config, epoch)
         run.update_record(status="finished", validation_accuracy=value)
     return outcome(run)
+
+
+def hold(folder: Path) -> Path:
+    """The file that keeps stubs from their third epoch."""
+    return folder / "hold"
 
 
 def dying(job: Job, link: Link) -> Ended:
@@ -141,6 +154,20 @@ def _row(config: cfg.Config, epoch: int) -> EpochResult:
 # --- processes ------------------------------------------------------------------------
 
 
+@contextmanager
+def forked_trainings() -> Iterator[None]:
+    """Fork the stubs that this process starts: a new interpreter takes half a second."""
+    context = forking()
+    with unittest.mock.patch.object(process.multiprocessing, "get_context", lambda _: context):
+        yield
+
+
+def run_here(folder: SweepFolder, jobs: int = 1, callbacks: Iterable[Callback] = ()) -> None:
+    """Run a sweep with stubs in this process."""
+    with forked_trainings():
+        work_on(folder, None, jobs, Callbacks(callbacks), train)
+
+
 def go_on(path: Path, url: str | None = None, jobs: int = 1) -> None:
     """Run the sweep of a folder with stubs."""
     work_on(SweepFolder(path), url, jobs, Callbacks([]), train)
@@ -148,9 +175,9 @@ def go_on(path: Path, url: str | None = None, jobs: int = 1) -> None:
 
 def started(path: Path, url: str | None = None, jobs: int = 1) -> Any:
     """Return a process that runs the sweep of a folder with stubs."""
-    process = forking().Process(target=go_on, args=(path, url, jobs))
-    process.start()
-    return process
+    started = forking().Process(target=go_on, args=(path, url, jobs))
+    started.start()
+    return started
 
 
 def really_go_on(path: Path, jobs: int) -> None:

@@ -95,6 +95,7 @@ def test_two_folders_share_a_database(tmp_path):
     url = f"sqlite:///{tmp_path}/trials.db"
     rates = RATES[:4]
     folders = machines(tmp_path, TEXT.format(rates, 0.05), url)
+    storage.open_study(folders[0], url)  # makes the tables, which takes SQLite long on a slow disk
     processes = [sweeping.started(folder.path, url) for folder in folders]
     for process in processes:
         process.join()

@@ -4,11 +4,9 @@ import pytest
 from helpers import sweeping
 
 from cifarnet import runs
-from cifarnet.callbacks import Callbacks
 from cifarnet.errors import ConfigError, RunError
 from cifarnet.runs import RunRecord
 from cifarnet.sweeps import promote, results
-from cifarnet.sweeps import run as running
 from cifarnet.sweeps.process import PRUNED
 from cifarnet.sweeps.queue import Queue
 
@@ -26,7 +24,7 @@ prune: {{kind: halving, first: 2, factor: 3}}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = sweeping.begin(tmp_path_factory.mktemp("pruned"), TEXT)
-    running.work_on(made, None, 1, Callbacks([]), sweeping.train)
+    sweeping.run_here(made)
     return made
 
 
@@ -57,7 +55,7 @@ def test_a_process_that_died_before_it_told_does_not_undo_the_pruning(tmp_path):
     claims[3].lock.release()
     name = folder.run_name(3, 3)
     runs.create(name, folder.path, {}, RunRecord(name=name, status="stopped", stop_reason=PRUNED))
-    running.work_on(folder, None, 1, Callbacks([]), sweeping.train)
+    sweeping.run_here(folder)
     assert results.collect(folder, None).trials[3].state == "pruned"
     for claim in claims[:3]:
         claim.lock.release()
@@ -90,7 +88,7 @@ def test_a_trial_that_has_ended_is_not_pruned(tmp_path):
         assert state == ("pruned" if number else "complete")
         queue.tell(claim, state, None if number else rate, {"accuracies": {"0": rate}})
         claim.lock.release()
-    running.work_on(folder, None, 1, Callbacks([]), sweeping.train)
+    sweeping.run_here(folder)
     (last,) = results.collect(folder, None).trials[3:]
     assert (last.state, last.value, last.epochs) == ("complete", pytest.approx(0.456), 6)
     stored = Queue(folder, None).trials()[3]
@@ -104,7 +102,8 @@ def test_a_promoted_trial_ends_with_the_undisturbed_state(folder):
     with pytest.raises(RunError, match=r"trial 4 .* is being trained"):
         promote.promote(folder.path, 4, None, [], sweeping.train)
     lock.release()
-    found = promote.promote(folder.path, 4, None, [], sweeping.train)
+    with sweeping.forked_trainings():
+        found = promote.promote(folder.path, 4, None, [], sweeping.train)
     assert (found.state, found.value) == ("promoted", pytest.approx(0.5575))
     shown = results.read_sweep(folder.path)
     assert shown.counts == {"complete": 2, "pruned": 2, "promoted": 1}

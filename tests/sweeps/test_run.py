@@ -8,6 +8,7 @@ import time
 
 import pytest
 from helpers import sweeping
+from helpers.sweeping import hold, run_here
 from optuna.samplers import RandomSampler
 from optuna.study import create_study
 
@@ -34,10 +35,6 @@ def points(folder):
     return [tuple(one.values.values()) for one in trials(folder)]
 
 
-def run_here(folder, jobs=1, callbacks=()):
-    running.work_on(folder, None, jobs, Callbacks(callbacks), sweeping.train)
-
-
 def wait_until(condition):
     until = time.monotonic() + 60
     while not condition():
@@ -62,18 +59,21 @@ def test_processes_share_a_grid(tmp_path):
 
 @pytest.mark.parametrize("victim", ["sweep", "training"])
 def test_a_killed_process_loses_nothing(victim, tmp_path):
-    text = "vary: {train.learning_rate: [0.1, 0.2], train.momentum: [0.15]}\n"
-    folder = sweeping.begin(tmp_path, text)
+    folder = sweeping.begin(tmp_path, "vary: {train.learning_rate: [0.1, 0.2]}\n")
+    hold(folder.path).touch()
     process = sweeping.started(folder.path)
     wait_until(lambda: trials(folder) and trials(folder)[0].epochs >= 2)
     run = folder.find_run(0, 0)
     os.kill(process.pid if victim == "sweep" else run.read_record().process.pid, signal.SIGKILL)
-    process.join()
     if victim == "sweep":
+        process.join()
         assert process.exitcode == -signal.SIGKILL
         assert trials(folder)[0].state == "waiting"
+    hold(folder.path).unlink()
+    if victim == "sweep":
         run_here(folder)
     else:
+        process.join()
         assert process.exitcode == 0
     found = trials(folder)
     assert [one.state for one in found] == ["complete"] * 2
@@ -227,13 +227,15 @@ def test_a_training_that_dies_again_and_again_fails(tmp_path):
     assert trials(folder)[0].state == "complete"  # it died once
     text = "vary: {train.learning_rate: [0.1], train.epochs: [7]}\n"
     folder = sweeping.begin(tmp_path / "runs", text)
-    running.work_on(folder, None, 1, Callbacks([]), sweeping.dying)
+    with sweeping.forked_trainings():
+        running.work_on(folder, None, 1, Callbacks([]), sweeping.dying)
     (one,) = trials(folder)
     assert (one.state, one.reason) == ("failed", "its process ended 3 times in a row: SIGKILL")
 
 
 def test_sigterm_stops_a_sweep_that_then_goes_on(tmp_path):
-    folder = sweeping.begin(tmp_path, "vary: {train.learning_rate: [0.1], train.momentum: [0.2]}\n")
+    folder = sweeping.begin(tmp_path, "vary: {train.learning_rate: [0.1]}\n")
+    hold(folder.path).touch()
 
     class Terminate(Callback):
         def on_stage(self, what):
@@ -243,6 +245,7 @@ def test_sigterm_stops_a_sweep_that_then_goes_on(tmp_path):
         run_here(folder, callbacks=[Terminate()])
     assert trials(folder)[0].state == "waiting"
     assert runs.all_runs(folder.path)[0].read_record().stop_reason == "the sweep stopped"
+    hold(folder.path).unlink()
     run_here(folder)
     assert trials(folder)[0].state == "complete"
     ((state, expected),) = sweeping.states(folder).values()
