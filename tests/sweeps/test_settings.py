@@ -6,7 +6,7 @@ import pytest
 from helpers import sweeping
 
 from cifarnet.errors import CifarnetError, ConfigError
-from cifarnet.sweeps import check_sweep, run_sweep, settings, space
+from cifarnet.sweeps import check, check_sweep, run_sweep, settings, space
 
 RATE = "vary: {train.learning_rate: [0.1, 0.2]}\n"
 LARGE = f"vary: {{{', '.join(f'key{n}: {[*range(10)]}' for n in range(30))}}}\n"
@@ -110,6 +110,18 @@ def test_a_base_without_validation_images_is_refused(tmp_path):
     base.write_text(base.read_text().replace("limit: 200", "validation_fraction: 0"))
     with pytest.raises(ConfigError, match="holds out no validation images"):
         settings.read(path)
+
+
+def test_a_sweep_with_an_unknown_key_is_not_begun(tmp_path):
+    path = sweeping.write(tmp_path, "vary: {train.ema: [0.9], train.learning_rat: [0.1, 0.2]}\n")
+    with pytest.raises(ConfigError, match=r"vary: train.learning_rat=0.2:\n.*\n?.*did you mean"):
+        run_sweep(path, root=tmp_path / "runs", callbacks=[])
+    assert not (tmp_path / "runs").exists()
+    for vary in (
+        "train.schedule.kind: [constant, cosine], train.schedule.end: [0.1, 0.2]",
+        "train.learning_rate: [-1, 0.1], train.ema: [0.9, 7]",
+    ):
+        check.require_keys(read(tmp_path, f"vary: {{{vary}}}\n"))
 
 
 def test_without_optuna_its_extra_is_named(tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,39 @@ def check_sweep(file: str | Path, callbacks: Iterable[Callback] | None = None) -
         )
 
 
+def require_keys(found: Settings) -> None:
+    """Check that the config takes some value of each key, before all trials fail by a wrong key.
+
+    Raises:
+        ConfigError: it takes no value of a key, neither alone nor with those of the others.
+    """
+    for end in (0, -1):
+        with suppress(ConfigError):
+            _config(found, {key: one.extremes()[end] for key, one in found.space.items()})
+            return
+    for key, one in found.space.items():
+        for value in one.extremes()[:-1]:
+            with suppress(ConfigError):
+                _config(found, {key: value})
+                break
+        else:
+            _config(found, {key: one.extremes()[-1]})
+
+
 def _configs(found: Settings) -> Iterator[cfg.Config]:
     """Yield the configs of the extreme values, each alone, then of the grid."""
-    seed = found.seeds[0]
     alone = [{key: value} for key, one in found.space.items() for value in one.extremes()]
     points = spaces.grid(found.space) if found.sampler == "grid" else None
     for values in [*alone, *itertools.islice(points or [], _MOST_POINTS)]:
-        try:
-            yield found.config(values, seed, found.name)
-        except ConfigError as error:
-            listed = ", ".join(spaces.overrides(values))
-            raise ConfigError(f"{found.file}: vary: {listed}:\n{error}") from error
+        yield _config(found, values)
+
+
+def _config(found: Settings, values: Mapping[str, Any]) -> cfg.Config:
+    try:
+        return found.config(values, found.seeds[0], found.name)
+    except ConfigError as error:
+        listed = ", ".join(spaces.overrides(values))
+        raise ConfigError(f"{found.file}: vary: {listed}:\n{error}") from error
 
 
 def _networks(configs: list[cfg.Config]) -> list[cfg.Config]:

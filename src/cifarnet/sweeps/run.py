@@ -17,6 +17,7 @@ from cifarnet.errors import ConfigError, Interrupted, RunError
 from cifarnet.runs.sweeps import SweepResults, TrialEnded, TrialResult
 from cifarnet.sweeps import folder as folders
 from cifarnet.sweeps import process, results, settings, storage
+from cifarnet.sweeps.check import require_keys
 from cifarnet.sweeps.folder import SweepFolder
 from cifarnet.sweeps.process import Train
 from cifarnet.sweeps.queue import Queue
@@ -76,7 +77,9 @@ def run_sweep(
 def _folder(target: Path, url: str | None, root: str | Path | None) -> SweepFolder:
     if target.is_dir():
         return folders.open_folder(target)
-    return folders.begin_or_join(settings.read(target), storage.without_password(url), root)
+    found = settings.read(target)
+    require_keys(found)
+    return folders.begin_or_join(found, storage.without_password(url), root)
 
 
 def work_on(
