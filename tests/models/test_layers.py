@@ -64,6 +64,17 @@ def test_batch_normalization_of_other_ranks_equals_keras(shape):
     np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, atol=1e-6)
 
 
+def test_batch_renormalization_is_that_of_keras():
+    inputs = tf.random.stateless_normal([8, 4, 4, 3], [0, 0]) * 2 + 1
+    ours, theirs = (
+        kind(renorm=True) for kind in (layers.BatchNormalization, keras.layers.BatchNormalization)
+    )
+    np.testing.assert_array_equal(ours(inputs, training=True), theirs(inputs, training=True))
+    assert len(ours.weights) == 7 and np.any(ours.renorm_mean)
+    for one, other in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_frozen_batch_normalization_keeps_its_statistics():
     layer = layers.BatchNormalization()
     inputs = tf.random.stateless_normal([4, 3, 3, 2], [0, 0]) + 5

@@ -27,8 +27,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Input and output [B, H, W, C], any float dtype; statistics, gamma and beta stay float32,
     also under mixed precision, where all of Keras' computation is in float32.
-    Other shapes or axes, masks and `synchronized=True` fall back to Keras' computation. Replicas
-    use the statistics of the whole batch.
+    Other shapes or axes, masks, `renorm=True` and `synchronized=True` fall back to Keras'
+    computation. Replicas use the statistics of the whole batch.
     """
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
@@ -68,7 +68,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
             moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
 
     def _fits(self, inputs: tf.Tensor) -> bool:
-        return len(inputs.shape) == 4 and self.axis in (-1, 3) and not self.synchronized
+        # Keras 3.10 has no `renorm`.
+        plain = not self.synchronized and not getattr(self, "renorm", False)
+        return len(inputs.shape) == 4 and self.axis in (-1, 3) and plain
 
 
 # In bfloat16 `_small_kernel_gradient` is faster than TensorFlow's kernel for gradients on small
