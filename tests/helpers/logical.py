@@ -118,6 +118,10 @@ CASES = {
         }
     },
 }
+REFUSED = {
+    "renormalized": body({"Residual": {"layers": [{"BatchNormalization": {"renorm": True}}]}}),
+    "single images": train(batch_size=1),
+}
 STEPS = {"together": 2, "frozen": 5, "lookahead": 3, "ema": 2}
 
 
@@ -125,7 +129,7 @@ def settings(case: str) -> Any:
     from cifarnet import config
 
     document = copy.deepcopy(BASE)
-    for section, keys in CASES[case].items():
+    for section, keys in (CASES | REFUSED)[case].items():
         document[section] |= keys
     return config.parse(document)
 
@@ -135,6 +139,10 @@ def states(trainer: Any, steps: int) -> dict[str, np.ndarray]:
     validation = np.array(trainer.validate())
     measured = {"losses": np.array(losses), "accuracies": np.array(accuracies)}
     return {**trainer.state(), **measured, "validation": validation}
+
+
+class Failure(str):
+    """The traceback of a call."""
 
 
 class Logical:
@@ -168,6 +176,19 @@ class Logical:
             for name in alone
         )
 
+    def refused(self, case: str) -> str:
+        """Return why a case of `REFUSED` is."""
+        from cifarnet import data
+        from cifarnet.errors import ConfigError, ModelError
+        from cifarnet.training.step import Trainer
+
+        chosen = settings(case)
+        try:
+            Trainer(chosen, data.load(chosen.data, chosen.seed), self.team)
+        except (ConfigError, ModelError) as error:
+            return f"refused: {error}"
+        return "not refused"
+
     def unsynchronized(self) -> float:
         """Return the difference with each replica's own batch statistics."""
         with unittest.mock.patch.object(replicas, "gather", lambda values: values[None]):
@@ -175,7 +196,7 @@ class Logical:
 
     def own_masks(self) -> float:
         """Return the difference with equal masks on each replica."""
-        with unittest.mock.patch.object(replicas, "share_noise"):
+        with unittest.mock.patch.object(replicas, "divide_batch"):
             return self.difference("dropout")
 
     def trained(self, text: str) -> dict[str, np.ndarray]:
@@ -200,7 +221,7 @@ def _serve(connection: Connection, replicas: int) -> None:
         try:
             connection.send(getattr(logical, name)(*arguments))
         except BaseException:
-            connection.send(traceback.format_exc())
+            connection.send(Failure(traceback.format_exc()))
 
 
 class Remote:
@@ -216,7 +237,7 @@ class Remote:
     def call(self, name: str, *arguments: object) -> Any:
         self._connection.send((name, arguments))
         answer = self._connection.recv()
-        assert not isinstance(answer, str), answer
+        assert not isinstance(answer, Failure), answer
         return answer
 
     def close(self) -> None:

@@ -72,19 +72,26 @@ def _all_reduce(values: tf.Tensor) -> tf.Tensor:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(values))
 
 
-def share_noise(model: keras.Model, batch: int) -> None:
-    """Let each replica draw the random masks of a whole batch and use its rows of them.
+def divide_batch(model: keras.Model, batch: int) -> None:
+    """Let the layers of each replica compute its rows of a whole batch.
 
-    Replicas have equal seeds. If each drew masks for its own rows, these would be equal.
+    Replicas have equal seeds. If each drew random masks for its own rows, these would be equal: it
+    draws those of the whole batch, and uses its rows of them.
 
     Args:
         model: built inside a strategy's scope; changed in place.
         batch: images per training step, over all replicas.
 
     Raises:
-        ModelError: a layer draws random numbers in a way that is not known here.
+        ModelError: a layer draws random numbers in a way that is not known here, or has batch
+            renormalization.
     """
     for layer in model._flatten_layers(include_self=False):
+        if getattr(layer, "renorm", False):
+            raise ModelError(
+                f"layer {layer.name} ({type(layer).__name__}): several workers cannot share the "
+                "statistics of renorm: true; train with one process, or leave renorm out"
+            )
         if isinstance(layer, _NOISE):
             layer.call = _for_whole_batch(layer.call, batch)
         elif hasattr(layer, "_create_dropout_mask"):  # the cell of a recurrent layer

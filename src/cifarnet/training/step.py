@@ -15,6 +15,7 @@ from cifarnet import models
 from cifarnet.backend import keras, tf
 from cifarnet.config import Config, TrainConfig
 from cifarnet.data import Dataset, augment, images_per_batch
+from cifarnet.errors import ConfigError
 from cifarnet.training import losses, optimizers, schedules
 from cifarnet.training.averages import Lookahead, MovingAverage
 from cifarnet.training.feed import Feed
@@ -74,12 +75,17 @@ class Trainer:
             transforms: applied to each replica's augmented rows, with their targets, in order.
 
         Raises:
-            ConfigError: a batch larger than the training set.
+            ConfigError: a batch larger than the training set, or smaller than the team.
             ModelError: a layer list that does not build.
         """
         self._config = config
         self.dataset = dataset
         self.team = team or Team()
+        if config.train.batch_size < self.team.replicas:
+            raise ConfigError(
+                f"train.batch_size: expected at least {self.team.replicas}, an image for each "
+                f"replica of the workers, received {config.train.batch_size}"
+            )
         images = len(dataset.train.labels)
         self.steps_per_epoch = schedules.steps_per_epoch(config.train.batch_size, images)
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
@@ -116,7 +122,7 @@ class Trainer:
             stock.set_weights(weights)
         model = models.fast.rewrite(stock)
         if self.team.replicas > 1:
-            models.replicas.share_noise(model, self._config.train.batch_size)
+            models.replicas.divide_batch(model, self._config.train.batch_size)
         return model, model if self._config.train.ema is None else models.fast.rewrite(stock)
 
     def _averages(self) -> tuple[MovingAverage | None, Lookahead | None]:

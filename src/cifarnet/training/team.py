@@ -146,6 +146,7 @@ class Team:
         slots = self.sum(slots)
         wrong = [n for n, one in zip(self.names, slots, strict=True) if one != slots[0]]
         if wrong:
+            self._is_whole = False  # all raise this
             raise TrainingError(
                 f"after step {step} the weights of {', '.join(wrong)} differ from those of "
                 f"{self.names[0]}. Workers need processors of one kind and the same versions; "
