@@ -55,7 +55,7 @@ _SETTINGS = {
     "dtype_policy": "float32",
 }
 
-__all__ = ["coordinate", "default_settings", "initialize_devices", "keras", "tf"]
+__all__ = ["coordinate", "default_settings", "initialize_devices", "is_initialized", "keras", "tf"]
 
 
 @contextmanager
@@ -89,6 +89,13 @@ def initialize_devices() -> None:
     """
     with system.quiet():
         tf.config.list_logical_devices()
+
+
+def is_initialized() -> bool:
+    """Return whether TensorFlow's devices are in use, which its public API does not say."""
+    from tensorflow.python.eager import context
+
+    return context.context()._initialized
 
 
 def coordinate(workers: int, register_seconds: float, heartbeat_seconds: float) -> None:

@@ -61,6 +61,13 @@ def commands(count: int, *chief: object) -> list[list[object]]:
     return [[*chief, *addresses, 0], *([*addresses, i] for i in range(1, count))]
 
 
+def changing(folder, code: str) -> dict[str, str]:
+    """Variables with which Python runs some code before the command."""
+    (folder / "changed").mkdir()
+    (folder / "changed" / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(folder / "changed")}
+
+
 def the_run(folder) -> runs.Run:
     (path,) = folder.glob("runs/2*")
     return runs.Run(path)
@@ -147,6 +154,55 @@ def test_a_missing_worker_or_chief_is_told_before_anything_is_written(start, con
     ((code, text),) = start([*second, "--patience", 3]).ends()
     assert (code, "worker 0" in text and "did not call" in text) == (1, True)
     assert not list(tmp_path.glob("runs/2*"))
+
+
+DIES = """
+import os
+from cifarnet.training import cluster
+cluster.connect = lambda workers: os._exit(9)
+"""
+OTHER_BITS = """
+import numpy as np
+from cifarnet.training.step import Trainer
+validate = Trainer.validate
+
+def changed(trainer):
+    if trainer.step > trainer.steps_per_epoch:
+        bias = trainer.model.trainable_variables[-1]
+        bias.assign(np.nextafter(np.asarray(bias), np.float32(9)))
+    return validate(trainer)
+
+Trainer.validate = changed
+"""
+
+
+def test_a_worker_that_ends_while_it_is_connected_ends_the_chief(start, config_file, tmp_path):
+    chief, other = commands(2, "--config", config_file(CONFIG))
+    leader = start([*chief, "--patience", 30])
+    start(other, **changing(tmp_path, DIES))
+    ((code, text),) = leader.ends()
+    assert code == 1 and "Timeout (0:00:50)" in text
+    assert not list(tmp_path.glob("runs/2*"))
+
+
+def test_weights_that_differ_end_the_training_with_the_checkpoint_before(
+    start, config_file, tmp_path, undisturbed
+):
+    chief, other = commands(2, "--config", config_file(CONFIG))
+    leader = start(chief)
+    follower = start(other, **changing(tmp_path, OTHER_BITS))
+    for started in (leader, follower):
+        ((code, text),) = started.ends()
+        assert code == 1
+        assert re.search(r"the weights of worker 1 \(\S+\) differ from those of worker 0", text)
+    run = the_run(tmp_path)
+    record = run.read_record()
+    assert (record.status, record.epochs_done) == ("failed", 2)
+    assert len(run.checkpoints()) == 1  # of the first epoch
+    again = start(*commands(2, "--resume", run.path))
+    assert [code for code, _ in again.ends()] == [0, 0]
+    for name, array in numbers(undisturbed).items():
+        np.testing.assert_array_equal(array, numbers(run)[name], err_msg=name)
 
 
 def test_local_processes_and_those_of_slurm_and_tf_config_train(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from cifarnet import backend, system
@@ -85,8 +88,21 @@ def divide(workers: Workers) -> None:
         raise _in_use() from error
 
 
+def check_unused() -> None:
+    """Check that workers can still be connected in this process.
+
+    Raises:
+        ConfigError: TensorFlow's devices are already in use.
+    """
+    if backend.is_initialized():
+        raise _in_use()
+
+
 def connect(workers: Workers) -> Team:
     """Connect the workers, which must all call this.
+
+    The process ends with code 1 if another one ends before it is connected: TensorFlow would wait
+    for it forever, with Python's lock held.
 
     Raises:
         ConfigError: TensorFlow's devices are already in use in this process.
@@ -101,7 +117,7 @@ def connect(workers: Workers) -> Team:
         rpc_layer="grpc",
     )
     try:
-        with system.quiet():
+        with _at_most(workers.patience + _END_SECONDS), system.quiet():
             backend.coordinate(len(workers.addresses), workers.patience, _HEARTBEAT_SECONDS)
             strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except RuntimeError as error:
@@ -110,6 +126,18 @@ def connect(workers: Workers) -> Team:
         text = str(error).splitlines()[0]
         raise TrainingError(f"the workers could not be connected: {text}") from error
     return Team(strategy, workers.index, workers.names)
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """End the process with code 1, and show where it was, unless the block ends in time."""
+    errors = os.dup(2)  # which `system.quiet` redirects
+    try:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=errors)
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        os.close(errors)
 
 
 def _in_use() -> ConfigError:

@@ -11,6 +11,7 @@ from cifarnet.backend import default_settings
 from cifarnet.callbacks import Callback, job
 from cifarnet.callbacks.interrupt import stop_signal
 from cifarnet.errors import CifarnetError, Interrupted, TrainingError
+from cifarnet.training import cluster
 from cifarnet.training.meeting import wait_for_chief
 from cifarnet.training.step import Trainer
 from cifarnet.training.team import Order, Team
@@ -28,12 +29,14 @@ def join_training(
 
     Args:
         workers: of which this is not the first, the chief, that trains or resumes.
-        config: must be the chief's; None: what the chief says.
+        config: must be the chief's, but for `data.path` and `data.memory_share`; None: what the
+            chief says.
         data_path: where the images are here; None: where the config says.
         callbacks: receive what is waited for and downloaded.
 
     Raises:
-        ConfigError: the chief has another config, other workers or other versions.
+        ConfigError: the chief has another config, other workers or other versions; TensorFlow's
+            devices are already in use in this process.
         DataError: the images cannot be loaded.
         TrainingError: a worker is missing or was lost, or the chief failed.
         Interrupted: a worker was asked to stop; the chief's run can be resumed.
@@ -43,12 +46,14 @@ def join_training(
         cifarnet.join_training(workers)
     """
     own = cfg.load(config) if isinstance(config, str | Path) else config
+    cluster.check_unused()
     with job(callbacks) as report:
         report.on_stage(f"waiting for {workers.names[0]}")
         invitation = wait_for_chief(workers, own)
         settings = invitation.config
-        path = data_path or (own.data.path if own else settings.data.path)
-        images = settings.data.model_copy(update={"path": path})
+        here = own.data if own else settings.data
+        update = {"path": data_path or here.path, "memory_share": here.memory_share}
+        images = settings.data.model_copy(update=update)
         try:
             dataset = data.load(images, settings.seed, report.on_fetch)
         except CifarnetError as error:

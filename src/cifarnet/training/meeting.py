@@ -98,9 +98,14 @@ class Meeting:
         except (OSError, ValueError, RecursionError):
             connection.close()  # of another program, or not yet ready
             return False
-        self._connections[index] = connection
         if "refused" in answer:
+            connection.close()
             raise ConfigError(f"{workers.names[index]} refuses: {answer['refused']}")
+        # A connection to a free port of this machine can reach itself, which answers what was sent.
+        if "accepted" not in answer:
+            connection.close()
+            return False
+        self._connections[index] = connection
         return True
 
     def begin(self, config: cfg.Config, dataset: Dataset) -> Team:
@@ -229,16 +234,16 @@ def wait_for_chief(workers: Workers, config: cfg.Config | None) -> Invitation:
                 connection.settimeout(messages.SILENCE_SECONDS)
                 hello = messages.receive(connection)
                 problem = _problem(hello, workers, config)
+                theirs, local = hello["config"], bool(hello["local"])
                 messages.send(connection, {"refused": problem} if problem else {"accepted": True})
-            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 connection.close()  # of another program, or of a chief that has ended
                 continue
             if problem:
                 connection.close()
                 raise ConfigError(f"{workers.names[0]} calls with another training: {problem}")
-            theirs = cfg.parse(hello["config"], "the config of the chief")
-            busy = messages.Busy([connection])
-            return Invitation(connection, theirs, bool(hello["local"]), busy)
+            settings = cfg.parse(theirs, "the config of the chief")
+            return Invitation(connection, settings, local, messages.Busy([connection]))
 
 
 def _problem(hello: JsonObject, workers: Workers, config: cfg.Config | None) -> str:
