@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Collection
 from contextlib import suppress
@@ -110,8 +111,12 @@ class Filler:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a cache: of a folder and its files, or of a file of older versions."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+    total = 0
+    for file in (path, *path.rglob("*")):
+        with suppress(OSError):  # a process that fills it has removed the file meanwhile
+            status = file.stat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
 
 
 def remove(path: Path) -> bool:
