@@ -36,18 +36,21 @@ train: {epochs: 6, batch_size: 20, learning_rate: 0.5, precision: float32}
 HEADER = "epoch,loss,accuracy,validation_loss,validation_accuracy,learning_rate,a,b\n"
 
 
-def write(folder: Path, text: str, name: str = "s") -> Path:
+def write(folder: Path, text: str, name: str = "s", images: str = "") -> Path:
     """Write a sweep file and its base, which trains stubs for 6 epochs."""
-    (folder / "base.yaml").write_text(BASE)
+    source = f"source: directory, path: {images}" if images else "source: synthetic, limit: 200"
+    (folder / "base.yaml").write_text(BASE.replace("source: synthetic, limit: 200", source))
     path = folder / f"{name}.sweep.yaml"
     path.write_text(f"base: base.yaml\n{text}")
     return path
 
 
-def begin(folder: Path, text: str, url: str | None = None) -> SweepFolder:
+def begin(folder: Path, text: str, url: str | None = None, images: str = "") -> SweepFolder:
     """Make the folder of a sweep, or join it, with its runs in `folder`."""
     return folders.begin_or_join(
-        settings.read(write(folder, text)), storage.without_password(url), folder / "runs"
+        settings.read(write(folder, text, images=images)),
+        storage.without_password(url),
+        folder / "runs",
     )
 
 

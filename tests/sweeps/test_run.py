@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from helpers import sweeping
@@ -15,8 +16,9 @@ from optuna.study import create_study
 from cifarnet import runs
 from cifarnet.callbacks import Callback, Callbacks
 from cifarnet.errors import Interrupted, RunError
-from cifarnet.sweeps import results
+from cifarnet.sweeps import results, settings
 from cifarnet.sweeps import run as running
+from cifarnet.sweeps.folder import begin_or_join
 from cifarnet.sweeps.queue import Queue
 
 GRID = """\
@@ -286,6 +288,19 @@ def test_a_sweep_of_other_settings_is_not_joined(tmp_path):
     sweeping.begin(tmp_path, GRID)
     with pytest.raises(RunError, match=r"other settings \(vary, trials\).*another `name:`"):
         sweeping.begin(tmp_path, "vary: {train.learning_rate: [0.1]}\n")
+
+
+def test_a_folder_of_images_is_part_of_a_sweep_and_not_of_its_study(tmp_path, monkeypatch):
+    for machine in ("one", "two"):
+        (tmp_path / machine).mkdir()
+    made = [sweeping.begin(tmp_path / name, GRID, images="photos") for name in ("one", "two")]
+    assert made[0].record.study == made[1].record.study
+    monkeypatch.chdir(tmp_path / "two")
+    path = sweeping.write(Path("../one"), GRID, images="photos")
+    assert begin_or_join(settings.read(path), "", tmp_path / "one/runs") == made[0]
+    path = sweeping.write(Path("../one"), GRID, images="others")
+    with pytest.raises(RunError, match=r"other settings \(base data.path: .*photos -> .*others"):
+        begin_or_join(settings.read(path), "", tmp_path / "one/runs")
 
 
 def test_a_journal_that_is_gone_is_not_begun_anew(tmp_path):

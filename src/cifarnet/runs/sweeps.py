@@ -30,7 +30,7 @@ class SweepRecord(Record):
         folder_id: of this folder; trials are taken over only in the folder that has their runs.
         study: name of the Optuna study.
         storage: URL without its password; empty: `journal.log` in the folder.
-        digest: SHA-256 of all settings, the base config included.
+        digest: SHA-256 of all settings, the base config included but for `data.path`.
         file: what the sweep was begun from.
         created: UTC, ISO 8601.
         vary: the values or bounds by dotted key, as in the file.

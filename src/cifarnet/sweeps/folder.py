@@ -124,7 +124,8 @@ def begin_or_join(settings: Settings, storage: str, root: str | Path | None) -> 
     except OSError as error:
         raise unwritable(path, error) from error
     folder = open_folder(path)
-    if folder.record.digest != settings.digest:
+    images = [base.data.path and base.data.path.resolve() for base in (folder.base, settings.base)]
+    if folder.record.digest != settings.digest or images[0] != images[1]:
         raise RunError(
             f"{path} is a sweep with other settings ({_difference(folder, settings)}). To begin a "
             "new one, give it another `name:` in the file. To continue the old one: cifarnet sweep "

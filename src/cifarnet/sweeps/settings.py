@@ -74,9 +74,12 @@ class Settings:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that determines the trials."""
+        """SHA-256 of all that determines the trials, but for the folder of images.
+
+        That may be another one on each machine that shares a database.
+        """
         document = [
-            self.base.model_dump(mode="json", exclude={"name"}),
+            self.base.model_dump(mode="json", exclude={"name": True, "data": {"path"}}),
             list(self.vary.items()),
             self.seeds,
             self.trials,
