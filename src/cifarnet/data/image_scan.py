@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -83,7 +85,7 @@ def _walk(folder: Path) -> list[Path]:
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the folders directly in a folder, sorted, without those of operating systems."""
-    return [p for p in _entries(folder) if p.is_dir()]
+    return [folder / entry.name for entry in _entries(folder) if _is(entry, "is_dir")]
 
 
 def scan(folder: Path, left_out: Counter[str]) -> list[Path]:
@@ -92,10 +94,11 @@ def scan(folder: Path, left_out: Counter[str]) -> list[Path]:
     A file of an image's suffix is one, whatever its content is; others are recognized by content.
     """
     images = []
-    for path in _entries(folder):
-        if path.is_dir():
+    for entry in _entries(folder):
+        if _is(entry, "is_dir"):
             continue
-        what = _what(path)
+        path = folder / entry.name
+        what = _what(path, _is(entry, "is_file"))
         if what == "image":
             images.append(path)
         else:
@@ -103,11 +106,9 @@ def scan(folder: Path, left_out: Counter[str]) -> list[Path]:
     return images
 
 
-def _what(path: Path) -> str:
-    if not path.exists():
-        return "dangling links"
-    if not path.is_file():  # opening a pipe would wait for its other end
-        return "special files"
+def _what(path: Path, is_file: bool) -> str:
+    if not is_file:  # opening a pipe would wait for its other end
+        return "special files" if path.exists() else "dangling links"
     if path.suffix.lower() in SUFFIXES:
         return "image"
     try:
@@ -118,10 +119,17 @@ def _what(path: Path) -> str:
     return kind or f"{printable(path.suffix[:12]) or 'unnamed'} files"
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """Return what is in a folder, sorted, without what operating systems leave in folders."""
     try:
-        found = sorted(folder.iterdir())
+        with os.scandir(folder) as listed:
+            found = sorted(listed, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{printable(str(folder))} cannot be listed: {error.strerror}") from error
-    return [p for p in found if not p.name.startswith(".") and p.name.casefold() not in _JUNK]
+    return [e for e in found if not e.name.startswith(".") and e.name.casefold() not in _JUNK]
+
+
+def _is(entry: os.DirEntry[str], kind: Literal["is_dir", "is_file"]) -> bool:
+    """Ask for the kind of an entry, which the listing has unless it is a link."""
+    # A link to itself is an error for `os.DirEntry` alone.
+    return getattr(Path(entry.path) if entry.is_symlink() else entry, kind)()
