@@ -51,16 +51,16 @@ class Choices:
         """Return them as Optuna's distribution; lists and mappings as JSON text."""
         from optuna.distributions import CategoricalDistribution
 
-        return CategoricalDistribution([_label(value) for value in self.values])
+        return CategoricalDistribution([parameter(value) for value in self.values])
 
     def suggest(self, trial: Trial, key: str) -> Any:
         """Let the sampler choose, or return what it chose."""
-        labels = [_label(value) for value in self.values]
-        return self.values[labels.index(trial.suggest_categorical(key, labels))]
+        labels = [parameter(value) for value in self.values]
+        return self.value(trial.suggest_categorical(key, labels))
 
-    def value(self, parameter: Any) -> Any:
+    def value(self, stored: Any) -> Any:
         """Return the value of the config for a parameter of Optuna."""
-        return self.values[[_label(value) for value in self.values].index(parameter)]
+        return self.values[[parameter(value) for value in self.values].index(stored)]
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Range:
             return trial.suggest_int(key, int(self.low), int(self.high), step=self.step)
         return trial.suggest_float(key, self.low, self.high, log=self.log)
 
-    def value(self, parameter: Any) -> Any:
+    def value(self, stored: Any) -> Any:
         """Return the value of the config for a parameter of Optuna."""
-        return parameter
+        return stored
 
 
 Space = Mapping[str, "Choices | Range"]
@@ -154,15 +154,16 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
 
 
 def parameter(value: Any) -> Any:
-    """Return what stands for a value of `Choices` in Optuna."""
-    return _label(value)
+    """Return what Optuna stores for a value of `Choices`: a scalar, or JSON text of the rest."""
+    scalar = value is None or isinstance(value, bool | int | float | str)
+    return value if scalar else json.dumps(value, sort_keys=True)
 
 
 def _dimension(stated: Any, where: str) -> Choices | Range:
     if isinstance(stated, list):
         if not _is_finite(stated):
             raise ConfigError(f"{where}: expected finite numbers, received {describe(stated)}")
-        labels = [_label(value) for value in stated]
+        labels = [parameter(value) for value in stated]
         if not stated or len(set(map(repr, labels))) < len(labels) or _equal(labels):
             raise ConfigError(f"{where}: expected different values, received {describe(stated)}")
         return Choices(tuple(stated))
@@ -211,12 +212,6 @@ def _is_finite(value: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _label(value: Any) -> Any:
-    """Return a scalar as it is, and a list or mapping as JSON text: Optuna stores only scalars."""
-    scalar = value is None or isinstance(value, bool | int | float | str)
-    return value if scalar else json.dumps(value, sort_keys=True)
 
 
 def _equal(labels: Sequence[Any]) -> bool:
