@@ -1,14 +1,19 @@
 """What a sweep shows: its trials, what matters, and that the best value is chosen."""
 
+import json
+
+import optuna.visualization.matplotlib as charts
 import pytest
 from helpers import sweeping
+from matplotlib import pyplot
 from optuna import create_study
 from optuna.distributions import IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState, create_trial
 
 from cifarnet.errors import RunError
-from cifarnet.sweeps import read_sweep, results
+from cifarnet.reporting import canvas
+from cifarnet.sweeps import plots, read_sweep, results, space
 from cifarnet.sweeps.queue import Queue
 
 TEXT = """\
@@ -53,6 +58,37 @@ def test_importance_from_twenty_complete_trials_on(tmp_path):
         "slices.png",
     ]
     assert found.path == many.path / "results.json"
+
+
+def test_a_plot_has_plain_numbers_and_whole_names():
+    study = create_study(direction="maximize")
+    stated = {
+        "train.learning_rate": {"log": [0.02215, 0.02246]},
+        "model.layers.2.Conv2D.filters": {"int": [32, 128], "step": 32},
+        "train.schedule": [{"kind": "constant"}, {"kind": "cosine"}],
+    }
+    varied = space.parse(stated, {})
+    for filters, kind in ((32, "constant"), (64, "cosine"), (96, "cosine")):
+        values = [0.0222 + 1e-6 * filters, filters, json.dumps({"kind": kind})]
+        kinds = {key: one.distribution() for key, one in varied.items()}
+        params = dict(zip(varied, values, strict=True))
+        study.add_trial(create_trial(params=params, distributions=kinds, value=filters / 200))
+    with canvas.drawing():
+        figure = charts.plot_slice(study)[0].figure
+        plots.make_legible(figure, varied)
+        figure.canvas.draw()
+        shown = {
+            axes.get_xlabel(): [text.get_text() for text in axes.get_xticklabels()]
+            for axes in figure.axes
+        }
+        values = {text.get_text() for text in figure.axes[0].get_yticklabels()}
+        colors = [text.get_text() for text in figure.axes[-1].get_yticklabels()]
+        pyplot.close(figure)
+    assert shown["model.layers.2.Conv2D.\nfilters"] == ["32", "64", "128"]
+    assert shown["train.learning_rate"] == ["0.02215", "0.0223", "0.02246"]
+    assert shown["train.schedule"] == ['{"kind": "constant"}', '{"kind": "cosine"}']
+    assert "20.0 %" in values
+    assert set(colors) == {"0", "1", "2"}
 
 
 def test_many_values_of_a_list_count_as_numbers_in_their_order(tmp_path):

@@ -78,6 +78,14 @@ class Range:
     step: int = 1
     log: bool = False
 
+    @property
+    def middle(self) -> float:
+        """The value in the middle of the range, as it is drawn."""
+        if self.log:
+            return math.sqrt(self.low * self.high)
+        half = (self.high - self.low) / 2
+        return self.low + (half // self.step * self.step if self.integer else half)
+
     def extremes(self) -> list[Any]:
         """Return the values to check a config with: the bounds."""
         return [self.low, self.high]
