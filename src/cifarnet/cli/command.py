@@ -33,6 +33,12 @@ def _choose_runs(_: click.Context, __: click.Parameter, folder: str | None) -> N
         os.environ["CIFARNET_RUNS"] = folder
 
 
+class Integer(click.IntRange):
+    """An integer within bounds; an error calls it that, where click says `integer range`."""
+
+    name = "integer"
+
+
 class Command(click.Command):
     """A command whose function returns its result as a JSON-able document."""
 

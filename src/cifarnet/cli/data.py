@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cifarnet.cli import options
-from cifarnet.cli.command import Group
+from cifarnet.cli.command import Group, Integer
 from cifarnet.cli.render import console, display, load_tensorflow
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def info(config_file: Path | None, overrides: tuple[str, ...]) -> Any:
     metavar="PNG",
     help="File to write.",
 )
-@click.option("--epoch", type=click.IntRange(0), default=0, help="Epoch of the views, from 0.")
+@click.option("--epoch", type=Integer(0), default=0, help="Epoch of the views, from 0.")
 def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, epoch: int) -> Any:
     """Draw training images before and after augmentation.
 

@@ -9,7 +9,7 @@ import click
 
 from cifarnet.choices import MAX_MISTAKES, ExplanationMethod
 from cifarnet.cli import gate, options
-from cifarnet.cli.command import Command
+from cifarnet.cli.command import Command, Integer
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow, name_page
 from cifarnet.formatting import align, percent
 
@@ -24,7 +24,7 @@ _SHOWN = 10  # images
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path), metavar="[IMAGE...]")
 @click.option(
     "--mistakes",
-    type=click.IntRange(1, MAX_MISTAKES),
+    type=Integer(1, MAX_MISTAKES),
     metavar="N",
     help="Explain the N most confident mistakes on the test set; without IMAGE: 10.",
 )

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 
 from cifarnet.choices import InputRange, Layout, OutputKind
+from cifarnet.cli.command import Integer
 
 _NAMES = (
     *("input_range", "mean", "std", "layout"),
@@ -67,7 +68,7 @@ def _options() -> list[Callable[..., Any]]:
         click.option("--output-name", metavar="NAME", help="Which of its outputs, if several."),
         click.option(
             "--image-size",
-            type=click.IntRange(1),
+            type=Integer(1),
             metavar="N",
             help="Side of its images, pixels, if it leaves it open.",
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cifarnet.cli import options
-from cifarnet.cli.command import Command
+from cifarnet.cli.command import Command, Integer
 from cifarnet.cli.render import console, load_tensorflow
 from cifarnet.formatting import percent
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE..."
 )
 @click.option(
-    "--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to name."
+    "--top", default=3, show_default=True, type=Integer(1), help="How many classes to name."
 )
 @options.foreign
 def predict(target: str, images: tuple[Path, ...], top: int, preprocessing: Preprocessing) -> Any:

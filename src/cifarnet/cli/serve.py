@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cifarnet.cli import options
-from cifarnet.cli.command import Command
+from cifarnet.cli.command import Command, Integer
 from cifarnet.cli.render import console, display
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def _bytes(_: click.Context, __: click.Parameter, value: str) -> int:
     "--port",
     default=8000,
     show_default=True,
-    type=click.IntRange(0, 65535),
+    type=Integer(0, 65535),
     help="0 takes a free one.",
 )
 @click.option(
@@ -62,7 +62,7 @@ def _bytes(_: click.Context, __: click.Parameter, value: str) -> int:
     "--max-pixels",
     default=20_000_000,
     show_default=True,
-    type=click.IntRange(1),
+    type=Integer(1),
     help="Largest width times height of an image file.",
 )
 @options.foreign
