@@ -98,10 +98,52 @@ def test_what_is_wrong_is_said(text, message, tmp_path):
         read(tmp_path, text)
 
 
+def test_all_faults_are_stated_at_once(tmp_path):
+    text = """\
+name: a/b
+train: {ema: 0.9}
+seeds: [1, a]
+vary: {}
+"""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    for words in ("name: ", "s.sweep.yaml:3: train: a key of the config", "seeds[1]", "vary: "):
+        assert words in str(caught.value)
+    text = """\
+seeds: [1, 1]
+trials: 3
+prune: {kind: halving, first: 9}
+vary: {train.ema: 0.9, train.momentum: {float: [1, 0]}, seed: [1, 2]}
+"""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    for words in ("seeds: ", "prune.first: ", "train.ema: ", "momentum.float: ", "vary.seed can"):
+        assert words in str(caught.value)
+
+
+def test_a_base_that_is_not_there(tmp_path):
+    path = sweeping.write(tmp_path, RATE)
+    path.write_text(f"base: base\n{RATE}")
+    with pytest.raises(ConfigError, match=r"no shipped config base; did you mean base\.yaml\?"):
+        settings.read(path)
+    path.write_text(f"base: smok.yaml\n{RATE}")
+    with pytest.raises(
+        ConfigError, match=r"s\.sweep\.yaml: base: .*there is: base\.yaml"
+    ) as caught:
+        settings.read(path)
+    assert "sweep.yaml" not in str(caught.value).partition("there is: ")[2]
+
+
 def test_the_name_of_the_file_must_be_one_of_a_folder(tmp_path):
     for name in ("...sweep.yaml", ".sweep.yaml", "my rates.yaml", f"{41 * 'x'}.yaml"):
         with pytest.raises(ConfigError, match=r"name: expected 1 to 40 letters.* State `name:`"):
             settings.read(sweeping.write(tmp_path, RATE).rename(tmp_path / name))
+
+
+def test_the_name_without_the_suffix(tmp_path):
+    for name in ("s.sweep.yaml", "s.sweep.yml", "s.yml", "s"):
+        path = sweeping.write(tmp_path, RATE).rename(tmp_path / name)
+        assert settings.read(path).name == "s"
 
 
 def test_a_base_without_validation_images_is_refused(tmp_path):
@@ -143,6 +185,14 @@ def test_a_check_counts_the_runs_and_builds_each_network(tmp_path):
     assert (found.trials, found.runs, found.configs, found.networks) == (5, 10, 2, 2)
     assert found.seconds == pytest.approx(10 * found.seconds_per_run)
     assert found.seconds_per_run > 0
+
+
+def test_a_check_counts_settings_once_and_states_all_faults(tmp_path):
+    text = "vary: {train.learning_rate: [0.1, 0.2, 0.3]}\n"
+    assert check_sweep(sweeping.write(tmp_path, text), callbacks=[]).configs == 3
+    text = "vary: {train.learning_rate: [0.1, -2], train.batch_size: [10, -1]}\n"
+    with pytest.raises(ConfigError, match=r"(?s)learning_rate=-2:\n.*batch_size=-1:\n"):
+        check_sweep(sweeping.write(tmp_path, text), callbacks=[])
 
 
 @pytest.mark.parametrize(

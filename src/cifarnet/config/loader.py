@@ -201,7 +201,9 @@ def _missing(path: Path, requested_by: Path | None) -> str:
     message = f"there is no config file {path}"
     if requested_by is not None:
         message += f", which {requested_by} names as its base"
-    files = sorted(file.name for file in path.parent.glob("*.yaml"))
+    files = sorted(
+        file.name for file in path.parent.glob("*.yaml") if not file.name.endswith(".sweep.yaml")
+    )
     if _is_name(path, requested_by):
         near = [name for name in files if name == f"{path.name}.yaml"]
     else:

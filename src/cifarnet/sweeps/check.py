@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from cifarnet import config as cfg
 from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.errors import CifarnetError, ConfigError
+from cifarnet.formatting import count
 from cifarnet.sweeps import settings
 from cifarnet.sweeps import space as spaces
 from cifarnet.sweeps.settings import Settings
@@ -77,12 +77,12 @@ def check_sweep(file: str | Path, callbacks: Iterable[Callback] | None = None) -
     with job(callbacks) as report:
         found = settings.read(Path(file))
         report.on_stage("checking the settings")
-        configs = list(_configs(found))
-        networks = _networks(configs)
-        report.on_stage(f"building {len(networks)} networks")
+        configs = _configs(found)
+        networks = _networks(configs)[:_MOST_NETWORKS]
+        report.on_stage(f"building {count(len(networks), 'network')}")
         from cifarnet import models
 
-        for config in networks[:_MOST_NETWORKS]:
+        for config in networks:
             models.summarize(config)
         seconds, notes = _measure(found, report)
         runs = found.trials * len(found.seeds)
@@ -95,7 +95,7 @@ def check_sweep(file: str | Path, callbacks: Iterable[Callback] | None = None) -
             first=None if found.prune is None else found.prune.first,
             factor=None if found.prune is None else found.prune.factor,
             configs=len(configs),
-            networks=min(len(networks), _MOST_NETWORKS),
+            networks=len(networks),
             seconds_per_run=seconds,
             seconds=None if seconds is None else seconds * runs,
             notes=(*_advice(found), *notes),
@@ -121,12 +121,18 @@ def require_keys(found: Settings) -> None:
             _config(found, {key: one.extremes()[-1]})
 
 
-def _configs(found: Settings) -> Iterator[cfg.Config]:
-    """Yield the configs of the extreme values, each alone, then of the grid."""
+def _configs(found: Settings) -> list[cfg.Config]:
+    """Return the different configs of the extreme values, each alone, and of the grid."""
     alone = [{key: value} for key, one in found.space.items() for value in one.extremes()]
     points = spaces.grid(found.space) if found.sampler == "grid" else None
-    for values in [*alone, *itertools.islice(points or [], _MOST_POINTS)]:
-        yield _config(found, values)
+    configs = {}
+    for tried in (alone, (points or [])[:_MOST_POINTS]):  # what fails alone fails there, too
+        with spaces.all_faults() as fault:
+            for values in tried:
+                with fault():
+                    config = _config(found, values)
+                    configs[repr(config)] = config
+    return list(configs.values())
 
 
 def _config(found: Settings, values: Mapping[str, Any]) -> cfg.Config:

@@ -17,6 +17,7 @@ from pydantic import Field, StrictInt, StrictStr
 from cifarnet import config as cfg
 from cifarnet.config import messages, yaml_file
 from cifarnet.config.schema import Section
+from cifarnet.config.shipped import shipped_path
 from cifarnet.errors import ConfigError
 from cifarnet.runs.documents import JsonObject
 from cifarnet.runs.sweeps import Halving
@@ -114,41 +115,74 @@ def read(path: Path) -> Settings:
         raise ConfigError(
             f"there is no sweep file {path}. It states base:, vary: and trials:; see docs/sweeps.md"
         ) from error
-    try:
-        stated = _File.model_validate(document)
-    except pydantic.ValidationError as error:
-        lines = [f"  {line}" for line in messages.lines(error, document, places)]
-        raise ConfigError("\n".join([f"{path} is not a valid sweep:", *lines])) from error
-    base = _base(path, stated.base)
-    if base.data.validation_fraction == 0.0 and base.data.source != "directory":
-        raise ConfigError(
-            f"{path}: base: {stated.base} holds out no validation images, which trials are "
-            "compared on. Set data.validation_fraction above 0 in it"
-        )
-    written = {key: places.get(("vary", key), str(path)) for key in stated.vary}
-    space = spaces.parse(stated.vary, written)
-    trials, sampler = _trials(path, stated, space)
+    stated = _validate(path, document, places)
+    with spaces.all_faults() as fault:
+        with fault():
+            name = _name(path, stated)
+        with fault():
+            written = {key: places.get(("vary", key), str(path)) for key in stated.vary}
+            space = spaces.parse(stated.vary, written)
+            trials, sampler = _trials(path, stated, space)
+        with fault():
+            base = _base(path, stated.base)
+            with fault():
+                seeds = _seeds(path, stated, base)
+            with fault():
+                prune = _prune(path, stated, base)
     return Settings(
-        name=_name(path, stated),
+        name=name,
         file=path,
         base=base,
         vary=stated.vary,
         space=space,
-        seeds=_seeds(path, stated, base),
+        seeds=seeds,
         trials=trials,
         sampler=sampler,
-        prune=_prune(path, stated, base),
+        prune=prune,
     )
+
+
+def _validate(path: Path, document: JsonObject, places: Mapping[Any, str]) -> _File:
+    sections = set(cfg.Config.model_fields) - {*_File.model_fields, "seed"}
+    misplaced = [key for key in document if key.partition(".")[0] in sections]
+    lines = [
+        f"{places.get((key,), path)}: {key}: a key of the config. To vary it, write it dotted "
+        "under `vary:`, such as `train.learning_rate: [0.1, 0.2]`; to set it, write it in the base"
+        for key in misplaced
+    ]
+    try:
+        stated = _File.model_validate({k: v for k, v in document.items() if k not in misplaced})
+        cause = None
+    except pydantic.ValidationError as error:
+        lines += messages.lines(error, document, places)
+        cause = error
+    if lines:
+        listed = [f"  {line}" for line in lines]
+        raise ConfigError("\n".join([f"{path} is not a valid sweep:", *listed])) from cause
+    return stated
 
 
 def _base(path: Path, stated: str) -> cfg.Config:
     beside = path.parent / stated
-    is_name = "/" not in stated and not Path(stated).suffix
-    return cfg.load(stated if is_name and not beside.exists() else beside)
+    is_name = "/" not in stated and not Path(stated).suffix and not beside.exists()
+    if is_name and shipped_path(stated) is None and Path(f"{beside}.yaml").exists():
+        raise ConfigError(
+            f"{path}: base: there is no shipped config {stated}; did you mean {stated}.yaml?"
+        )
+    try:
+        base = cfg.load(stated if is_name else beside)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: base: {error}") from error
+    if base.data.validation_fraction == 0.0 and base.data.source != "directory":
+        raise ConfigError(
+            f"{path}: base: {stated} holds out no validation images, which trials are compared "
+            "on. Set data.validation_fraction above 0 in it"
+        )
+    return base
 
 
 def _name(path: Path, stated: _File) -> str:
-    name = stated.name or path.name.removesuffix(".yaml").removesuffix(".sweep")
+    name = stated.name or re.sub(r"(\.sweep)?(\.ya?ml)?$", "", path.name)
     if not re.fullmatch(_NAME, name):
         raise ConfigError(
             f"{path}: name: expected 1 to 40 letters, digits, `.`, `_` or `-`, the first a letter "

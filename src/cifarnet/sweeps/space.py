@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ _FIXED = {
     "train.tensorboard": "it changes nothing that is trained",
     "train.mlflow": "it changes nothing that is trained",
 }
+_MOST_FAULTS = 20
 _FORMS = "expected a list of values, {log: [LOW, HIGH]}, {float: [LOW, HIGH]} or {int: [LOW, HIGH]}"
 
 
@@ -123,23 +125,55 @@ def parse(vary: Mapping[str, Any], place: Mapping[str, str]) -> dict[str, Choice
         ConfigError: a key that may not vary, or another form.
     """
     space = {}
-    for key, stated in vary.items():
-        where = f"{place.get(key, '')}: vary.{key}".removeprefix(": ")
-        if "=" in key or any(map(str.isspace, key)):  # an override would take it for another key
-            raise ConfigError(f"{where}: expected a dotted key, such as train.learning_rate")
-        if key == "data":
-            raise ConfigError(
-                f"{where} cannot vary as a whole: trials are compared on the same images. Vary a "
-                "key in it, such as data.augment"
-            )
-        for name, reason in _FIXED.items():
-            if key == name or key.startswith(f"{name}."):
-                raise ConfigError(f"{where} cannot vary: {reason}")
-        for other in vary:
-            if key != other and key.startswith(f"{other}."):
-                raise ConfigError(f"{where} is inside {other}, which varies, too. Remove one")
-        space[key] = _dimension(stated, where)
+    with all_faults() as fault:
+        for key, stated in vary.items():
+            where = f"{place.get(key, '')}: vary.{key}".removeprefix(": ")
+            with fault():
+                _require_variable(key, vary, where)
+                space[key] = _dimension(stated, where)
     return space
+
+
+@contextmanager
+def all_faults() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Collect the errors of several checks, each in the context that is given; raise them as one.
+
+    Raises:
+        ConfigError: a line or more for each different one.
+    """
+    found: list[ConfigError] = []
+
+    @contextmanager
+    def fault() -> Iterator[None]:
+        try:
+            yield
+        except ConfigError as error:
+            found.append(error)
+
+    yield fault
+    if found:
+        lines = list(dict.fromkeys(map(str, found)))
+        if len(lines) > _MOST_FAULTS:
+            lines[_MOST_FAULTS:] = [f"and {len(lines) - _MOST_FAULTS:,} more"]
+        raise ConfigError("\n".join(lines)) from found[0]
+
+
+def _require_variable(key: str, vary: Collection[str], where: str) -> None:
+    if "=" in key or any(map(str.isspace, key)):  # an override would take it for another key
+        raise ConfigError(
+            f"{where}: expected a dotted key, such as train.learning_rate, received {key!r}"
+        )
+    if key == "data":
+        raise ConfigError(
+            f"{where} cannot vary as a whole: trials are compared on the same images. Vary a "
+            "key in it, such as data.augment"
+        )
+    for name, reason in _FIXED.items():
+        if key == name or key.startswith(f"{name}."):
+            raise ConfigError(f"{where} cannot vary: {reason}")
+    for other in vary:
+        if key != other and key.startswith(f"{other}."):
+            raise ConfigError(f"{where} is inside {other}, which varies, too. Remove one")
 
 
 def grid_size(space: Space) -> int | None:
