@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -14,8 +13,8 @@ import pytest
 from helpers import sweeping
 
 from cifarnet.callbacks import Callback, Callbacks
-from cifarnet.errors import ConfigError, RunError
-from cifarnet.sweeps import results, storage
+from cifarnet.errors import CifarnetError, ConfigError, RunError
+from cifarnet.sweeps import results, run_sweep, storage
 from cifarnet.sweeps import run as running
 
 RATES = [round(0.01 * n, 2) for n in range(1, 13)]
@@ -28,22 +27,19 @@ def initdb() -> str | None:
 
 
 class Postgres:
-    """A server on a port of its own, as a user that may run it."""
+    """A server on a socket of its own, as a user that may run it."""
 
     def __init__(self, folder: Path) -> None:
         self.bin, self.data = Path(initdb() or "").resolve().parent, folder / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
         # PostgreSQL refuses to run as root.
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         if os.geteuid() == 0:
             shutil.chown(folder, self.user)
         self._call("initdb", "-D", self.data, "-U", "sweeper", "-A", "trust", "--no-sync")
-        self.url = f"postgresql://sweeper@127.0.0.1:{self.port}/postgres"
+        self.url = f"postgresql://sweeper@/postgres?host={self.data}"
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self.data} -c listen_addresses=127.0.0.1"
+        options = f"-k {self.data} -c listen_addresses=''"
         log = self.data / "log"
         self._call("pg_ctl", "-D", self.data, "-w", "-l", log, "-o", options, "start")
 
@@ -105,19 +101,20 @@ def test_two_folders_share_a_database(tmp_path):
     assert not folders[0].journal_file.exists()
 
 
-def test_a_password_is_not_stored(tmp_path):
+def test_a_password_is_not_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_AGAIN_SECONDS", 0.0)
     url = "postgresql://me:secret@127.0.0.1:9/none"
     folder = sweeping.begin(tmp_path, TEXT.format(RATES, 0), url)
     assert folder.record.storage == "postgresql+psycopg://me:***@127.0.0.1:9/none"
     assert "secret" not in (folder.path / "sweep.json").read_text()
-    with pytest.raises(ConfigError, match=r"password of .* is not stored.*--storage URL"):
+    with pytest.raises(RunError, match=r"password is not stored: .*--storage, or in PGPASSWORD"):
         storage.open_study(folder, None)
     with pytest.raises(RunError, match=r"cannot open the storage postgresql.*refused") as caught:
         storage.open_study(folder, url)
     assert "secret" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"counts its trials in .*received sqlite:///x.db"):
-        storage.open_study(folder, "sqlite:///x.db")
-    for url in ("trials", "postgresql://me:secret@host:port/none"):
+    with pytest.raises(ConfigError, match=r"expected the trials .* sqlite:.*x\.db, which has no"):
+        storage.open_study(folder, f"sqlite:///{tmp_path}/x.db")
+    for url in ("trials", "mongodb://x", "postgresql://me:secret@host:port/none"):
         with pytest.raises(ConfigError, match="expected the URL of a database such as") as caught:
             storage.without_password(url)
         assert "secret" not in str(caught.value)
@@ -129,6 +126,44 @@ def test_a_password_is_not_stored(tmp_path):
         with pytest.raises(ConfigError, match="a password stands before the host") as caught:
             storage.without_password(url)
         assert "secret" not in str(caught.value)
+
+
+def test_a_sweep_is_not_begun_with_a_database_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_AGAIN_SECONDS", 0.0)
+    path = sweeping.write(tmp_path, TEXT.format(RATES, 0))
+    for url, message in (
+        ("postgresql://me@127.0.0.1:9/none", r"127\.0\.0\.1.* port 9 .*refused\. Check that its"),
+        ("mongodb://x", "expected the URL of a database .*, received mongodb:"),
+        ("sqlite:///trials.db", "expected the absolute path .*, received sqlite:///trials.db"),
+        (f"sqlite:///{tmp_path}/no/trials.db", r"unable to open database file\. Check"),
+    ):
+        with pytest.raises(CifarnetError, match=message):
+            run_sweep(path, url=url, root=tmp_path / "runs", callbacks=[])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_database_that_moved_is_taken_if_it_has_the_trials(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_AGAIN_SECONDS", 0.0)
+    old, new, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("old", "new", "other"))
+    folder = sweeping.begin(tmp_path, TEXT.format(RATES[:2], 0), old)
+    with sweeping.forked_trainings():
+        sweeping.go_on(folder.path)
+    (tmp_path / "old.db").rename(tmp_path / "new.db")
+    with pytest.raises(ConfigError, match=r"old\.db, which has none of them\. .* if that moved"):
+        results.read_sweep(folder.path)  # nor is it begun anew
+    (tmp_path / "old.db").unlink()
+    (tmp_path / "old.db").mkdir()
+    with pytest.raises(
+        RunError, match=r"unable to open .*if it moved, give its URL with --storage"
+    ):
+        results.read_sweep(folder.path)
+    assert results.read_sweep(folder.path, new).counts == {"complete": 2}
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    with sweeping.forked_trainings():
+        sweeping.go_on(sweeping.begin(stranger, TEXT.format(RATES[:2], 0), other).path)
+    with pytest.raises(ConfigError, match=r"received .*other\.db, which has none of them"):
+        results.read_sweep(folder.path, other)
 
 
 @pytest.mark.slow
@@ -163,7 +198,7 @@ def test_postgresql_is_away_for_a_while(seconds, postgres, tmp_path, monkeypatch
 
         def on_stage(self, what):
             self.stages += 1
-            if self.stages == 2:
+            if self.stages == 3:  # after the start and the first epoch
                 postgres.stop()
                 threading.Timer(seconds, postgres.start).start()
 

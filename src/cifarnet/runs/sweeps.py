@@ -86,6 +86,22 @@ class TrialResult(Part):
     reason: str
 
 
+class SweepBegun(Record):
+    """A sweep that `run_sweep` begins, joins or goes on with, as callbacks receive it; not written.
+
+    Attributes:
+        folder: of the sweep.
+        trials_total: of all processes, also those that have ended.
+        runs: trainings of all trials.
+        jobs: trainings of this process at once.
+    """
+
+    folder: str
+    trials_total: Count
+    runs: Count
+    jobs: Count
+
+
 class TrialEnded(Record):
     """A trial that ended, as callbacks receive it; it is not written."""
 

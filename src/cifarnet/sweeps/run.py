@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from cifarnet import system
 from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.callbacks.interrupt import stop_signal
 from cifarnet.errors import ConfigError, Interrupted, RunError
-from cifarnet.runs.sweeps import SweepResults, TrialEnded, TrialResult
+from cifarnet.runs.sweeps import SweepBegun, SweepResults, TrialEnded, TrialResult
 from cifarnet.sweeps import folder as folders
 from cifarnet.sweeps import process, results, settings, storage
 from cifarnet.sweeps.check import require_keys
@@ -45,12 +46,12 @@ def run_sweep(
     died is continued under its own number, in its own run directory, by exact resume.
 
     Args:
-        target: a sweep file, or the folder of a sweep.
+        target: a sweep file, or the folder or name of a sweep that has begun.
         jobs: trainings at once; TensorFlow's threads are divided among them and recorded.
         url: of a database that counts the trials; None: as recorded, or a journal in the folder.
         root: folder of runs, in which `sweeps/<name>` is made; None: CIFARNET_RUNS, or `runs`.
-        callbacks: notified of each stage, and of each trial that ended (`on_result`, with a
-            `TrialEnded`). None shows the progress on a terminal.
+        callbacks: notified of each stage, of the sweep (`on_result`, with a `SweepBegun`) and of
+            each trial that ended (a `TrialEnded`). None shows the progress on a terminal.
 
     Returns:
         The trials so far; other processes may still train some.
@@ -68,17 +69,25 @@ def run_sweep(
     if jobs < 1:
         raise ConfigError(f"jobs: expected at least 1, received {jobs}")
     with job(callbacks) as report:
+        report.on_stage("opening the sweep")
         storage.require_optuna()
         folder = _folder(Path(target), url, root)
+        record = folder.record
+        runs = record.trials * len(record.seeds)
+        report.on_result(
+            SweepBegun(folder=str(folder.path), trials_total=record.trials, runs=runs, jobs=jobs)
+        )
         work_on(folder, url, jobs, report)
         return results.collect(folder, url)
 
 
 def _folder(target: Path, url: str | None, root: str | Path | None) -> SweepFolder:
-    if target.is_dir():
-        return folders.open_folder(target)
+    if target.is_dir() or not (target.is_file() or target.suffix in (".yaml", ".yml")):
+        return folders.open_folder(target, root)
     found = settings.read(target)
     require_keys(found)
+    if url:
+        storage.connect(url)
     return folders.begin_or_join(found, storage.without_password(url), root)
 
 
@@ -98,10 +107,22 @@ def work_on(
     with stop_signal() as stop:
         try:
             work.run(stop)
+        except KeyboardInterrupt:  # the second Ctrl-C
+            stop.set()
         finally:
             work.close()
     if stop.is_set():
-        raise Interrupted(f"{folder.path} goes on with: cifarnet sweep run {folder.path}")
+        raise Interrupted(f"{folder.path} goes on with: {_command(folder, url, jobs)}")
+
+
+def _command(folder: SweepFolder, url: str | None, jobs: int) -> str:
+    words = ["cifarnet", "sweep", "run", str(folder.path)]
+    if jobs > 1:
+        words += ["--jobs", str(jobs)]
+    recorded = folder.record.storage
+    if url and (":***@" in recorded or storage.without_password(url) != recorded):
+        words += ["--storage", "URL"]
+    return shlex.join(words)
 
 
 class _Work:
@@ -121,6 +142,7 @@ class _Work:
         self._away_since: float | None = None
         self._not_before = 0.0
         self._looked = -_AGAIN_SECONDS
+        self._shown = ""
 
     def run(self, stop: threading.Event) -> None:
         """Claim, train and tell until nothing is left, or `stop` is set."""
@@ -134,6 +156,7 @@ class _Work:
                 self._claim()
             if not self._active and (is_ending or self._away_since is None):
                 break
+            self._show("stopping after the current step:" if is_ending else "training")
             self._check_patience()
             self._listen()
         if self._refusal and not stop.is_set():
@@ -180,7 +203,6 @@ class _Work:
                 trial.claim.unreported[epoch.epoch] = epoch.accuracy
                 prune = self._attempt(partial(self._queue.report, trial.claim))
             trial.answer(any(prune))
-            self._report.on_stage(self._describe())
 
     def _settle(self, is_ending: bool) -> None:
         """Tell the storage of the trials that ended, and let go of them.
@@ -194,6 +216,7 @@ class _Work:
                     continue
                 for found in told:
                     self._report.on_result(TrialEnded(trial=found))
+                    self._shown = ""  # displays remove their live line
                 self._looked = -_AGAIN_SECONDS
             elif not one.paused:
                 continue
@@ -206,7 +229,8 @@ class _Work:
         if verdict.state != "pruned":
             self._queue.report(one.claim)
         self._queue.tell(one.claim, verdict.state, verdict.value, one.attributes())
-        return results.trial_result(self._folder, self._queue.trials()[one.claim.number])
+        trial = self._queue.trials()[one.claim.number]
+        return results.trial_result(self._folder, trial, results.Known(self._folder))
 
     def _attempt(self, call: Callable[[], T]) -> list[T]:
         """Return what a call on the storage gives, in a list; empty: the storage is away."""
@@ -217,8 +241,9 @@ class _Work:
         except storage.outages() as error:
             if self._away_since is None:
                 self._away_since = time.monotonic()
-                first = (str(error) or type(error).__name__).splitlines()[0]
-                self._report.on_warning(f"the storage is away: {first}. The training continues")
+                self._report.on_warning(
+                    f"the storage is away: {storage.reason(error)}. The training continues"
+                )
             self._not_before = time.monotonic() + _AGAIN_SECONDS
             return []
         if self._away_since is not None:
@@ -236,6 +261,9 @@ class _Work:
                 f"is back: cifarnet sweep run {self._folder.path}"
             )
 
-    def _describe(self) -> str:
-        parts = [f"trial {x.claim.number} (seed {x.seed}, epoch {x.epoch})" for x in self._active]
-        return f"training {', '.join(parts)}"
+    def _show(self, doing: str) -> None:
+        """Tell what this process does, if that has changed."""
+        text = f"{doing} {', '.join(one.describe() for one in self._active)}"
+        if self._active and text != self._shown:
+            self._shown = text
+            self._report.on_stage(text)
