@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import signal
+import threading
 import time
 import unittest.mock
 from collections.abc import Iterable, Iterator
@@ -114,6 +115,18 @@ def dying(job: Job, link: Link) -> Ended:
     """Die at once."""
     os.kill(os.getpid(), signal.SIGKILL)
     return Ended("stopped")
+
+
+def hanging(job: Job, link: Link) -> Ended:
+    """Train a stub in a process that does not end."""
+    threading.Thread(target=threading.Event().wait).start()
+    return train(job, link)
+
+
+def terminated(job: Job, link: Link) -> Ended:
+    """Train a stub whose process gets SIGTERM before."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return train(job, link)
 
 
 def _fail(run: Run, config: cfg.Config, epoch: int) -> None:

@@ -3,9 +3,7 @@
 import pytest
 from helpers import sweeping
 
-from cifarnet import runs
 from cifarnet.errors import ConfigError, RunError
-from cifarnet.runs import RunRecord
 from cifarnet.sweeps import promote, results
 from cifarnet.sweeps.process import PRUNED
 from cifarnet.sweeps.queue import Queue
@@ -40,24 +38,23 @@ def test_the_best_share_of_those_that_came_as_far_passes(folder):
 def test_a_pruned_trial_costs_a_part_of_its_first_seed(folder):
     pruned = results.collect(folder, None).trials[1]
     assert list(pruned.runs) == ["3"]
-    record = folder.find_run(1, 3).read_record()
+    record = folder.runs()[folder.run_name(1, 3)].read_record()
     assert (record.status, record.stop_reason) == ("stopped", PRUNED)
 
 
 def test_a_process_that_died_before_it_told_does_not_undo_the_pruning(tmp_path):
-    folder = sweeping.begin(tmp_path, TEXT.replace("0.3, 0.55", "0.3"))
+    """Optuna says once that a trial is to be pruned; it would train to the next decision."""
+    folder = sweeping.begin(tmp_path, TEXT.replace("0.6, 0.3, 0.55", "0.6"))
     queue = Queue(folder, None)
-    claims = [queue.claim(range(number), 0) for number in range(4)]
-    for claim in claims[:3]:
+    claims = [queue.claim(range(number), 0) for number in range(3)]
+    for claim in claims:
         claim.unreported.update({1: 0.1, 2: RATES[claim.number]})
         assert queue.report(claim) == (claim.number == 1)
-    assert claims[3].number == 3
-    claims[3].lock.release()
-    name = folder.run_name(3, 3)
-    runs.create(name, folder.path, {}, RunRecord(name=name, status="stopped", stop_reason=PRUNED))
+    claims[1].lock.release()
     sweeping.run_here(folder)
-    assert results.collect(folder, None).trials[3].state == "pruned"
-    for claim in claims[:3]:
+    trial = results.collect(folder, None).trials[1]
+    assert (trial.state, trial.epochs, trial.taken_over) == ("pruned", 1, 1)
+    for claim in (claims[0], claims[2]):
         claim.lock.release()
 
 
@@ -114,7 +111,7 @@ def test_a_promoted_trial_ends_with_the_undisturbed_state(folder):
         "slices.png",
         "epochs.png",
     ]
-    first = folder.find_run(4, 3)
+    first = folder.runs()[folder.run_name(4, 3)]
     config = sweeping.cfg.load(first.config_file)
     assert sweeping.final_state(config) in (first.path / "state.json").read_text()
     assert Queue(folder, None).trials()[4].state.name == "PRUNED"  # what the sampler knows stays

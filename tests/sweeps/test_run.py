@@ -16,6 +16,7 @@ from optuna.study import create_study
 from cifarnet import runs
 from cifarnet.callbacks import Callback, Callbacks
 from cifarnet.errors import Interrupted, RunError
+from cifarnet.sweeps import process as processing
 from cifarnet.sweeps import results, settings
 from cifarnet.sweeps import run as running
 from cifarnet.sweeps.folder import begin_or_join
@@ -65,7 +66,7 @@ def test_a_killed_process_loses_nothing(victim, tmp_path):
     hold(folder.path).touch()
     process = sweeping.started(folder.path)
     wait_until(lambda: trials(folder) and trials(folder)[0].epochs >= 2)
-    run = folder.find_run(0, 0)
+    run = folder.runs()[folder.run_name(0, 0)]
     os.kill(process.pid if victim == "sweep" else run.read_record().process.pid, signal.SIGKILL)
     if victim == "sweep":
         process.join()
@@ -80,7 +81,7 @@ def test_a_killed_process_loses_nothing(victim, tmp_path):
     found = trials(folder)
     assert [one.state for one in found] == ["complete"] * 2
     assert [one.taken_over for one in found] == [victim == "sweep", 0]
-    assert folder.find_run(0, 0) == run
+    assert folder.runs()[folder.run_name(0, 0)] == run
     made = sweeping.states(folder)
     assert len(made) == 2 and all(state == expected for state, expected in made.values())
 
@@ -140,7 +141,7 @@ def test_the_objective_is_the_mean_over_the_seeds(tmp_path):
     assert one.value == pytest.approx(0.408)
     assert one.std == pytest.approx(0.0026457513, abs=1e-9)  # sqrt((4 + 1 + 9) / 2) thousandths
     assert list(one.runs) == ["0", "1", "5"]
-    runs.remove(folder.find_run(0, 5))
+    runs.remove(folder.runs()[folder.run_name(0, 5)])
     (left,) = trials(folder)
     assert (left.value, left.accuracies) == (one.value, one.accuracies)
     assert list(left.runs) == ["0", "1"]
@@ -200,7 +201,7 @@ def test_a_setting_that_cannot_be_trained_fails_alone(tmp_path):
     run_here(folder)
     failed, good = trials(folder)
     assert (failed.state, failed.value) == ("failed", None)
-    assert failed.reason == "TrainingError: the loss is not finite"
+    assert failed.reason == "the loss is not finite"
     assert good.state == "complete"
 
 
@@ -254,6 +255,38 @@ def test_sigterm_stops_a_sweep_that_then_goes_on(tmp_path):
     assert state == expected
 
 
+def test_the_second_ctrl_c_does_not_wait_and_says_how_to_go_on(tmp_path):
+    folder = sweeping.begin(tmp_path, "vary: {train.learning_rate: [0.1]}\n")
+    hold(folder.path).touch()
+
+    class Press(Callback):
+        stages = ()
+
+        def on_stage(self, what):
+            self.stages = (*self.stages, what)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    press = Press()
+    with pytest.raises(Interrupted, match=r"goes on with: cifarnet sweep run \S+ --jobs 2$"):
+        run_here(folder, jobs=2, callbacks=[press])
+    first, last = press.stages
+    assert first == "training trial 0 (seed 0, loading TensorFlow, then epoch 1)"
+    assert last.startswith("stopping after the current step: trial 0 (seed 0, ")
+    hold(folder.path).unlink()
+    run_here(folder)
+    assert trials(folder)[0].state == "complete"
+
+
+@pytest.mark.parametrize("train", [sweeping.hanging, sweeping.terminated])
+def test_a_process_that_hangs_at_its_end_or_is_signaled_at_its_start(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(processing, "_END_SECONDS", 0.1)
+    folder = sweeping.begin(tmp_path, "vary: {train.learning_rate: [0.1]}\n")
+    running.work_on(folder, None, 1, Callbacks([]), train)
+    (one,) = trials(folder)
+    assert (one.state, one.value) == ("complete", pytest.approx(0.106))
+    assert folder.runs()[folder.run_name(0, 0)].read_record().resumed == []
+
+
 def test_a_storage_that_is_away_for_a_while(tmp_path, monkeypatch):
     """Its journal is moved away in the first epochs; the training continues, and all is told."""
     monkeypatch.setattr(running, "_AGAIN_SECONDS", 0.1)
@@ -288,6 +321,16 @@ def test_a_sweep_of_other_settings_is_not_joined(tmp_path):
     sweeping.begin(tmp_path, GRID)
     with pytest.raises(RunError, match=r"other settings \(vary, trials\).*another `name:`"):
         sweeping.begin(tmp_path, "vary: {train.learning_rate: [0.1]}\n")
+
+
+def test_a_new_version_with_more_keys_goes_on_with_a_sweep(tmp_path):
+    """A key that it adds to the config changes the digest, not what the sweep trains."""
+    folder = sweeping.begin(tmp_path, GRID)
+    runs.write_json(folder.path / "sweep.json", {**folder.record.to_json(), "digest": "0"})
+    assert sweeping.begin(tmp_path, GRID).record.folder_id == folder.record.folder_id
+    swapped = "vary:\n  train.batch_size: [10, 20]\n  train.learning_rate: [0.1, 0.2]\n"
+    with pytest.raises(RunError, match=r"other settings \(vary\)"):
+        sweeping.begin(tmp_path, swapped)
 
 
 def test_a_folder_of_images_is_part_of_a_sweep_and_not_of_its_study(tmp_path, monkeypatch):

@@ -16,7 +16,14 @@ from typing import Literal, NamedTuple
 from cifarnet import config as cfg
 from cifarnet import runs, worker
 from cifarnet.callbacks import Callback, EpochResult
-from cifarnet.errors import BackendError, DataError, Interrupted, RunError
+from cifarnet.errors import (
+    BackendError,
+    CifarnetError,
+    DataError,
+    Interrupted,
+    RunError,
+    TrainingError,
+)
 from cifarnet.runs import Run, RunRecord
 from cifarnet.sweeps.folder import find_run
 
@@ -26,6 +33,7 @@ PAUSED = "the sweep stopped"
 _ANSWER_SECONDS = 10.0
 # A process that is killed takes a moment to end, and its child processes another one.
 _LOCK_SECONDS = 60.0
+_END_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -133,8 +141,9 @@ class Process:
 
     def end(self, kill: bool = False) -> str:
         """Wait for its end; return how it ended, such as `SIGKILL` or `exit code 1`."""
-        if kill:
-            self._process.kill()
+        if not kill:
+            self._process.join(_END_SECONDS)
+        self._process.kill()  # also what hangs while it ends
         self._process.join()
         self.connection.close()
         code = self._process.exitcode or 0
@@ -143,6 +152,10 @@ class Process:
 
 def _work(connection: Connection, job: Job, train: Train) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep gets Ctrl-C, too, and stops this
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):  # nor is it killed by these while it imports
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda *_: None)
     threading.Thread(target=worker.end_with_parent, daemon=True).start()
     try:
         ended = train(job, Link(connection, job.asks))
@@ -150,6 +163,10 @@ def _work(connection: Connection, job: Job, train: Train) -> None:
         ended = Ended("stopped", reason="interrupted")
     except (DataError, RunError, BackendError, OSError) as error:
         ended = Ended("refused", reason=str(error))
+    except TrainingError as error:  # what follows its first sentence is advice for one training
+        ended = Ended("failed", reason=str(error).split(". ")[0].rstrip("."))
+    except CifarnetError as error:
+        ended = Ended("failed", reason=str(error))
     except Exception as error:
         ended = Ended("failed", reason=f"{type(error).__name__}: {error}")
     connection.send(ended)

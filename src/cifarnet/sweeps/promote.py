@@ -29,7 +29,7 @@ def promote_trial(
     `read_sweep` shows it as promoted, with its value.
 
     Args:
-        folder: of the sweep.
+        folder: of the sweep, or its name in the folder of runs.
         number: of the trial.
         url: of the sweep's database; None: as recorded.
         callbacks: notified of each stage; None: show progress on a terminal.
@@ -69,14 +69,21 @@ def promote(
                 f"expected a pruned trial of {found.path} whose run is in it; received {number}, "
                 f"which is {states.get(number, 'none of its trials')}. Pruned: {listed or 'none'}"
             )
-        trial = ActiveTrial(found, claim, train, prunes=False)
+        trial, shown = ActiveTrial(found, claim, train, prunes=False), ""
         try:
             trial.start()
             while trial.connection is not None:
+                doing = "stopping after the current step:" if stop.is_set() else "training"
+                text = f"{doing} {trial.describe()}"
+                if text != shown:
+                    report.on_stage(text)
+                    shown = text
                 if stop.is_set():
                     trial.pause()
-                if wait([trial.connection], timeout=0.5) and trial.receive() is not None:
-                    report.on_stage(f"trial {number}: seed {trial.seed}, epoch {trial.epoch}")
+                if wait([trial.connection], timeout=0.5):
+                    trial.receive()
+        except KeyboardInterrupt:  # the second Ctrl-C
+            stop.set()
         finally:
             trial.kill()
             claim.lock.release()
@@ -86,4 +93,4 @@ def promote(
             raise Interrupted(f"it goes on with: cifarnet sweep promote {found.path} {number}")
         if trial.verdict.state == "failed":
             raise TrainingError(f"trial {number} failed: {trial.verdict.reason}")
-        return results.trial_result(found, queue.trials()[number])
+        return results.trial_result(found, queue.trials()[number], results.Known(found))

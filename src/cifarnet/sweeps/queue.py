@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+_PRUNE = "pruned_at"  # attribute of a trial: the epoch after which it was decided
+
+
 @dataclass
 class Claim:
     """A trial that this process trains.
@@ -95,10 +98,14 @@ class Queue:
             trial_id = self._storage.create_new_trial(self.study._study_id, template)
             number = self._storage.get_trial_number_from_id(trial_id)
             lock = self._folder.try_lock(number)
-            if number >= self._folder.record.trials or lock is None:
+            if number >= self._folder.record.trials:
                 # Another folder's process was faster: this one is beyond the total.
                 self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+                if lock is not None:
+                    lock.release()
                 return None
+            if lock is None:
+                raise RunError(f"another process holds the lock of the new trial {number}")
             return self._claimed(number, trial_id, lock)
 
     def pruned(self, number: int) -> Claim | None:
@@ -122,14 +129,18 @@ class Queue:
 
     def report(self, claim: Claim) -> bool:
         """Store the epochs that are not stored yet; return whether the trial is to be pruned."""
-        stored = self._storage.get_trial(claim.trial._trial_id).intermediate_values
+        found = self._storage.get_trial(claim.trial._trial_id)
+        if _PRUNE in found.user_attrs:
+            return True
+        stored = found.intermediate_values
         for epoch, accuracy in sorted(claim.unreported.items()):
             if epoch not in stored:
                 claim.trial.report(accuracy, epoch)
             # Also for a stored one: the process or the storage may have gone before the decision.
             prune = self._folder.record.prune is not None and claim.trial.should_prune()
             del claim.unreported[epoch]
-            if prune:
+            if prune:  # which Optuna says only once
+                claim.trial.set_user_attr(_PRUNE, epoch)
                 return True
         return False
 

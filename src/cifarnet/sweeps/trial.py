@@ -81,9 +81,6 @@ class ActiveTrial:
             values = list(self.accuracies.values())
             self.verdict = Verdict("complete", statistics.fmean(values))
             return
-        if self.prunes and self._was_pruned(seed):
-            self.verdict = Verdict("pruned")
-            return
         name = self.folder.run_name(self.claim.number, seed)
         try:
             config = trial_config(self.folder.base, self.claim.values, seed, name)
@@ -138,6 +135,13 @@ class ActiveTrial:
             self._process.end(kill=True)
             self._process = None
 
+    def describe(self) -> str:
+        """Describe what it trains."""
+        if self.verdict is not None:
+            return f"trial {self.claim.number} (ended; it waits for the storage)"
+        doing = f"epoch {self.epoch}" if self.epoch else "loading TensorFlow, then epoch 1"
+        return f"trial {self.claim.number} (seed {self.seed}, {doing})"
+
     def attributes(self) -> JsonObject:
         """Return what the storage keeps of the trial beside its value."""
         found: JsonObject = {"accuracies": {str(k): v for k, v in self.accuracies.items()}}
@@ -177,8 +181,3 @@ class ActiveTrial:
             )
         else:
             self.start()
-
-    def _was_pruned(self, seed: int) -> bool:
-        """Return whether another process stopped the run to prune it, and died before it told."""
-        run = self.folder.find_run(self.claim.number, seed)
-        return run is not None and run.read_record().stop_reason == process.PRUNED
