@@ -47,7 +47,8 @@ def test_run_tells_each_trial_and_what_is_next(folder):
         trial["value"]
         == Run(path / trial["runs"]["5"].rpartition("/")[2]).read_record().validation_accuracy
     )
-    assert "trial 0 complete" in done.stderr
+    assert "runs/sweeps/one: 1 trial, 1 run, 1 at once; each loads TensorFlow" in done.stderr
+    assert f"trial 0 complete, value {100 * trial['value']:.2f} %: train.learn" in done.stderr
     assert "Next: cifarnet sweep show runs/sweeps/one" in done.stderr
     assert document["cost"]["processor_seconds"] > 0
 
@@ -63,6 +64,15 @@ def test_show_writes_its_record_and_offers_fresh_seeds(folder):
     assert (stored["best"], stored["importance"]) == (0, None)
 
 
+def test_a_sweep_is_found_by_its_name_and_the_next_command_has_its_runs(folder, tmp_path):
+    path, _ = folder
+    home = path.parents[1]
+    done = cifarnet("sweep", "show", "one", "--runs", home, cwd=tmp_path)
+    assert (
+        f"-o name=one-best --runs {home} && cifarnet evaluate latest --runs {home};" in done.stdout
+    )
+
+
 def test_what_cannot_be_done_is_said(folder):
     path, _ = folder
     home = path.parents[2]
@@ -71,7 +81,9 @@ def test_what_cannot_be_done_is_said(folder):
     done = cifarnet("sweep", "run", "two.yaml", cwd=home, code=1)
     assert "there is no sweep file two.yaml" in done.stderr
     done = cifarnet("sweep", "show", "runs", cwd=home, code=1)
-    assert "expected the folder of a sweep" in done.stderr
+    assert "expected the folder or the name of a sweep" in done.stderr
+    done = cifarnet("sweep", "run", "one", "--jobs", "x", cwd=home, code=2)
+    assert "'x' is not a valid integer." in done.stderr
     (home / "one.sweep.yaml").write_text(TEXT.replace("0.04", "0.05"))
     done = cifarnet("sweep", "run", "one.sweep.yaml", cwd=home, code=1)
     assert "is a sweep with other settings (vary)" in done.stderr

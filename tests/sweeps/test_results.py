@@ -11,8 +11,11 @@ from optuna.distributions import IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState, create_trial
 
+from cifarnet import runs
 from cifarnet.errors import RunError
 from cifarnet.reporting import canvas
+from cifarnet.runs import RunRecord
+from cifarnet.runs.documents import CostRecord
 from cifarnet.sweeps import plots, read_sweep, results, space
 from cifarnet.sweeps.queue import Queue
 
@@ -39,7 +42,7 @@ def told(folder):
 def test_importance_from_twenty_complete_trials_on(tmp_path):
     few = sweeping.begin(tmp_path, TEXT.format(19))
     told(few)
-    assert results.collect(few, None).importance is None
+    assert read_sweep(few.path).importance is None
     many = sweeping.begin(tmp_path, TEXT.format(20) + "name: many\n")
     queue = told(many)
     found = read_sweep(many.path)
@@ -97,7 +100,7 @@ def test_many_values_of_a_list_count_as_numbers_in_their_order(tmp_path):
     text = f"vary: {{train.learning_rate: {rates}, train.nesterov: [true], train.ema: [null]}}\n"
     folder = sweeping.begin(tmp_path, text.replace("[null]", "[null, 0.9]"))
     trials = told(folder).trials()
-    found = results.collect(folder, None).importance
+    found = read_sweep(folder.path).importance
     study = create_study(direction="maximize")
     for one in trials:
         numbers = {
@@ -126,6 +129,22 @@ def test_the_best_is_the_highest_value(tmp_path):
     assert "the highest of 5" in found.notes[0] and "optimistic" in found.notes[0]
 
 
-def test_a_folder_that_is_no_sweep_is_said(tmp_path):
-    with pytest.raises(RunError, match="expected the folder of a sweep"):
+def test_the_cost_is_the_sum_of_the_runs(tmp_path):
+    folder = sweeping.begin(tmp_path, TEXT.format(2))
+    for number, macs in enumerate([3_000, 4_000]):
+        name = folder.run_name(number, 0)
+        spent = CostRecord(wall_seconds=1.5, processor_seconds=2.0, macs_trained=macs)
+        runs.create(name, folder.path, {}, RunRecord(name=name, status="running", cost=spent))
+    found = results.collect(folder, None).cost
+    assert (found.wall_seconds, found.processor_seconds) == (3.0, 4.0)
+    assert found.macs_trained == 7_000
+
+
+def test_a_folder_that_is_no_sweep_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("CIFARNET_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(RunError, match=r"the folder or the name of a sweep; .* There is no sweep"):
         read_sweep(tmp_path)
+    sweeping.begin(tmp_path, TEXT.format(2) + "name: mine\n")
+    assert read_sweep("mine").trials_total == 2
+    with pytest.raises(RunError, match=r"received other. Sweeps in \S+runs/sweeps: mine\."):
+        read_sweep("other")

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cifarnet.cli import sweep_table
-from cifarnet.cli.command import Group
+from cifarnet.cli.command import Group, Integer
 from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
 
 _path = click.Path(path_type=Path)
-_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+_folder = click.argument(
+    "folder", metavar="SWEEP", type=click.Path(path_type=Path, file_okay=False)
+)
 _storage = click.option(
     "--storage",
     "url",
     metavar="URL",
-    help="Database that counts the trials, such as postgresql://USER@HOST/NAME; default: as "
-    "recorded, or a journal file in the sweep's folder.",
+    help="Database that counts the trials, such as postgresql://USER@HOST/NAME, or where it moved "
+    "to; default: as recorded, or a journal file in the sweep's folder.",
 )
 
 
@@ -50,15 +54,15 @@ def check(file: Path) -> Any:
     with display() as shown:
         found = sweeps.check_sweep(file, callbacks=[shown])
     sweep_table.show_check(found)
-    console().print(f"Next: cifarnet sweep run {file}\n", markup=False)
+    console().print(f"Next: cifarnet sweep run {shlex.quote(str(file))}{_runs()}\n", markup=False)
     return dataclasses.asdict(found)
 
 
 @sweep.command()
-@click.argument("target", metavar="FILE|DIR", type=_path)
+@click.argument("target", metavar="FILE|SWEEP", type=_path)
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=Integer(min=1),
     default=1,
     show_default=True,
     help="Trainings at once; threads are divided among them.",
@@ -67,8 +71,9 @@ def check(file: Path) -> Any:
 def run(target: Path, jobs: int, url: str | None) -> Any:
     """Train the trials of a sweep: begin it, join it, or go on with it.
 
-    The same command on every machine and in every task of a job array. A trial whose process died
-    is continued by exact resume. Ctrl-C stops after the current step.
+    FILE begins or joins it; SWEEP, its folder or name, goes on with one that has begun. The same
+    command on every machine and in every task of a job array. A trial whose process died is
+    continued by exact resume. Ctrl-C stops after the current step.
 
     \b
     Example:
@@ -79,10 +84,10 @@ def run(target: Path, jobs: int, url: str | None) -> Any:
     from cifarnet import sweeps
 
     with display() as shown:
-        ended = WhenMeasured(lambda record: sweep_table.show_trial(record.trial))
-        found = sweeps.run_sweep(target, jobs, url, callbacks=[shown, ended])
+        told = WhenMeasured(sweep_table.show_event)
+        found = sweeps.run_sweep(target, jobs, url, callbacks=[shown, told])
     sweep_table.show(found)
-    console().print(f"Next: cifarnet sweep show {found.folder}\n", markup=False)
+    console().print(f"Next: cifarnet sweep show {shlex.quote(found.folder)}\n", markup=False)
     return {"folder": found.folder, **found.to_json()}
 
 
@@ -92,7 +97,7 @@ def run(target: Path, jobs: int, url: str | None) -> Any:
 def show(folder: Path, url: str | None) -> Any:
     """Show the trials of a sweep, and draw its plots.
 
-    From 20 complete trials on it shows the importance of each key.
+    SWEEP is its folder or name. From 20 complete trials on, the importance of each key is shown.
 
     \b
     Example:
@@ -111,10 +116,12 @@ def show(folder: Path, url: str | None) -> Any:
 
 @sweep.command()
 @_folder
-@click.argument("number", metavar="NUMBER", type=click.IntRange(min=0))
+@click.argument("number", metavar="NUMBER", type=Integer(min=0))
 @_storage
 def promote(folder: Path, number: int, url: str | None) -> Any:
     """Train a pruned trial to its end, by exact resume.
+
+    SWEEP is its folder or name.
 
     \b
     Example:
@@ -125,5 +132,13 @@ def promote(folder: Path, number: int, url: str | None) -> Any:
     with display() as shown:
         found = sweeps.promote_trial(folder, number, url, callbacks=[shown])
     sweep_table.show_trial(found)
-    console().print(f"\nNext: cifarnet sweep show {folder}\n", markup=False)
+    next_command = f"cifarnet sweep show {shlex.quote(str(folder))}{_runs()}"
+    console().print(f"\nNext: {next_command}\n", markup=False)
     return {"folder": str(folder), **found.to_json()}
+
+
+def _runs() -> str:
+    """Return `--runs DIR` as it was given: the next command needs it, too."""
+    source = click.get_current_context().get_parameter_source("runs")
+    given = source == click.core.ParameterSource.COMMANDLINE
+    return f" --runs {shlex.quote(os.environ['CIFARNET_RUNS'])}" if given else ""

@@ -9,7 +9,7 @@ from cifarnet.cli.render import console, cost_row, print_whole
 from cifarnet.formatting import align, count, duration, percent
 
 if TYPE_CHECKING:
-    from cifarnet.runs.sweeps import SweepResults, TrialResult
+    from cifarnet.runs.sweeps import SweepBegun, SweepResults, TrialEnded, TrialResult
     from cifarnet.sweeps import SweepCheck
 
 _MOST_ROWS = 30
@@ -38,13 +38,25 @@ def show_check(found: SweepCheck) -> None:
     console().print("")
 
 
+def show_event(found: SweepBegun | TrialEnded) -> None:
+    """Print a line on a sweep that is begun or gone on with, or on a trial that ended."""
+    from cifarnet.runs.sweeps import TrialEnded
+
+    if isinstance(found, TrialEnded):
+        show_trial(found.trial)
+        return
+    trials, runs = count(found.trials_total, "trial"), count(found.runs, "run")
+    text = f"{found.folder}: {trials}, {runs}, {found.jobs:,} at once"
+    console().print(f"{text}; each loads TensorFlow first", markup=False)
+
+
 def show_trial(found: TrialResult) -> None:
     """Print a line on a trial that ended."""
     values = ", ".join(f"{key}={_text(value)}" for key, value in found.values.items())
-    result = percent(found.value) if found.value is not None else found.reason
     after = f" after epoch {found.epochs}" if found.state == "pruned" else ""
-    text = f"trial {found.number} {found.state}{after} {result}".rstrip()
-    console().print(f"{text}: {values}", markup=False)
+    value = "" if found.value is None else f", value {percent(found.value)}"
+    text = f"trial {found.number} {found.state}{after}{value}: {values}"
+    console().print(f"{text}: {found.reason}" if found.reason else text, markup=False)
 
 
 def show(found: SweepResults) -> None:
@@ -53,10 +65,14 @@ def show(found: SweepResults) -> None:
 
     states = ", ".join(f"{number} {state}" for state, number in sorted(found.counts.items()))
     screen = console()
-    screen.print(f"{found.folder}: {states} of {found.trials_total}", markup=False)
+    screen.print(
+        f"{found.folder}: {states} of {found.trials_total}; value: validation accuracy, the mean "
+        "over the seeds",
+        markup=False,
+    )
     table = Table("trial", "state")
     keys = list(dict.fromkeys(key for one in found.trials for key in one.values))
-    for heading in ("validation", "std", "epochs", *keys):
+    for heading in ("value", "std", "epochs", *keys):
         table.add_column(heading, justify="right")
     order = sorted(found.trials, key=lambda one: (-(one.value or -1.0), one.number))
     for one in order[:_MOST_ROWS]:
@@ -77,12 +93,13 @@ def show(found: SweepResults) -> None:
         screen.print("* continued after its process ended", markup=False)
     rows = []
     if found.best is not None:
-        rows.append(("best", f"trial {found.best}, {percent(found.best_value)}"))
+        rows.append(("best", f"trial {found.best}, value {percent(found.best_value)}"))
     if found.importance is not None:
         shares = ", ".join(f"{k} {100 * v:.0f} %" for k, v in found.importance.shares.items())
-        method = f"{found.importance.method}, {found.importance.trials} trials"
-        rows.append(("importance", f"{shares} ({method})"))
-    rows += cost_row(found)
+        trials = count(found.importance.trials, "complete trial")
+        rows.append(("importance", f"{shares}; {trials}, {found.importance.method}"))
+    for label, text in cost_row(found):
+        rows.append((label, f"sum of the runs, side by side or not: {text}"))
     if rows:
         screen.print(align(rows), markup=False)
     for note in found.notes:

@@ -22,6 +22,8 @@ from cifarnet.runs.sweeps import SweepRecord
 from cifarnet.sweeps import space
 from cifarnet.sweeps.settings import Settings
 
+_RUN = re.compile(r"\d{8}-\d{6}-(?P<name>.+-\d{4,}-seed\d+)(-\d+)?")
+
 
 @dataclass(frozen=True)
 class SweepFolder:
@@ -58,9 +60,13 @@ class SweepFolder:
         """Return the `name` of the run of a trial and a seed."""
         return f"{self.record.name}-{number:04}-seed{seed}"
 
-    def find_run(self, number: int, seed: int) -> Run | None:
-        """Return the run of a trial and a seed; None: it has not begun."""
-        return find_run(self.path, self.run_name(number, seed))
+    def runs(self) -> dict[str, Run]:
+        """Return the runs of the trials by `name`."""
+        found: dict[str, Run] = {}
+        for path in sorted(self.path.glob("*-seed*")):
+            if match := _RUN.fullmatch(path.name):
+                found.setdefault(match["name"], Run(path))
+        return found
 
     @contextmanager
     def claiming(self) -> Iterator[None]:
@@ -80,26 +86,32 @@ class SweepFolder:
 
 
 def find_run(folder: Path, name: str) -> Run | None:
-    """Return the run with this `name` in a folder of runs, or None."""
-    pattern = re.compile(rf"\d{{8}}-\d{{6}}-{re.escape(name)}(-\d+)?")
-    found = [path for path in folder.glob(f"*-{name}*") if pattern.fullmatch(path.name)]
-    return Run(min(found)) if found else None
+    """Return the run of a trial and a seed by its `name`, or None."""
+    return SweepFolder(folder).runs().get(name)
 
 
-def open_folder(path: Path) -> SweepFolder:
-    """Open the folder of a sweep.
+def open_folder(path: Path, root: str | Path | None = None) -> SweepFolder:
+    """Open the folder of a sweep, which may be given by the name of the sweep.
 
     Raises:
-        RunError: it is none.
+        RunError: there is none.
     """
-    if not (path / "sweep.json").is_file():
-        raise RunError(
-            f"expected the folder of a sweep, with sweep.json; received {path}. "
-            "`cifarnet sweep run FILE` makes it, in sweeps/ of the folder of runs."
-        )
-    folder = SweepFolder(path)
-    _ = folder.record
-    return folder
+    home = runs.root_folder(root) / "sweeps"
+    for folder in (SweepFolder(path), SweepFolder(home / path)):
+        if is_sweep(folder.path):
+            _ = folder.record
+            return folder
+    names = sorted(one.name for one in home.glob("*") if is_sweep(one))
+    known = f"Sweeps in {home}: {', '.join(names)}" if names else f"There is no sweep in {home}"
+    raise RunError(
+        f"expected the folder or the name of a sweep; received {path}. {known}. "
+        "`cifarnet sweep run FILE` begins one; --runs says in which folder of runs."
+    )
+
+
+def is_sweep(path: Path) -> bool:
+    """Return whether a folder is that of a sweep."""
+    return (path / "sweep.json").is_file()
 
 
 def begin_or_join(settings: Settings, storage: str, root: str | Path | None) -> SweepFolder:
@@ -124,11 +136,10 @@ def begin_or_join(settings: Settings, storage: str, root: str | Path | None) -> 
     except OSError as error:
         raise unwritable(path, error) from error
     folder = open_folder(path)
-    images = [base.data.path and base.data.path.resolve() for base in (folder.base, settings.base)]
-    if folder.record.digest != settings.digest or images[0] != images[1]:
+    if differences := _differences(folder, settings):
         raise RunError(
-            f"{path} is a sweep with other settings ({_difference(folder, settings)}). To begin a "
-            "new one, give it another `name:` in the file. To continue the old one: cifarnet sweep "
+            f"{path} is a sweep with other settings ({', '.join(differences)}). To begin a new "
+            "one, give it another `name:` in the file. To continue the old one: cifarnet sweep "
             f"run {path}"
         )
     return folder
@@ -156,11 +167,14 @@ def _make(path: Path, settings: Settings, storage: str) -> None:
         documents.write(new / "sweep.json", record)
 
 
-def _difference(folder: SweepFolder, settings: Settings) -> str:
-    """Return which settings of a sweep differ from its folder's."""
+def _differences(folder: SweepFolder, settings: Settings) -> list[str]:
+    """Return which settings of a sweep differ from its folder's.
+
+    Not by the digest, which a new version of the package changes with each new key.
+    """
     record = folder.record
     pairs = {
-        "vary": (record.vary, settings.vary),
+        "vary": (list(record.vary.items()), list(settings.vary.items())),
         "seeds": (record.seeds, list(settings.seeds)),
         "trials": (record.trials, settings.trials),
         "sampler": (record.sampler, settings.sampler),
@@ -168,5 +182,9 @@ def _difference(folder: SweepFolder, settings: Settings) -> str:
     }
     names = [name for name, (old, new) in pairs.items() if old != new]
     changed = cfg.changes(folder.base, settings.base)
-    lines = [f"base {key}: {old} -> {new}" for key, (old, new) in changed.items() if key != "name"]
-    return ", ".join([*names, *lines[:3]]) or "the order of the keys"
+    images = [base.data.path and base.data.path.resolve() for base in (folder.base, settings.base)]
+    same = {"name", "data.path"} if images[0] == images[1] else {"name"}
+    lines = [
+        f"base {key}: {old} -> {new}" for key, (old, new) in changed.items() if key not in same
+    ]
+    return [*names, *lines[:3]]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_OBJECTIVE = "validation accuracy"
+_OBJECTIVE = "value (validation accuracy)"
 _SHARE = "share of the variance of the values"
 _MOST_IN_LEGEND = 20
 _MOST_MARKS = 8  # of one key
@@ -55,7 +55,7 @@ def _wanted(
         wanted["slices"] = lambda: charts.plot_slice(study, target_name=_OBJECTIVE)
     if folder.record.prune is not None and any(one.epochs for one in results.trials):
         wanted["epochs"] = lambda: charts.plot_intermediate_values(study).set(
-            title="Validation Accuracy by Epoch", xlabel="Epoch", ylabel=_OBJECTIVE
+            title="Validation Accuracy by Epoch", xlabel="Epoch", ylabel="validation accuracy"
         )
     if results.importance is not None:
         numbered = importance.numbered(folder.space, queue.trials())

@@ -7,11 +7,11 @@ import statistics
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cifarnet import cost
 from cifarnet.errors import CifarnetError
-from cifarnet.runs import Run, documents
+from cifarnet.runs import RunRecord, documents
 from cifarnet.runs.documents import CostRecord
 from cifarnet.runs.sweeps import State, SweepResults, TrialResult
 from cifarnet.sweeps import folder as folders
@@ -29,7 +29,7 @@ def read_sweep(folder: str | Path, url: str | None = None) -> SweepResults:
     """Read the trials of a sweep, draw its plots, and write `results.json` beside them.
 
     Args:
-        folder: of the sweep.
+        folder: of the sweep, or its name in the folder of runs.
         url: of its database; None: as recorded.
 
     Returns:
@@ -46,18 +46,20 @@ def read_sweep(folder: str | Path, url: str | None = None) -> SweepResults:
     found = folders.open_folder(Path(folder))
     queue = Queue(found, url)
     record = _collect(found, queue)
+    record = record.replace(importance=importance.measure(found.space, queue.trials()))
     record = record.replace(plots=plots.draw(found, queue, record))
     with found.claiming():  # under which leftovers in the folder are removed
         return documents.write(found.path / "results.json", record)
 
 
 def collect(folder: SweepFolder, url: str | None) -> SweepResults:
-    """Return the trials of a sweep; raises as `read_sweep`."""
+    """Return the trials of a sweep without importance, which takes long; raises as `read_sweep`."""
     return _collect(folder, Queue(folder, url))
 
 
 def _collect(folder: SweepFolder, queue: Queue) -> SweepResults:
-    trials = [trial_result(folder, one) for one in queue.trials()]
+    known = Known(folder)
+    trials = [trial_result(folder, one, known) for one in queue.trials()]
     valued = [one for one in trials if one.value is not None]
     best = max(valued, key=lambda one: (one.value or 0.0, -one.number), default=None)
     fresh = _fresh_seeds(folder.record.seeds)
@@ -69,25 +71,50 @@ def _collect(folder: SweepFolder, queue: Queue) -> SweepResults:
         best_value=None if best is None else best.value,
         fresh_seeds=fresh,
         fresh_command="" if best is None else _fresh_command(folder, best, fresh),
-        importance=importance.measure(folder.space, queue.trials()),
+        importance=None,
         trials=trials,
         plots=[],
-        notes=_notes(folder, trials, len(valued)),
-        cost=_cost(folder, trials),
+        notes=_notes(folder, trials, len(valued), known),
+        cost=_cost(known),
     )
 
 
-def trial_result(folder: SweepFolder, trial: FrozenTrial) -> TrialResult:
+class Known:
+    """The runs of a sweep by name, and their records, each read once."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self.runs = folder.runs()
+        self._records: dict[str, RunRecord | None] = {}
+
+    def record(self, name: str) -> RunRecord | None:
+        """Return the record of a run; None: there is no such run, or it is damaged."""
+        if name not in self._records:
+            self._records[name] = None
+            with suppress(CifarnetError, KeyError):
+                self._records[name] = self.runs[name].read_record()
+        return self._records[name]
+
+    def records(self) -> list[RunRecord]:
+        """Return the records of all runs."""
+        return [record for name in self.runs if (record := self.record(name))]
+
+
+def trial_result(folder: SweepFolder, trial: FrozenTrial, known: Known) -> TrialResult:
     """Return a trial as its record has it."""
-    found = {seed: folder.find_run(trial.number, seed) for seed in folder.record.seeds}
-    begun = {seed: run for seed, run in found.items() if run is not None}
-    trained = _accuracies(begun)
+    names = {seed: folder.run_name(trial.number, seed) for seed in folder.record.seeds}
+    begun = {seed: known.runs[name] for seed, name in names.items() if name in known.runs}
+    trained = {
+        seed: record.validation_accuracy
+        for seed, name in names.items()
+        if (record := known.record(name)) and record.status == "finished"
+        if record.validation_accuracy is not None
+    }
     state = _state(folder, trial, len(trained))
     # Runs of a complete trial may have been removed, or trained further.
     accuracies = _told(trial) if state == "complete" else trained
     is_valued = state in ("complete", "promoted")
     numbers = list(accuracies.values())
-    first = found[folder.record.seeds[0]]
+    first = begun.get(folder.record.seeds[0])
     stored = trial.user_attrs
     return TrialResult(
         number=trial.number,
@@ -124,19 +151,8 @@ def _state(folder: SweepFolder, trial: FrozenTrial, finished: int) -> State:
     return "complete" if trial.state == TrialState.COMPLETE else "failed"
 
 
-def _accuracies(begun: dict[int, Run]) -> dict[int, float]:
-    """Return the validation accuracy of the runs that finished, by seed."""
-    found = {}
-    for seed, run in begun.items():
-        with suppress(CifarnetError):
-            record = run.read_record()
-            if record.status == "finished" and record.validation_accuracy is not None:
-                found[seed] = record.validation_accuracy
-    return found
-
-
 def _told(trial: FrozenTrial) -> dict[int, float]:
-    """Return the same as it was told to the storage."""
+    """Return the validation accuracies by seed, as they were told to the storage."""
     return {int(seed): value for seed, value in trial.user_attrs.get("accuracies", {}).items()}
 
 
@@ -150,13 +166,16 @@ def _fresh_command(folder: SweepFolder, best: TrialResult, seeds: list[int]) -> 
     if path is None:
         return ""  # the runs are on another machine
     listed, config = " ".join(map(str, seeds)), shlex.quote(f"{path}/config.yaml")
+    sweeps = folder.path.parent
+    is_default = sweeps.name != "sweeps" or sweeps.parent == Path("runs")
+    option = "" if is_default else f" --runs {shlex.quote(str(sweeps.parent))}"
     return (
         f"for seed in {listed}; do cifarnet train --config {config} -o seed=$seed "
-        f"-o name={folder.record.name}-best && cifarnet evaluate latest; done"
+        f"-o name={folder.record.name}-best{option} && cifarnet evaluate latest{option}; done"
     )
 
 
-def _notes(folder: SweepFolder, trials: list[TrialResult], valued: int) -> list[str]:
+def _notes(folder: SweepFolder, trials: list[TrialResult], valued: int, known: Known) -> list[str]:
     notes = []
     if valued > 1:
         notes.append(
@@ -174,7 +193,7 @@ def _notes(folder: SweepFolder, trials: list[TrialResult], valued: int) -> list[
             f"trials were trained with different numbers of threads ({sorted(threads)}), which "
             "changes their last bits; 0 is TensorFlow's own choice"
         )
-    precisions = _precisions(trials)
+    precisions = {one.precision.chosen for one in known.records() if one.precision.chosen}
     if len(precisions) > 1:
         notes.append(
             f"trials were trained in different precisions ({', '.join(sorted(precisions))}), as "
@@ -183,26 +202,8 @@ def _notes(folder: SweepFolder, trials: list[TrialResult], valued: int) -> list[
     return notes
 
 
-def _precisions(trials: list[TrialResult]) -> set[str]:
-    return {
-        record.precision.chosen
-        for record in map(_record, _paths(trials))
-        if record is not None and record.precision.chosen
-    }
-
-
-def _cost(folder: SweepFolder, trials: list[TrialResult]) -> CostRecord | None:
+def _cost(known: Known) -> CostRecord | None:
     """Return what the runs that are here took in all."""
-    records = map(_record, _paths(trials))
-    costs = [one.cost for one in records if one is not None and one.cost is not None]
-    return cost.total(costs) if costs else None
-
-
-def _paths(trials: list[TrialResult]) -> list[str]:
-    return [path for one in trials for path in one.runs.values()]
-
-
-def _record(path: str) -> Any:
-    with suppress(CifarnetError):
-        return Run(Path(path)).read_record()
-    return None
+    costs = [one.cost for one in known.records() if one.cost is not None]
+    macs = [one.macs_trained for one in costs if one.macs_trained is not None]
+    return cost.total(costs).replace(macs_trained=sum(macs) if macs else None) if costs else None
