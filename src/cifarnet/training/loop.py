@@ -75,9 +75,10 @@ class Loop:
             self._callbacks.on_train_begin(self._run, self._run.read_record())
             with stop_signal() as interrupted:
                 status, reason = self._train(interrupted)
-                self._team.tell(Order.STOP if status == "interrupted" else Order.END)
             with runs.changing(self._run, self._run.history_file, self._run.model_file):
                 self._save_model()
+            # Workers that left before would be reported as lost while the network is calibrated.
+            self._team.dismiss(Order.STOP if status == "interrupted" else Order.END)
             if self._history.rows:
                 with suppress(Exception):  # a picture does not decide about a training
                     plots.curves(self._run.history_file, self._run.plots_folder / "curves.png")

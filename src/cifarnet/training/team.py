@@ -153,11 +153,15 @@ class Team:
                 "resume with such ones."
             )
 
+    def dismiss(self, order: Order) -> None:
+        """Tell the other workers how the training ended; a lost one does not change that."""
+        with suppress(TrainingError):
+            self.tell(order)
+
     def fail(self) -> None:
         """Tell the other workers that the chief failed, if they wait for what it says."""
         if self.count > 1 and self.index == 0 and self._is_whole:
-            with suppress(TrainingError):
-                self.tell(Order.FAIL)
+            self.dismiss(Order.FAIL)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
