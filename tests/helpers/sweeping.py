@@ -123,12 +123,6 @@ def hanging(job: Job, link: Link) -> Ended:
     return train(job, link)
 
 
-def terminated(job: Job, link: Link) -> Ended:
-    """Train a stub whose process gets SIGTERM before."""
-    os.kill(os.getpid(), signal.SIGTERM)
-    return train(job, link)
-
-
 def _fail(run: Run, config: cfg.Config, epoch: int) -> None:
     """Fail after epoch 2, in the way that the weight decay says: 1 always, the others once."""
     kind, flag = config.train.weight_decay, run.path / "failed"

@@ -1,5 +1,6 @@
 """Running a sweep: each trial once, whoever trains it, whatever is killed."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ from cifarnet import runs
 from cifarnet.callbacks import Callback, Callbacks
 from cifarnet.errors import Interrupted, RunError
 from cifarnet.sweeps import process as processing
-from cifarnet.sweeps import results, settings
+from cifarnet.sweeps import results, settings, trial
 from cifarnet.sweeps import run as running
 from cifarnet.sweeps.folder import begin_or_join
 from cifarnet.sweeps.queue import Queue
@@ -277,14 +278,21 @@ def test_the_second_ctrl_c_does_not_wait_and_says_how_to_go_on(tmp_path):
     assert trials(folder)[0].state == "complete"
 
 
-@pytest.mark.parametrize("train", [sweeping.hanging, sweeping.terminated])
-def test_a_process_that_hangs_at_its_end_or_is_signaled_at_its_start(train, tmp_path, monkeypatch):
+def test_a_process_that_is_signaled_at_its_start_and_hangs_at_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(processing, "_END_SECONDS", 0.1)
+    monkeypatch.setattr(trial, "_MOST_DEATHS", 1)
     folder = sweeping.begin(tmp_path, "vary: {train.learning_rate: [0.1]}\n")
-    running.work_on(folder, None, 1, Callbacks([]), train)
+
+    class Signal(Callback):
+        def on_stage(self, what):
+            if "loading" in what:
+                for child in multiprocessing.active_children():
+                    os.kill(child.pid, signal.SIGTERM)
+                    os.kill(child.pid, signal.SIGINT)
+
+    running.work_on(folder, None, 1, Callbacks([Signal()]), sweeping.hanging)
     (one,) = trials(folder)
     assert (one.state, one.value) == ("complete", pytest.approx(0.106))
-    assert folder.runs()[folder.run_name(0, 0)].read_record().resumed == []
 
 
 def test_a_storage_that_is_away_for_a_while(tmp_path, monkeypatch):

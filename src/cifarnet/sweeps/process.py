@@ -7,8 +7,10 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -34,6 +36,12 @@ _ANSWER_SECONDS = 10.0
 # A process that is killed takes a moment to end, and its child processes another one.
 _LOCK_SECONDS = 60.0
 _END_SECONDS = 30.0
+# What a terminal or a scheduler sends to all processes.
+_GROUP = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+]
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, job, train))
-        with worker.without_main_module():
+        with worker.without_main_module(), _blocked():
             self._process.start()
         theirs.close()
 
@@ -150,12 +158,27 @@ class Process:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Block signals of the group, which a new process inherits, until it has its handlers."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start unblocks some
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connection: Connection, job: Job, train: Train) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep gets Ctrl-C, too, and stops this
-    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):  # nor is it killed by these while it imports
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+    for number in _GROUP:  # nor is it killed by these before the training handles them
+        if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _GROUP)
     threading.Thread(target=worker.end_with_parent, daemon=True).start()
     try:
         ended = train(job, Link(connection, job.asks))
