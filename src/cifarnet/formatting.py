@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+_LONG = 60  # characters
 # Control characters, lone surrogates (bytes of a file name that are not UTF-8), line separators.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 # They turn the direction of the text around them.
@@ -22,6 +24,18 @@ def count(number: float, noun: str) -> str:
     """Format a number of things: `1 epoch`, `2.5 epochs`, `1,000 steps`."""
     text = f"{number:,}" if isinstance(number, int) else f"{number:g}"
     return f"{text} {noun}" if number == 1 else f"{text} {noun}s"
+
+
+def some(texts: Sequence[str], most: int = 5) -> str:
+    """Join texts by semicolons; of more than `most`, the first ones and the number of the rest."""
+    rest = [f"and {len(texts) - most:,} more"] if len(texts) > most else []
+    return "; ".join([*texts[:most], *rest])
+
+
+def difference(key: str, old: object, new: object, between: str) -> str:
+    """Format two values of a config's key, such as `train.epochs: 1 -> 2`."""
+    values = [_value(value) for value in (old, new)]
+    return f"{key}: {between.join(values)}" if all(values) else f"{key} differs"
 
 
 def duration(seconds: float) -> str:
@@ -52,6 +66,14 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Escape what a terminal would obey or cannot show; newlines remain."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def _value(value: object) -> str:
+    """Format a value as YAML does; empty for a long list."""
+    if isinstance(value, str):
+        return value
+    text = json.dumps(value).removesuffix(".0")
+    return text if len(text) <= _LONG else ""
 
 
 def _escaped(character: str) -> str:

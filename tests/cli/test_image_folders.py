@@ -59,7 +59,7 @@ def test_what_is_left_out_and_how_the_splits_were_made_is_shown(place):
     shown = json.loads(
         cifarnet("data", "info", "--config", "folder.yaml", "--json", cwd=place).stdout
     )
-    assert "not used in photos: 1 dangling links" in shown["notes"]
+    assert "not used in photos: 1 dangling link" in shown["notes"]
     assert any("the validation split is the folder valid" in note for note in shown["notes"])
     assert shown["splits"]["validation"]["per_class"] == {"cat": 4, "dog": 4}
 
@@ -93,7 +93,7 @@ def test_the_caches_of_decoded_images_are_listed_and_cleared(place):
     os.utime(old, (0, 0))
     (unknown, one) = json.loads(cifarnet("data", "cache", "--json", cwd=place).stdout)["caches"]
     assert (unknown["folder"], unknown["images"], unknown["bytes"]) == ("unknown", 0, 1_000)
-    assert (one["folder"], one["size"], one["images"]) == (str(place / "photos"), 8, 40)
+    assert (one["folder"], one["image_size"], one["images"]) == (str(place / "photos"), 8, 40)
     assert 40 * 8 * 8 * 3 < one["bytes"] < 40 * 8 * 8 * 3 + 20_000
     shown = cifarnet("data", "cache", cwd=place).stdout.splitlines()
     assert shown[1].endswith(f"MB  40 images of 8 x 8: {place / 'photos'}")

@@ -266,9 +266,11 @@ def test_each_size_and_each_folder_has_its_own(photos, tmp_path):
 def test_a_cache_folder_that_cannot_be_written_costs_only_time(photos, home, monkeypatch):
     fill(photos, {"cat": 10, "dog": 10})
     home.write_text("no folder")
-    assert_is_correct(data.load_source(config(photos)), photos)
+    source = data.load_source(config(photos))
+    assert_is_correct(source, photos)
+    assert "cache of decoded images cannot be written" in source.notes[-1]
     assert home.read_text() == "no folder"
-    with pytest.raises(DataError, match=r"20 images of 8 x 8 pixels take 3,840 bytes, which do"):
+    with pytest.raises(DataError, match=r"3,840 bytes, of which data\.memory_share allows 0 in"):
         data.load_source(config(photos, memory_share=0))
 
 
@@ -330,9 +332,12 @@ def test_a_cache_that_is_being_filled_is_not_removed(tmp_path, home, monkeypatch
 
 def test_a_full_disk_costs_only_time(photos, home, monkeypatch):
     fill(photos, {"cat": 10, "dog": 10})
+    other = ImageCache(photos.parent, 64, whole=False)
+    store(other, "x")
     monkeypatch.setattr(image_filler, "_RESERVE", 1 << 60)
     assert_is_correct(data.load_source(config(photos)), photos)
-    assert ImageCache(photos, 8, whole=False).read().entries == {}
+    assert {path.name for path in other.path.parent.iterdir()} <= {other.path.name, other.lock.name}
+    assert len(other.read().entries) == 1  # to remove it would not help
 
 
 def test_a_disk_that_fills_up_meanwhile_leaves_what_was_stored(photos, home, monkeypatch):
@@ -348,6 +353,17 @@ def test_a_disk_that_fills_up_meanwhile_leaves_what_was_stored(photos, home, mon
     monkeypatch.setattr(Filler, "append", failing)
     assert_is_correct(data.load_source(config(photos)), photos)
     assert len(ImageCache(photos, 8, whole=False).read().entries) == 5
+
+
+def test_a_file_that_no_index_knows_is_removed_where_the_disk_is_full(photos, home, monkeypatch):
+    fill(photos, {"cat": 10, "dog": 10})
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Filler, "append", full)
+    assert_is_correct(data.load_source(config(photos)), photos)
+    assert list((home / "image-folders").iterdir()) == []
 
 
 # --- several processes ----------------------------------------------------------------

@@ -298,7 +298,7 @@ def test_kinds_are_told_by_content():
     for kind in ("PNG", "JPEG", "BMP", "GIF", "WEBP"):
         assert image_file.kind_of(encode(image, kind)[: image_file.HEAD]) == "image"
     assert image_file.kind_of(encode(image, "TIFF")[: image_file.HEAD]) == "TIFF images"
-    assert image_file.kind_of(b"\0\0\0\x18ftypheic\0\0\0\0mi") == "HEIC and AVIF images"
+    assert image_file.kind_of(b"\0\0\0\x18ftypheic\0\0\0\0mi") == "HEIC or AVIF images"
     for other in (b"", b"BMW,Audi,Opel,Fiat", b"\0\5\x16\7" + bytes(14), b"plain text"):
         assert image_file.kind_of(other) is None
 

@@ -82,9 +82,21 @@ def test_unreadable_images_are_listed_and_the_rest_is_used(photos):
     source = data.load_source(config(photos, max_unreadable=0.1))
     assert len(source.train.labels) + len(source.test.labels) == 20
     (note,) = source.notes
-    assert "2 unreadable" in note and "cut.png" in note and "text.jpg" in note
+    assert note.startswith("skipped 2 unreadable images: cat/cut.png is not") and "text.jpg" in note
     with pytest.raises(DataError, match=r"2 of 22 .*max_unreadable 0\.05.*cut\.png"):
         data.load_source(config(photos, max_unreadable=0.05))
+
+
+def test_of_many_unreadable_images_a_few_are_listed_in_order(photos):
+    fill(photos, {"cat": 10, "dog": 10})
+    for i in reversed(range(60)):
+        (photos / "cat" / f"bad-{i:02}.png").write_text("not an image")
+    with pytest.raises(DataError) as raised:
+        data.load_source(config(photos, max_unreadable=0.05))
+    text = str(raised.value)
+    assert "60 of 80 images" in text and "and 55 more" in text and len(text) < 1_000
+    listed = [part.split()[0] for part in text.partition("allows: ")[2].split("; ")[:5]]
+    assert listed == [f"cat/bad-{i:02}.png" for i in range(5)]
 
 
 def test_a_class_too_small_to_hold_out_from_is_named(photos):
@@ -153,12 +165,12 @@ def test_test_images_that_are_training_images_too_are_noted(photos):
     (note,) = data.load_source(config(photos)).notes
     assert note == (
         "2 of 4 test images are byte-identical to training images, so the test accuracy is too "
-        "high: test/cat/002.png = train/cat/002.png, test/dog/002.png = train/dog/002.png"
+        "high: test/cat/002.png = train/cat/002.png; test/dog/002.png = train/dog/002.png"
     )
     shutil.copytree(photos / "train" / "cat", photos / "test" / "cat", dirs_exist_ok=True)
     shutil.copytree(photos / "train" / "dog", photos / "test" / "dog", dirs_exist_ok=True)
     (note,) = data.load_source(config(photos)).notes
-    assert note.startswith("6 of 8 test images") and note.endswith(", ...")
+    assert note.startswith("6 of 8 test images") and note.endswith("; and 1 more")
 
 
 def test_every_image_has_its_file_and_its_digest(photos):

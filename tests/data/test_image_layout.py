@@ -86,7 +86,7 @@ def test_other_folders_beside_the_splits_are_counted(photos):
     (photos / "annotations").mkdir()
     save(photos / "cover.png")
     (note,) = data.load_source(config(photos)).notes
-    assert note == (f"not used in {photos.name}: 1 images outside of the splits, 1 other folders")
+    assert note == (f"not used in {photos.name}: 1 image outside of the splits, 1 other folder")
 
 
 def both_names_of_a_split(root):
@@ -161,7 +161,7 @@ def test_an_empty_class_is_named(photos):
     fill(photos, {"cat": 5, "dog": 5})
     (photos / "eel").mkdir()
     Image.new("L", (8, 8)).save(photos / "eel" / "1.tif")
-    with pytest.raises(DataError, match=r"folder .*eel has no image;.* Not used: 1 TIFF images"):
+    with pytest.raises(DataError, match=r"folder .*eel has no image;.* Not used: 1 TIFF image"):
         data.load_source(config(photos))
 
 
@@ -215,8 +215,8 @@ def test_images_are_told_by_content_and_all_else_is_counted_by_reason(photos):
     assert counts(source.train)[0] + counts(source.test)[0] == 10
     assert counts(source.train)[1] + counts(source.test)[1] == 6
     assert source.notes[0] == (
-        f"not used in {photos.name}: 2 .csv files, 1 HEIC and AVIF images, 2 TIFF images, "
-        "1 dangling links, 1 special files, 1 subfolders, 1 unnamed files"
+        f"not used in {photos.name}: 2 .csv files, 1 HEIC or AVIF image, 2 TIFF images, "
+        "1 dangling link, 1 special file, 1 subfolder, 1 unnamed file"
     )
 
 

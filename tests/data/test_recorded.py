@@ -95,6 +95,11 @@ def test_all_changes_are_counted_by_split_and_kind(run):
         load(run)
     (verdict,) = verify_images(run, cfg.load(run.config_file))
     assert verdict.right is False and expected in verdict.found
+    # A training cannot use fewer images, and so is not told to.
+    with pytest.raises(DataError, match=expected) as raised:
+        training.resume(run, ["train.epochs=2"], callbacks=[])
+    assert "--allow-changed-data" not in str(raised.value)
+    assert f"cifarnet train --config {run.config_file}" in str(raised.value)
     dataset = load(run, allow=True)
     assert dataset.changes == expected
     gone = {*lost, *changed}

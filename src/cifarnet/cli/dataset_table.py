@@ -49,7 +49,7 @@ def show_caches(found: Sequence[CachedFolder], removed: Sequence[CachedFolder]) 
     """Print a line for each cache, and how many bytes they take and took."""
     screen = console()
     for one in found:
-        size = f"{one.size} x {one.size}" if one.size else "unknown size"
+        size = f"{one.image_size} x {one.image_size}" if one.image_size else "unknown size"
         line = f"{one.bytes / 1e6:,.1f} MB  {one.images:,} images of {size}: {one.folder}"
         screen.print(line, markup=False)
     if removed:

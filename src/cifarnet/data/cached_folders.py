@@ -21,14 +21,14 @@ class CachedFolder:
     Attributes:
         path: of the cache.
         folder: of the images, as far as it can be printed; `unknown` of a damaged or old cache.
-        size: side of the images, pixels; 0 if unknown.
+        image_size: side of the images, pixels; 0 if unknown.
         images: number of entries.
         bytes: on disk.
     """
 
     path: Path
     folder: str
-    size: int
+    image_size: int
     images: int
     bytes: int
 

@@ -15,7 +15,7 @@ from cifarnet.data.images import Images, OnFetch, Source
 from cifarnet.data.memory import budget
 from cifarnet.data.sampling import stratified
 from cifarnet.data.sources import load_source
-from cifarnet.data.stored_pixels import blocks
+from cifarnet.data.stored_pixels import StoredPixels, blocks
 from cifarnet.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -64,6 +64,11 @@ class Dataset:
     def std(self) -> tuple[float, ...]:
         """Channel standard deviations of the training pixels (population), 0-255, [3]."""
         return self._moments[1]
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether training images are read each time they are needed; see `placed`."""
+        return isinstance(self.train.pixels, StoredPixels)
 
     def images(self, name: str) -> Images:
         """Return the split named `train`, `validation` or `test`; it may be empty."""

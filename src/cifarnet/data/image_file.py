@@ -123,7 +123,7 @@ def kind_of(head: bytes) -> str | None:
     if head.startswith(_TIFF):
         return "TIFF images"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
-        return "HEIC and AVIF images"
+        return "HEIC or AVIF images"
     return None
 
 

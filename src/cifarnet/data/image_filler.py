@@ -42,20 +42,26 @@ class Filler:
         names = (name for name in keep if name in stored.entries)
         self.entries = {name: stored.entries[name] for name in names}
         self._name, self._rows = stored.file, len(stored.pixels)
-        cache.path.mkdir(parents=True, exist_ok=True)
+        self._indexed = stored.file
         # Other processes may read any row, so that none is written again. A file that is mostly
         # of images that are gone is copied.
         copies = not stored.file or 2 * len(self.entries) < self._rows
+        cache.path.parent.mkdir(parents=True, exist_ok=True)
         _make_room(cache, (new + copies * len(self.entries)) * cache.image_bytes)
+        cache.path.mkdir(exist_ok=True)
         if copies:
             self._name = f"{uuid.uuid4().hex}{_PIXELS}"
         self._file: BinaryIO = (cache.path / self._name).open("xb" if copies else "r+b")
         self._changed = copies
-        if copies:
-            self._copy(stored.pixels)
-        else:
-            self._file.truncate(self._rows * cache.image_bytes)  # a process may have died
-            self._file.seek(0, os.SEEK_END)
+        try:
+            if copies:
+                self._copy(stored.pixels)
+            else:
+                self._file.truncate(self._rows * cache.image_bytes)  # a process may have died
+                self._file.seek(0, os.SEEK_END)
+        except BaseException:
+            self._close()
+            raise
 
     def __enter__(self) -> Filler:
         """Return itself."""
@@ -67,7 +73,15 @@ class Filler:
             if kind is None or not issubclass(kind, OSError | RunError):
                 self.commit()
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Close the file of pixels, and remove it if no index knows it."""
+        with suppress(OSError):  # what it has not written yet is not in an index
             self._file.close()
+        if self._name != self._indexed:
+            with suppress(OSError):
+                (self._cache.path / self._name).unlink()
 
     def append(self, pixels: np.ndarray) -> int:
         """Append one image uint8 [S, S, 3]; return its row."""
@@ -87,6 +101,7 @@ class Filler:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._cache.write_index(self.entries, self._name, self._rows)
+        self._indexed = self._name
         for other in self._cache.path.glob(f"*{_PIXELS}"):
             if other.name != self._name:
                 with suppress(OSError):
@@ -107,6 +122,15 @@ class Filler:
             name: entry._replace(row=row) for row, (name, entry) in enumerate(self.entries.items())
         }
         self._rows = len(rows)
+
+
+def discard_empty(cache: ImageCache) -> None:
+    """Leave nothing of a cache that could not be filled at all; its lock is held."""
+    with suppress(OSError):
+        cache.path.rmdir()
+    if not cache.path.exists():
+        with suppress(OSError):
+            cache.lock.unlink()
 
 
 def size_of(path: Path) -> int:
@@ -155,13 +179,17 @@ def _make_room(cache: ImageCache, needed: int) -> None:
     Raises:
         OSError: the disk has too little room.
     """
-    usage = shutil.disk_usage(cache.path)
+    usage = shutil.disk_usage(cache.path.parent)
     sizes = {path: size_of(path) for path in all_caches()}
     total, free = sum(sizes.values()) + needed, usage.free
-    for path, size in sizes.items():
+    sizes.pop(cache.path, None)
+    others = sizes if needed + _RESERVE <= free + sum(sizes.values()) else {}  # else in vain
+    for path, size in others.items():
         if total <= _SHARE * usage.total and needed + _RESERVE <= free:
             break
-        if path != cache.path and remove(path):
+        if remove(path):
             total, free = total - size, free + size
     if needed + _RESERVE > free:
-        raise OSError(f"{cache.path} needs {needed:,} bytes; its disk has {free:,}")
+        raise OSError(
+            f"{cache.path} needs {needed:,} bytes and {_RESERVE:,} to spare; its disk has {free:,}"
+        )

@@ -16,12 +16,11 @@ from cifarnet.data.memory import budget
 from cifarnet.data.sampling import balanced, by_hash, stratified
 from cifarnet.data.stored_pixels import StoredPixels
 from cifarnet.errors import DataError
-from cifarnet.formatting import count, printable
+from cifarnet.formatting import count, printable, some
 
 Listed = dict[str, list[ListedImage]]  # image files by split
 
 _OLD_SEED = 20_260_101
-_SHOWN = 10  # files in a note
 
 
 def load(
@@ -66,7 +65,7 @@ def load(
         layout.classes,
         images["train"],
         images["test"],
-        (*notes, *_explain(layout, config), *_describe_duplicates(images)),
+        (*notes, *_explain(layout, config), *_describe_duplicates(images), *_no_cache(read)),
         images.get("validation"),
         (*unused, *bad),
         bad,
@@ -101,7 +100,9 @@ def load_given(
     none = images.take(np.arange(0))
     notes = _check_readable(root, read.found, config.max_unreadable)
     about = describe_folder(root, layout.classes)
-    return Source("directory", about, layout.classes, none, images, notes, none)
+    return Source(
+        "directory", about, layout.classes, none, images, (*notes, *_no_cache(read)), none
+    )
 
 
 def read_named(
@@ -213,16 +214,27 @@ def _check_readable(
     root: Path, found: Mapping[str, Entry | str], max_unreadable: float
 ) -> tuple[str, ...]:
     """Return a note of the images that cannot be read; raise if they are too many."""
-    errors = [result for result in found.values() if isinstance(result, str)]
+    inside = printable(str(root / "_"))[:-1]
+    messages = (result for result in found.values() if isinstance(result, str))
+    errors = sorted(message.removeprefix(inside) for message in messages)
     if not errors:
         return ()
-    listed = "; ".join(errors[:_SHOWN]) + ("; ..." if len(errors) > _SHOWN else "")
     if len(errors) > max_unreadable * len(found):
         raise DataError(
-            f"{root}: {len(errors)} of {len(found)} images cannot be read, more than "
-            f"data.max_unreadable {max_unreadable:g} allows: {listed}"
+            f"{root}: {len(errors):,} of {len(found):,} images cannot be read, more than "
+            f"data.max_unreadable {max_unreadable:g} allows: {some(errors)}. Repair or remove "
+            "them, or give a larger data.max_unreadable"
         )
-    return (f"skipped {count(len(errors), 'unreadable image')}: {listed}",)
+    return (f"skipped {count(len(errors), 'unreadable image')}: {some(errors)}",)
+
+
+def _no_cache(read: ReadImages) -> Iterator[str]:
+    """Say that the next start decodes the images again, and why."""
+    if read.problem:
+        yield (
+            "the cache of decoded images cannot be written, so that each start decodes them again: "
+            f"{printable(read.problem)}"
+        )
 
 
 def _explain(layout: Layout, config: DataConfig) -> Iterator[str]:
@@ -249,8 +261,7 @@ def _describe_duplicates(images: Mapping[str, Images]) -> Iterator[str]:
         files = images[split].files if split in images else ()
         twins = [f"{file.name} = {train[file.sha256]}" for file in files if file.sha256 in train]
         if twins:
-            listed = ", ".join(twins[: _SHOWN // 2]) + (", ..." if len(twins) > _SHOWN // 2 else "")
             yield (
-                f"{len(twins)} of {len(files)} {split} images are byte-identical to training "
-                f"images, so the {split} accuracy is too high: {listed}"
+                f"{len(twins):,} of {len(files):,} {split} images are byte-identical to training "
+                f"images, so the {split} accuracy is too high: {some(twins)}"
             )

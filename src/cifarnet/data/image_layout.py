@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -26,6 +27,8 @@ _SPLITS = {
     "validation": "validation",
     "test": "test",
 }
+_PLURAL = re.compile(r"\b((?:sub)?folder|file|image|link)s\b")
+_SINGULAR = r"\1"
 _MAX_CLASSES = 1_000
 
 
@@ -137,8 +140,12 @@ def list_like(root: Path, recorded: Collection[str]) -> list[ListedImage]:
 
 
 def describe(left_out: Counter[str]) -> str:
-    """Return what is not used, such as `80 dangling links, 3 subfolders`."""
-    return ", ".join(f"{count:,} {what}" for what, count in sorted(left_out.items()) if count)
+    """Return what is not used, such as `80 dangling links, 1 subfolder`."""
+    found = ((number, what) for what, number in sorted(left_out.items()) if number)
+    return ", ".join(
+        f"{n:,} {what}" if n > 1 else f"1 {_PLURAL.sub(_SINGULAR, what, count=1)}"
+        for n, what in found
+    )
 
 
 def _find_splits(root: Path, left_out: Counter[str]) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from cifarnet import system
 from cifarnet.data.cache import locked
 from cifarnet.data.image_cache import Entry, ImageCache, Stored, identify
 from cifarnet.data.image_file import decode, unreadable
-from cifarnet.data.image_filler import Filler
+from cifarnet.data.image_filler import Filler, discard_empty
 from cifarnet.data.image_layout import ListedImage
 from cifarnet.data.images import OnFetch
 from cifarnet.data.stored_pixels import release
@@ -41,10 +41,12 @@ class ReadImages:
         pixels: uint8 [M, S, S, 3], memory-mapped unless the cache cannot be written.
         found: by name, the entry that says in which row of `pixels` an image is, or why it cannot
             be read.
+        problem: why the cache cannot be written; empty: it can, or nothing was missing.
     """
 
     pixels: np.ndarray
     found: dict[str, Entry | str]
+    problem: str = ""
 
 
 def read_all(
@@ -80,16 +82,21 @@ def read_all(
             cache.lock.parent.mkdir(parents=True, exist_ok=True)
             other = f"another process that reads the folder {printable(cache.root.name)}"
             with locked(cache.lock, other, report):
-                return _fill(files, known, reading)
+                try:
+                    return _fill(files, known, reading)
+                except (OSError, RunError):
+                    discard_empty(cache)
+                    raise
         except (OSError, RunError) as error:
             if memory is not None and len(files) * cache.image_bytes > memory:
                 raise DataError(
                     f"{len(files):,} images of {cache.size} x {cache.size} pixels take "
-                    f"{len(files) * cache.image_bytes:,} bytes, which do not fit in memory, and "
-                    f"their cache cannot be written: {error}. Make room, or set CIFARNET_HOME to "
-                    "a folder on a larger disk"
+                    f"{len(files) * cache.image_bytes:,} bytes, of which data.memory_share allows "
+                    f"{memory:,} in memory, and their cache cannot be written: {error}. Make room, "
+                    "set CIFARNET_HOME to a folder on a larger disk, or give a larger "
+                    "data.memory_share"
                 ) from error
-        return _read_into_memory(files, stored, reading)
+            return replace(_read_into_memory(files, stored, reading), problem=str(error))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def image_rows(dataset: Dataset) -> list[ImageRow]:
 
 
 def load_recorded(
-    run: Run, config: Config, on_fetch: OnFetch | None = None, allow_changed: bool = False
+    run: Run, config: Config, on_fetch: OnFetch | None = None, allow_changed: bool | None = False
 ) -> Dataset:
     """Load the images of a run in the splits that it recorded.
 
@@ -38,7 +38,8 @@ def load_recorded(
         run: the run.
         config: of the run; its `data.path` may be another place of the same images.
         on_fetch: called during a download, as `Callback.on_fetch`.
-        allow_changed: leave out recorded images that are gone or changed, and ignore new ones.
+        allow_changed: leave out recorded images that are gone or changed, and ignore new ones;
+            None: never, so that the error does not offer it.
 
     Returns:
         The dataset; its `changes` says what `allow_changed` accepted.
@@ -91,7 +92,9 @@ def verify_images(run: Run, config: Config) -> list[Verdict]:
     return [Verdict(str(folder), found, not changes)]
 
 
-def _select(run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_changed: bool) -> Dataset:
+def _select(
+    run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_changed: bool | None
+) -> Dataset:
     """Choose the recorded images of each split from a folder."""
     rows = runs.read_images(run)
     used = {row.name for row in rows if row.split != runs.UNUSED}
@@ -100,10 +103,15 @@ def _select(run: Run, config: DataConfig, on_fetch: OnFetch | None, allow_change
     same = {row.name for row in rows if row.name in place and _is_same(row, there, place)}
     changes = _describe_changes(rows, set(place), same, listed)
     if changes and not allow_changed:
+        other = (
+            f"train a new run: cifarnet train --config {run.config_file}"
+            if allow_changed is None
+            else "give --allow-changed-data, which uses only the recorded images that are still "
+            "there and unchanged"
+        )
         raise DataError(
             f"{config.path} is not what {run.path} was trained on: {changes}. Restore the images, "
-            "or give --allow-changed-data, which uses only the recorded images that are still "
-            "there and unchanged"
+            f"or {other}"
         )
     classes = tuple(run.read_record().data.classes)
     index = {name: label for label, name in enumerate(classes)}
