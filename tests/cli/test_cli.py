@@ -138,8 +138,9 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
         if re.match(r" +2 ", line):  # the second epoch is done
             process.send_signal(signal.SIGINT)
             break
-    _, errors = process.communicate()
+    shown, errors = process.communicate()
     assert process.returncode == 130, errors
+    assert "stopping after the current steps" in shown
     assert "cifarnet train --resume" in errors
     run = only_run(tmp_path)
     record = json.loads((run / "run.json").read_text())

@@ -146,8 +146,13 @@ def test_a_run_stopped_on_disk_resumes_to_the_same_bits_in_both_ways(
     run = runs.open_run("latest", tmp_path)
     assert 5 < run.read_record().steps_done < 15
     training.resume(run, [f"data.memory_share={share}"], callbacks=[])
-    notes = ["data.memory_share: 0.0 -> 1.0"] if share else []
+    notes = ["data.memory_share: 0 -> 1"] if share else []
     assert run.read_record().resumed[0].notes == notes
+    assert run.read_record().data.read_from_disk == (share == 0)
+    begun = [line for line in run.log_file.read_text().splitlines() if line.startswith("data ")]
+    assert ["read from disk" in line for line in begun] == [True, share == 0]
+    test = run.read_record().data.counts["test"]
+    assert all(f"{test} to test" in line for line in begun)
     assert weights(run) == weights(trained(1))
 
 

@@ -134,10 +134,52 @@ def test_a_chief_that_fails_says_so_and_one_that_is_gone_is_noticed(pair, datase
     assert "lost worker 0" in other.message()
 
 
-def test_an_occupied_port_is_told(pair):
-    taken = socket.create_server(("127.0.0.1", int(pair[1].addresses[1].split(":")[1])))
-    with taken, pytest.raises(TrainingError, match="cannot listen on port"):
-        wait_for_chief(pair[1], None)
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_occupied_port_is_told(pair, index):
+    port = int(pair[index].addresses[index].split(":")[1])
+    told = rf"worker {index} \(127.0.0.1:{port}\) cannot listen on port {port}: Address already in"
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(TrainingError, match=told):
+        if index == 0:
+            Meeting(pair[0], Callback()).call(SETTINGS)
+        else:
+            wait_for_chief(pair[1], None)
+
+
+def test_more_local_workers_than_cores_are_refused(monkeypatch):
+    monkeypatch.setattr(system, "usable_cores", lambda: 2)
+    with (
+        pytest.raises(ConfigError, match=r"expected at most 2 processes .* received 3"),
+        Meeting(Workers.of(3), Callback()) as meeting,
+    ):
+        meeting.call(SETTINGS)
+
+
+def test_a_worker_takes_the_precision_that_its_chief_chose_for_auto(pair, dataset):
+    assert SETTINGS.train.precision == "auto"
+    other = Other(pair[1], SETTINGS, dataset)
+    with Meeting(pair[0], Callback()) as meeting:
+        meeting.call(changed(train={"precision": "bfloat16"}))  # as of a run that is resumed
+    assert "ended" in other.message()
+    other = Other(pair[1], changed(train={"precision": "float32"}))
+    with (
+        pytest.raises(ConfigError, match=r"train\.precision: bfloat16 and float32"),
+        Meeting(pair[0], Callback()) as meeting,
+    ):
+        meeting.call(changed(train={"precision": "bfloat16"}))
+    assert "train.precision" in other.message()
+
+
+def test_of_many_differences_of_configs_a_few_are_listed_in_order(pair):
+    many = {"weight_decay": 0.1, "momentum": 0.5, "epochs": 30.0, "ema": 0.9, "batch_size": 40}
+    layers = ["Flatten", *[{"Dense": {"units": 10}}] * 9]
+    other = Other(pair[1], changed(train=many, model={"layers": layers}))
+    expected = (
+        r"model.layers differs; train.batch_size: 50 and 40; train.ema: null and 0.9; "
+        r"train.epochs: 1 and 30; train.momentum: 0.9 and 0.5; and 1 more\. "
+    )
+    with pytest.raises(ConfigError, match=expected), Meeting(pair[0], Callback()) as meeting:
+        meeting.call(SETTINGS)
+    assert "and 1 more" in other.message()
 
 
 @pytest.mark.parametrize(

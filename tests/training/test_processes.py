@@ -115,10 +115,14 @@ def test_a_stopped_training_resumes_to_the_undisturbed_bits(
     if stop == signal.SIGTERM:
         assert [code for code, _ in ends] == [130, 130]
         assert run.read_record().status == "interrupted"
+        addresses = ",".join(ADDRESSES[:2])
+        resume = f"cifarnet train --resume {run.path.relative_to(tmp_path)} --workers {addresses}"
+        assert resume in ends[0][1]
+        assert all(f"--workers {addresses} --worker 1" in text for _, text in ends)
     else:
         code, text = ends[1 - worker]
         assert code == 1
-        assert f"lost worker {worker}" in text
+        assert f"lost worker {worker}" in text and "cifarnet train --resume" in text
         assert runs.status(run) == ("failed" if worker == 1 else "killed")
     # The other worker has no copy of the run.
     again = start(*commands(2, "--resume", run.path))
@@ -156,6 +160,28 @@ def test_a_missing_worker_or_chief_is_told_before_anything_is_written(start, con
     assert not list(tmp_path.glob("runs/2*"))
 
 
+@pytest.mark.parametrize("worker", [0, 1])
+def test_sigterm_before_the_training_stops_as_ctrl_c_does(start, config_file, tmp_path, worker):
+    arguments = commands(2, "--config", config_file(CONFIG))[worker]
+    started = start(arguments, **changing(tmp_path, WAITS))
+    started.wait_for("waiting")
+    started.send(signal.SIGTERM, 0)
+    ((code, text),) = started.ends()
+    assert (code, "Stopped: by SIGTERM" in text) == (130, True)
+    assert not list(tmp_path.glob("runs/2*"))
+
+
+WAITS = """
+from pathlib import Path
+from cifarnet.training import meeting
+listener = meeting._listener
+
+def touched(workers):
+    Path("waiting").touch()
+    return listener(workers)
+
+meeting._listener = touched
+"""
 DIES = """
 import os
 from cifarnet.training import cluster

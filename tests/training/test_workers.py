@@ -16,8 +16,17 @@ def test_addresses_need_the_number_of_this_process():
     assert workers.names == ("worker 0 (a:2222)", "worker 1 (b:2223)")
     with pytest.raises(ConfigError, match="--worker 0"):
         Workers.of("a:2222,b:2223")
-    with pytest.raises(ConfigError, match="leave it out"):
+    with pytest.raises(ConfigError, match="--workers is slurm; leave out --worker"):
         Workers.of("slurm", 1)
+
+
+def test_the_commands_that_resume_a_run_start_the_same_workers():
+    assert Workers.of(3).resuming("r") == "cifarnet train --resume r --workers 3"
+    assert Workers.of("a:1,b:2", 1).resuming("r") == (
+        "cifarnet train --resume r --workers a:1,b:2 --worker 0, and with it "
+        "cifarnet train --workers a:1,b:2 --worker 1"
+    )
+    assert Workers.of("a:1,b:2,c:3", 0).resuming("r").endswith("--worker N (1 to 2)")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +59,7 @@ def test_tf_config_names_the_workers(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     workers = Workers.of("env")
     assert (workers.addresses, workers.index) == (("a:3", "b:1", "c:2"), 2)
+    assert workers.resuming("r") == "cifarnet train --resume r --workers env"
     for wrong in ("", "{}", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'):
         monkeypatch.setenv("TF_CONFIG", wrong)
         with pytest.raises(ConfigError, match="TF_CONFIG"):
@@ -70,6 +80,7 @@ def test_tasks_of_slurm_are_in_the_order_of_its_nodes(monkeypatch):
     first, second, third = (int(one.split(":")[1]) for one in workers.addresses)
     assert second == first + 1 and third == first
     assert (workers.index, workers.patience) == (2, 5.0)
+    assert workers.resuming("r") == "srun cifarnet train --resume r --workers slurm"
     monkeypatch.setenv("SLURM_JOB_ID", "8")
     assert Workers.of("slurm").addresses[0] != workers.addresses[0]
     monkeypatch.delenv("SLURM_PROCID")

@@ -1,7 +1,8 @@
 """The callback protocol: what a long job reports, and how a training is asked to stop.
 
 One protocol for training, fetching, exporting, evaluating and benchmarking. A job calls every
-callback in the order given, in its own thread. Its last call is `on_end` or `on_error`, once.
+callback in the order given, in its own thread, but for `on_stop`. Its last call is `on_end` or
+`on_error`, once.
 """
 
 from __future__ import annotations
@@ -109,6 +110,12 @@ class Callback:
     def on_warning(self, text: str) -> None:
         """Handle that something failed without which the job continues, such as a tracker."""
 
+    def on_stop(self) -> None:
+        """Handle that Ctrl-C or a signal asks a training to stop after its current steps.
+
+        Called at once, in another thread.
+        """
+
     def on_result(self, record: Record) -> None:
         """Handle the result of an evaluation or a benchmark, before it is written."""
 
@@ -191,6 +198,11 @@ class Callbacks(Callback):
         """Forward to each."""
         for callback in self._callbacks:
             callback.on_warning(text)
+
+    def on_stop(self) -> None:
+        """Forward to each."""
+        for callback in self._callbacks:
+            callback.on_stop()
 
     def on_result(self, record: Record) -> None:
         """Forward to each."""

@@ -137,6 +137,14 @@ class ProgressDisplay(Callback):
         self._print(f"warning: {text}")
 
     @optional
+    def on_stop(self) -> None:
+        """Print above the live line that the training stops, and when."""
+        self._print(
+            "stopping after the current steps; then the checkpoint and the network are written. "
+            "Ctrl-C again ends at once, without them"
+        )
+
+    @optional
     def on_result(self, record: Record) -> None:
         """Remove the live line."""
         self.close()

@@ -16,10 +16,18 @@ EPOCH_HEADER = (
 def describe_run(run: Run, record: RunRecord) -> str:
     """Describe what is trained, on what, how and where."""
     data, model = record.data, record.model
-    split = f"{data.counts['train']:,} to train, {data.counts['validation']:,} to validate"
+    splits = ", ".join(
+        f"{data.counts.get(name, 0):,} to {verb}"
+        for name, verb in (("train", "train"), ("validation", "validate"), ("test", "test"))
+    )
+    together = f", {record.workers} workers" if record.workers > 1 else ""
+    stored = ", read from disk" if data.read_from_disk else ""
     rows = [
-        ("Resuming" if record.resumed else "Training", f"{record.name}, seed {record.seed}"),
-        ("data", f"{data.source}; {split}"),
+        (
+            "Resuming" if record.resumed else "Training",
+            f"{record.name}, seed {record.seed}{together}",
+        ),
+        ("data", f"{data.source}; {splits}{stored}"),
         ("network", f"{model.parameters:,} parameters, {model.macs:,} MACs per image"),
         ("schedule", f"{count(record.epochs, 'epoch')}, {count(record.steps, 'step')}"),
         ("precision", _precision(record.precision)),

@@ -68,8 +68,8 @@ class Command(click.Command):
                 document = super().invoke(context)
         except CifarnetError as error:
             _fail(context, str(error), type(error).__name__, error.exit_code, error.details())
-        except KeyboardInterrupt:
-            _fail(context, "by Ctrl-C", "Interrupted", Interrupted.exit_code)
+        except KeyboardInterrupt as error:
+            _fail(context, str(error) or "by Ctrl-C", "Interrupted", Interrupted.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:

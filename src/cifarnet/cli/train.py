@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cifarnet.callbacks import interrupt
 from cifarnet.cli import options
 from cifarnet.cli.command import Command
 from cifarnet.cli.render import (
@@ -59,7 +60,7 @@ def train(
 ) -> Any:
     """Train a network into a new run directory, or resume a run that stopped.
 
-    Ctrl-C stops after the current step and keeps the run resumable.
+    Ctrl-C stops after the current steps (of half a second, or one) and keeps the run resumable.
 
     \b
     Example:
@@ -69,6 +70,7 @@ def train(
       cifarnet train --resume latest -o train.epochs=20
       cifarnet train --config baseline --workers a:2222,b:2222 --worker 0
     """
+    click.get_current_context().with_resource(interrupt.all_as_interrupt())
     if workers is None and worker is not None:
         raise click.UsageError("--worker is for --workers with addresses")
     team = None
@@ -95,8 +97,7 @@ def train(
         if settings is None:
             run = training.resume(found or "", overrides, [shown], power, team)
         else:
-            name = str(config_file)
-            run = training.train(settings, None, name, command, [shown], power, team)
+            run = training.train(settings, None, str(config_file), command, [shown], power, team)
     return _print(run)
 
 

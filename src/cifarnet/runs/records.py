@@ -6,13 +6,18 @@ from cifarnet.runs.documents import Count, InsidePath, JsonObject, Number, Part,
 
 
 class DataRecord(Part):
-    """The dataset of a training: description, classes, images per split, digests per split."""
+    """The dataset of a training: description, classes, images per split, digests per split.
+
+    Attributes:
+        read_from_disk: whether each batch is; False: all images are in memory.
+    """
 
     source: str = ""
     classes: list[str] = []
     counts: dict[str, Count] = {}
     digests: dict[str, str] = {}
     notes: list[str] = []
+    read_from_disk: bool | None = None
 
 
 class ModelRecord(Part):

@@ -29,7 +29,12 @@ class Processes:
         self._running: list[tuple[str, subprocess.Popen[bytes], IO[bytes]]] = []
 
     def start(self, workers: Workers) -> None:
-        """Start all but the chief."""
+        """Start all but the chief.
+
+        Raises:
+            ConfigError: they are more than this machine has cores, or GPUs.
+        """
+        _check_number(len(workers.addresses))
         for index in range(1, len(workers.addresses)):
             words = ["train", "--workers", ",".join(workers.addresses), "--worker", str(index)]
             words += ["--patience", str(workers.patience)]
@@ -68,6 +73,16 @@ class Processes:
             process.wait()
             errors.close()
         self._running = []
+
+
+def _check_number(count: int) -> None:
+    with system.quiet():
+        most = max(system.usable_cores(), len(tf.config.list_physical_devices("GPU")))
+    if count > most:
+        raise ConfigError(
+            f"workers: expected at most {most} processes on this machine, one for each core that "
+            f"may be used, or for each GPU; received {count}. Give at most --workers {most}"
+        )
 
 
 def divide(workers: Workers) -> None:
@@ -124,8 +139,12 @@ def connect(workers: Workers) -> Team:
         raise _in_use() from error
     except tf.errors.OpError as error:
         text = str(error).splitlines()[0]
-        raise TrainingError(f"the workers could not be connected: {text}") from error
-    return Team(strategy, workers.index, workers.names)
+        raise TrainingError(
+            f"{workers.names[workers.index]} could not be connected with the others: {text}. Look "
+            "at their messages. If a port is in use, choose another one in --workers, on all "
+            "machines; then start all again."
+        ) from error
+    return Team(strategy, workers)
 
 
 @contextmanager

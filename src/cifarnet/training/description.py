@@ -33,6 +33,7 @@ def describe(config: cfg.Config, dataset: data.Dataset, trainer: Trainer) -> Run
             counts={name: len(dataset.images(name).labels) for name in data.SPLITS},
             digests=dataset.digests(),
             notes=list(dataset.notes),
+            read_from_disk=dataset.is_on_disk,
         ),
         model=ModelRecord(
             parameters=sum(layer.parameters for layer in layers),
@@ -73,6 +74,7 @@ def reopen(before: RunRecord, now_: RunRecord, notes: list[str]) -> RunRecord:
     return before.model_copy(
         update={
             **update,
+            "data": before.data.replace(read_from_disk=now_.data.read_from_disk),
             "versions": now_.versions,
             "determinism": determinism,
             "resumed": [*before.resumed, ResumeRecord(at=now(), notes=[*notes, *moved])],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cifarnet import config as cfg
@@ -61,13 +61,13 @@ def join_training(
             raise
         settings, team = invitation.accept(workers, dataset)
         report.on_stage(f"training with {workers.names[0]}")
-        _follow(Trainer(settings, dataset, team), team)
+        _follow(Trainer(settings, dataset, team), team, report.on_stop)
 
 
-def _follow(trainer: Trainer, team: Team) -> None:
+def _follow(trainer: Trainer, team: Team, notify: Callable[[], None]) -> None:
     trainer.share_state()
     chief = team.names[0]
-    with stop_signal() as stop:
+    with stop_signal(notify) as stop:
         while True:
             told = team.tell(stop=stop.is_set())
             if told.order is Order.STEPS:
@@ -78,6 +78,8 @@ def _follow(trainer: Trainer, team: Team) -> None:
             elif told.order is Order.END:
                 return
             elif told.order is Order.STOP:
-                raise Interrupted(f"the run of {chief} can be resumed")
+                raise Interrupted(f"the run of {chief} can be resumed: {team.resuming}")
             else:
-                raise TrainingError(f"{chief} failed; its message says why")
+                raise TrainingError(
+                    f"{chief} failed; its message says why. Then resume: {team.resuming}"
+                )

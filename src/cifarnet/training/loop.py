@@ -49,6 +49,7 @@ class Loop:
         self._config = config
         self._trainer = trainer
         self._team = trainer.team
+        self._team.run = str(run.path)
         self._history = history
         self._selected = selected
         self._calibration: TemperatureRecord | None = None
@@ -73,7 +74,7 @@ class Loop:
         try:
             runs.write_text(self._run.history_file, self._history.to_csv())
             self._callbacks.on_train_begin(self._run, self._run.read_record())
-            with stop_signal() as interrupted:
+            with stop_signal(self._callbacks.on_stop) as interrupted:
                 status, reason = self._train(interrupted)
             with runs.changing(self._run, self._run.history_file, self._run.model_file):
                 self._save_model()
@@ -91,9 +92,7 @@ class Loop:
         self._run.update_record(**self._results(), status=status, stop_reason=reason)
         self._callbacks.on_train_end(self._run, self._run.read_record())
         if status == "interrupted":
-            raise Interrupted(
-                f"{self._run.path} can be resumed: cifarnet train --resume {self._run.path}"
-            )
+            raise Interrupted(f"{self._run.path} can be resumed: {self._team.resuming}")
         return self._run
 
     def _train(self, interrupted: threading.Event) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from cifarnet import system
 from cifarnet.callbacks import Callback
 from cifarnet.data import Dataset
 from cifarnet.errors import CifarnetError, ConfigError, TrainingError
+from cifarnet.formatting import count, difference, some
 from cifarnet.runs.documents import JsonObject
 from cifarnet.training import cluster, messages
 from cifarnet.training.team import Team
@@ -52,20 +53,23 @@ class Meeting:
         """Start local workers, and tell all of them what is trained.
 
         Raises:
-            ConfigError: a worker has another config or other versions.
-            TrainingError: some did not come in time; says which.
+            ConfigError: a worker has another config or other versions; more local workers than
+                cores.
+            TrainingError: some did not come in time; says which. The port is in use.
         """
         workers = self._workers
         if workers is None:
             return
         if not workers.is_chief:
             raise ConfigError("worker: only worker 0 trains; others use cifarnet.join_training")
+        with _listener(workers):
+            pass  # the port is free
         if workers.local:
             self._processes.start(workers)
         self._busy = messages.Busy(self._connections.values())
         end = time.monotonic() + workers.patience
         missing = list(range(1, len(workers.addresses)))
-        self._report.on_stage(f"waiting for {len(missing)} workers")
+        self._report.on_stage(f"waiting for {count(len(missing), 'worker')}")
         while missing:
             for index in [*missing]:
                 connection = _connected(workers.addresses[index])
@@ -74,8 +78,9 @@ class Meeting:
             if missing and time.monotonic() > end:
                 names = " and ".join(workers.names[index] for index in missing)
                 raise TrainingError(
-                    f"{names} did not come within {workers.patience:g} s. Start all workers with "
-                    f"the same --workers, and allow their ports.{self._processes.last_words()}"
+                    f"{names} did not come within {workers.patience:g} s. If it was started, look "
+                    "at its message. Start all workers with the same --workers, and allow their "
+                    f"ports.{self._processes.last_words()}"
                 )
             self._processes.check()
             time.sleep(_TRY_SECONDS if missing else 0)
@@ -227,8 +232,9 @@ def wait_for_chief(workers: Workers, config: cfg.Config | None) -> Invitation:
                 connection, _ = listener.accept()
             except TimeoutError as error:
                 raise TrainingError(
-                    f"{workers.names[0]} did not call within {workers.patience:g} s. Start it with "
-                    "the same --workers, and allow the ports between them."
+                    f"{workers.names[0]} did not call within {workers.patience:g} s. If it was "
+                    "started, look at its message. Start it with the same --workers, and allow "
+                    "the ports between them."
                 ) from error
             try:
                 connection.settimeout(messages.SILENCE_SECONDS)
@@ -263,11 +269,14 @@ def _problem(hello: JsonObject, workers: Workers, config: cfg.Config | None) -> 
         return ""
     changes = cfg.changes(cfg.parse(hello["config"], "the config of the chief"), config)
     lines = [
-        f"{key}: {theirs} and {ours}"
-        for key, (theirs, ours) in changes.items()
-        if not key.startswith(_MAY_DIFFER)
+        difference(key, theirs, ours, " and ")
+        for key, (theirs, ours) in sorted(changes.items())
+        # A chief that resumes knows what it chose for `auto`; this worker would take any.
+        if not key.startswith(_MAY_DIFFER) and (key, ours) != ("train.precision", "auto")
     ]
-    return f"the configs differ (chief and worker): {'; '.join(lines)}" if lines else ""
+    if not lines:
+        return ""
+    return f"the configs differ (chief and worker): {some(lines)}. Give both the same, or none here"
 
 
 def _listener(workers: Workers) -> socket.socket:
@@ -277,8 +286,8 @@ def _listener(workers: Workers) -> socket.socket:
         return socket.create_server((host if is_loopback else "", int(port)))
     except OSError as error:
         raise TrainingError(
-            f"cannot listen on port {port}: {error.strerror or error}. Choose another port in "
-            "--workers, on all machines."
+            f"{workers.names[workers.index]} cannot listen on port {port}: "
+            f"{error.strerror or error}. Choose another port in --workers, on all machines."
         ) from error
 
 

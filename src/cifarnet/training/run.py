@@ -13,6 +13,7 @@ from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.callbacks.tracking import MlflowTracker
 from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, RunError
+from cifarnet.formatting import difference
 from cifarnet.reporting import page
 from cifarnet.runs import CostRecord, Run, documents
 from cifarnet.runs.records import PrecisionRecord
@@ -157,7 +158,7 @@ def _resume(
         )
     _check_extras(config)
     meeting.call(config)
-    dataset = data.load_recorded(run, config, report.on_fetch)
+    dataset = data.load_recorded(run, config, report.on_fetch, None)
     _check_validation(config, dataset)
     trainer = Trainer(config, dataset, meeting.begin(config, dataset))
     if saved is not None:
@@ -215,7 +216,7 @@ def _resumed_config(
         runs.check(run, run.config_file)
     config = cfg.load(run.config_file, overrides)
     changed = cfg.changes(cfg.load(run.config_file) if saved is None else saved.config, config)
-    lines = {key: f"{key}: {old} -> {new}" for key, (old, new) in changed.items()}
+    lines = {key: difference(key, *values, " -> ") for key, values in changed.items()}
     refused = [f"  {line}" for key, line in lines.items() if not key.startswith(MAY_CHANGE)]
     if refused:
         listed = "\n".join(refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
@@ -14,6 +15,7 @@ import numpy as np
 from cifarnet.backend import tf
 from cifarnet.errors import TrainingError
 from cifarnet.models import replicas
+from cifarnet.training.workers import Workers
 
 # What TensorFlow raises where another process of a training has ended or is silent.
 _LOST = (
@@ -45,13 +47,16 @@ class Team:
         strategy: has the replicas of the network, in this process and others.
         index: of this worker; 0 is the chief, which has the run directory.
         names: of all workers.
+        run: path of the run directory, where it is known.
     """
 
-    def __init__(self, strategy: Any = None, index: int = 0, names: tuple[str, ...] = ("",)):
+    def __init__(self, strategy: Any = None, workers: Workers | None = None) -> None:
         """Make the team of a strategy; None: TensorFlow's default one, of one replica."""
         self.strategy = strategy or tf.distribute.get_strategy()
-        self.index = index
-        self.names = names
+        self._workers = workers
+        self.index = workers.index if workers else 0
+        self.names = workers.names if workers else ("",)
+        self.run = "RUN"
         self._is_whole = True
         self._total = tf.function(self._total_in_graph, reduce_retracing=True)
 
@@ -64,6 +69,12 @@ class Team:
     def replicas(self) -> int:
         """Number of replicas, in all workers."""
         return int(self.strategy.num_replicas_in_sync)
+
+    @property
+    def resuming(self) -> str:
+        """The command that resumes the run with all workers."""
+        run = shlex.quote(self.run)
+        return self._workers.resuming(run) if self._workers else f"cifarnet train --resume {run}"
 
     def rows(self, batch: int) -> slice:
         """Return the rows of this process in a batch of `batch` images."""
@@ -150,7 +161,7 @@ class Team:
             raise TrainingError(
                 f"after step {step} the weights of {', '.join(wrong)} differ from those of "
                 f"{self.names[0]}. Workers need processors of one kind and the same versions; "
-                "resume with such ones."
+                f"resume with such ones: {self.resuming}"
             )
 
     def dismiss(self, order: Order) -> None:
@@ -181,7 +192,7 @@ class Team:
             names = [self.names[at] for at in sorted(found) if at < self.count]
             raise TrainingError(
                 f"lost {' or '.join(names) or 'a worker'}: it ended, is frozen or cannot be "
-                "reached. Resume the run with all workers: its newest checkpoint is whole."
+                f"reached. Resume with all workers: {self.resuming}"
             ) from error
 
     def _total_in_graph(self, values: tf.Tensor) -> tf.Tensor:

@@ -27,6 +27,7 @@ class Workers:
         index: of this process.
         patience: seconds to wait for the others to come.
         local: whether the chief starts the others on this machine and divides its processors.
+        given: what `--workers` was, unless addresses.
 
     Raises:
         ConfigError: an address is none, or repeated; no such index.
@@ -39,6 +40,7 @@ class Workers:
     index: int = 0
     patience: float = 60.0
     local: bool = False
+    given: str = ""
 
     def __post_init__(self) -> None:
         """Check the addresses."""
@@ -66,6 +68,18 @@ class Workers:
         """Whether this process has the run directory."""
         return self.index == 0
 
+    def resuming(self, run: str) -> str:
+        """Return the command that resumes a run; with addresses, also that of the other workers."""
+        if self.given:
+            first = "srun " if self.given == "slurm" else ""
+            return f"{first}cifarnet train --resume {run} --workers {self.given}"
+        listed, last = ",".join(self.addresses), len(self.addresses) - 1
+        others = "1" if last == 1 else f"N (1 to {last})"
+        return (
+            f"cifarnet train --resume {run} --workers {listed} --worker 0, and with it "
+            f"cifarnet train --workers {listed} --worker {others}"
+        )
+
     @classmethod
     def of(cls, text: str | int, index: int | None = None, patience: float = 60.0) -> Workers:
         """Make what `--workers` describes.
@@ -83,7 +97,7 @@ class Workers:
             raise ConfigError(
                 "workers: addresses need the number of this process, as in --worker 0"
                 if listed
-                else f"worker: {kind} tells which worker this is; leave it out"
+                else f"worker: only addresses need it, and --workers is {kind}; leave out --worker"
             )
         if listed:
             addresses = tuple(one.strip() for one in kind.split(","))
@@ -95,7 +109,7 @@ class Workers:
                 "workers: expected addresses such as a:2222,b:2222, a number of processes, slurm "
                 f"or env, received {kind!r}"
             )
-        return replace(_KINDS[kind](os.environ), patience=patience)
+        return replace(_KINDS[kind](os.environ), patience=patience, given=kind)
 
 
 def _local(count: int, patience: float) -> Workers:
@@ -106,7 +120,7 @@ def _local(count: int, patience: float) -> Workers:
         for one in sockets:
             one.bind((_LOOPBACK, 0))
         addresses = tuple(f"{_LOOPBACK}:{one.getsockname()[1]}" for one in sockets)
-    return Workers(addresses, patience=patience, local=True)
+    return Workers(addresses, patience=patience, local=True, given=str(count))
 
 
 def _slurm(environment: Mapping[str, str]) -> Workers:
