@@ -95,7 +95,7 @@ def test_it_is_resumed(place, run):
     # What the first 15 epochs took, nobody recorded.
     assert (record.cost.wall_seconds, record.cost.processor_seconds) == (None, None)
     assert record.cost.macs_trained == 170 * 40 * 26_260
-    assert record.resumed[0].notes[0] == "train.epochs: 15.0 -> 17.0"
+    assert record.resumed[0].notes[0] == "train.epochs: 15 -> 17"
     assert run.history_file.read_text().startswith(before)
     written = json.loads(run.record_file.read_text())
     assert written["format_version"] == RunRecord.VERSION

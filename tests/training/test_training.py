@@ -370,7 +370,7 @@ def test_a_finished_run_is_trained_further_only_on_request(tmp_path):
     short, long = (training.train(small(**{**constant, "epochs": n}), tmp_path) for n in (2, 3))
     training.resume(short, ["train.epochs=3"])
     assert_equal_bits(long, short)
-    assert short.read_record().resumed[0].notes == ["train.epochs: 2.0 -> 3.0"]
+    assert short.read_record().resumed[0].notes == ["train.epochs: 2 -> 3"]
     assert config.load(short.config_file).train.epochs == 3
     with pytest.raises(ConfigError, match=r"expected at least the 3 that .* received 1"):
         training.resume(short, ["train.epochs=1"])
