@@ -91,7 +91,9 @@ class ProgressDisplay(Callback):
             else:
                 self._print(what)
         if self._progress is not None:
-            self._progress.update(self._task, completed=done, total=total)
+            self._progress.update(
+                self._task, completed=done, total=total, refresh=self._console.is_jupyter
+            )
 
     @optional
     def on_stage(self, what: str) -> None:
@@ -118,7 +120,11 @@ class ProgressDisplay(Callback):
                 f"{duration(progress.seconds_left)} left"
             )
             self._progress.update(
-                self._task, description=text, completed=progress.step, total=progress.steps
+                self._task,
+                description=text,
+                completed=progress.step,
+                total=progress.steps,
+                refresh=self._console.is_jupyter,
             )
 
     @optional
@@ -174,6 +180,8 @@ class ProgressDisplay(Callback):
             TextColumn("{task.description}", markup=False),
             console=self._console,
             transient=True,
+            # In a notebook, what is printed while rich's thread refreshes would go into the widget.
+            auto_refresh=not self._console.is_jupyter,
         )
         self._task = self._progress.add_task(printable_lines(text), total=None)
         self._progress.start()
