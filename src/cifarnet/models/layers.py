@@ -25,10 +25,9 @@ Elementwise = Callable[[tf.Tensor], tf.Tensor]
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` with TensorFlow's fused kernel while training.
 
-    Input and output [B, H, W, C], any float dtype; statistics, gamma and beta stay float32,
-    also under mixed precision, where all of Keras' computation is in float32.
-    Other shapes or axes, masks, `renorm=True` and `synchronized=True` fall back to Keras'
-    computation. Replicas use the statistics of the whole batch.
+    Input and output [B, H, W, C], any float dtype; statistics, gamma and beta stay float32, also
+    under mixed precision, where all of Keras' computation is in float32. Other shapes or
+    axes, masks, `renorm` and `synchronized` fall back to it. Replicas use the whole batch.
     """
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
@@ -68,9 +67,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
 
     def _fits(self, inputs: tf.Tensor) -> bool:
-        # Keras 3.10 has no `renorm`.
-        plain = not self.synchronized and not getattr(self, "renorm", False)
-        return len(inputs.shape) == 4 and self.axis in (-1, 3) and plain
+        other = self.synchronized or getattr(self, "renorm", False)  # Keras 3.10 has no renorm
+        return len(inputs.shape) == 4 and self.axis in (-1, 3) and not other
 
 
 # In bfloat16 `_small_kernel_gradient` is faster than TensorFlow's kernel for gradients on small

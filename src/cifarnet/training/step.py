@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from cifarnet import models
 from cifarnet.backend import keras, tf
 from cifarnet.config import Config, TrainConfig
 from cifarnet.data import Dataset, augment, images_per_batch
-from cifarnet.errors import ConfigError
 from cifarnet.training import losses, optimizers, schedules
 from cifarnet.training.averages import Lookahead, MovingAverage
 from cifarnet.training.feed import Feed
@@ -81,11 +80,7 @@ class Trainer:
         self._config = config
         self.dataset = dataset
         self.team = team or Team()
-        if config.train.batch_size < self.team.replicas:
-            raise ConfigError(
-                f"train.batch_size: expected at least {self.team.replicas}, an image for each "
-                f"replica of the workers, received {config.train.batch_size}"
-            )
+        self.team.check_batch(config.train.batch_size)
         images = len(dataset.train.labels)
         self.steps_per_epoch = schedules.steps_per_epoch(config.train.batch_size, images)
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
@@ -96,7 +91,7 @@ class Trainer:
             self._optimizer.build(self.model.trainable_variables)
             self._average, self._lookahead = self._averages()
         self._loss = loss or losses.cross_entropy
-        self._forward = (forward or _training_pass)(self.model)
+        self._forward = forward(self.model) if forward else partial(self.model, training=True)
         self._transforms = tuple(transforms)
         self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
         self._augment = augment.build(config.data.augment, dataset.mean)
@@ -300,7 +295,3 @@ class Trainer:
         loss, accuracy, *summed = models.replicas.total([loss * share, right * share, *gradients])
         self._optimizer.apply(summed, variables)
         return loss, accuracy
-
-
-def _training_pass(model: keras.Model) -> Forward:
-    return functools.partial(model, training=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cifarnet.backend import tf
-from cifarnet.errors import TrainingError
+from cifarnet.errors import ConfigError, TrainingError
 from cifarnet.models import replicas
 from cifarnet.training.workers import Workers
 
@@ -75,6 +75,14 @@ class Team:
         """The command that resumes the run with all workers."""
         run = shlex.quote(self.run)
         return self._workers.resuming(run) if self._workers else f"cifarnet train --resume {run}"
+
+    def check_batch(self, batch: int) -> None:
+        """Raise a ConfigError if a batch of `batch` images has none for some replica."""
+        if batch < self.replicas:
+            raise ConfigError(
+                f"train.batch_size: expected at least {self.replicas}, an image for each replica "
+                f"of the workers, received {batch}"
+            )
 
     def rows(self, batch: int) -> slice:
         """Return the rows of this process in a batch of `batch` images."""
