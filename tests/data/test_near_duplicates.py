@@ -108,7 +108,7 @@ def test_images_of_other_sizes_are_compared(side):
 
 def test_the_correlation_is_that_of_numpy():
     """Without shift, of images whose details have zero mean: Pearson's, by np.corrcoef."""
-    details = near_duplicates._fine(photographs(2, seed=4))
+    details = near_duplicates._fine(photographs(2, seed=4), np.arange(2))
     details -= details.mean(axis=(1, 2, 3), keepdims=True)
     centered = near_duplicates._correlation(details[:1], details[:1] * 2 + 0, False)[0]
     assert centered == pytest.approx(1, abs=1e-5)

@@ -357,7 +357,8 @@ def test_two_and_a_hundred_classes(visit, tmp_path, classes):
     page.write(run)
     opened = visit(run.report_file)
     assert run.report_file.stat().st_size < (3 if classes > 2 else 1) * 1e6  # of noise images
-    assert opened.locator(".sortable tbody tr").count() == classes
+    shown = min(classes, 30)  # those of the lowest recall
+    assert opened.locator(".sortable tbody tr").count() == shown
     button = opened.locator(".matrix button").first
     said = int(button.inner_text())
     button.click()

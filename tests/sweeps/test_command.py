@@ -7,7 +7,7 @@ from helpers import crash
 from helpers.commands import cifarnet
 from helpers.configs import SMALL
 
-from cifarnet import config, runs, training
+from cifarnet import runs
 from cifarnet.runs import Run
 
 TEXT = """\
@@ -29,9 +29,9 @@ def folder(tmp_path_factory):
 def test_a_run_of_a_sweep_has_the_bits_of_train(folder, tmp_path):
     path, _ = folder
     (run,) = runs.all_runs(path)
-    settings = config.parse({**SMALL, "seed": 5, "name": "alone"})
-    train = settings.train.model_copy(update={"learning_rate": 0.04})
-    alone = training.train(settings.model_copy(update={"train": train}), tmp_path, callbacks=[])
+    base = ("--config", path.parents[2] / "base.yaml", "-o", "train.learning_rate=0.04")
+    cifarnet("train", *base, cwd=tmp_path)  # in a process of its own: layers' names count up
+    (alone,) = runs.all_runs(tmp_path / "runs")
     crash.assert_same(crash.result(run), crash.result(alone))
     record = run.read_record()
     assert record.command == f"cifarnet sweep run {path.relative_to(path.parents[2])}"

@@ -18,6 +18,7 @@ from cifarnet.errors import Interrupted
 from cifarnet.training import feed
 from cifarnet.training.feed import Feed
 from cifarnet.training.team import Team
+from cifarnet.training.workers import Workers
 
 ALL_KINDS = [
     {"kind": "flip"},
@@ -108,7 +109,9 @@ def test_training_from_disk_gives_the_bits_of_training_from_memory(trained, opti
     on_disk, in_memory = (trained(share, **options) for share in (0, 1))
     assert weights(on_disk) == weights(in_memory)
     one, other = (run.read_record() for run in (on_disk, in_memory))
-    assert one.calibration == other.calibration and one.data == other.data
+    assert one.calibration == other.calibration
+    assert (one.data.read_from_disk, other.data.read_from_disk) == (True, False)
+    assert one.data.model_copy(update={"read_from_disk": False}) == other.data
     assert one.validation_accuracy == other.validation_accuracy
 
 
@@ -178,7 +181,7 @@ class SecondOfThree(Team):
     count, replicas = 3, 3
 
     def __init__(self) -> None:
-        super().__init__(index=1)
+        super().__init__(workers=Workers(("a:1", "b:1", "c:1"), 1))
 
 
 def test_a_worker_reads_its_own_rows_alone(photos):

@@ -8,6 +8,7 @@ from helpers.logical import CASES, Remote
 
 from cifarnet.errors import TrainingError
 from cifarnet.training.team import Team
+from cifarnet.training.workers import Workers
 
 # bfloat16 rounds to 8 bits: sums in another order differ in their last one.
 TOLERANCE = {"bfloat16": 1e-3, "float16": 2e-4, "clipped float16": 2e-4}
@@ -64,7 +65,7 @@ class InThreads(Team):
     """A worker in a thread; `exchange` holds what each has to sum."""
 
     def __init__(self, index: int, exchange: list, barrier: threading.Barrier) -> None:
-        super().__init__(index=index, names=("first", "second", "third"))
+        super().__init__(workers=Workers(("first:1", "second:1", "third:1"), index))
         self._exchange, self._barrier = exchange, barrier
 
     def sum(self, values: np.ndarray) -> np.ndarray:
@@ -75,7 +76,10 @@ class InThreads(Team):
         return total
 
 
-@pytest.mark.parametrize(("wrong", "named"), [(None, ""), (2, "third"), (0, "second, third")])
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [(None, ""), (2, "worker 2 (third:1)"), (0, "worker 1 (second:1), worker 2 (third:1)")],
+)
 def test_weights_that_differ_in_one_bit_end_the_training_of_all(wrong, named):
     exchange, barrier, ends = [None] * 3, threading.Barrier(3), {}
 
@@ -97,6 +101,6 @@ def test_weights_that_differ_in_one_bit_end_the_training_of_all(wrong, named):
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
-    start = f"after step 7 the weights of {named} differ from those of first"
+    start = f"after step 7 the weights of {named} differ from those of worker 0 (first:1)"
     assert len(ends) == 3
     assert all(end.startswith(start) if named else end == "" for end in ends.values())
