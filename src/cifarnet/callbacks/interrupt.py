@@ -11,13 +11,14 @@ from typing import Any
 
 # A scheduler sends SIGTERM or, before its time limit, SIGUSR1; a terminal that is closed sends
 # SIGHUP. Windows has only the first two.
-_OTHERS = ("SIGTERM", "SIGHUP", "SIGUSR1")
-_SIGNALS = ("SIGINT", *_OTHERS)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+SIGNALS = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
+_OTHERS = tuple(number for number in SIGNALS if number != signal.SIGINT)
 
 
 @contextmanager
 def stop_signal(notify: Callable[[], None] | None = None) -> Iterator[threading.Event]:
-    """An event that Ctrl-C or another of `_SIGNALS` sets; then Ctrl-C ends the process as usual.
+    """An event that Ctrl-C or another of `SIGNALS` sets; then Ctrl-C ends the process as usual.
 
     A signal that the process ignores, as SIGHUP under nohup, stays ignored.
 
@@ -32,7 +33,7 @@ def stop_signal(notify: Callable[[], None] | None = None) -> Iterator[threading.
         if signal.SIGINT in before:
             signal.signal(signal.SIGINT, before[signal.SIGINT])
 
-    with _handled(_SIGNALS, handle) as numbers, _noticed(numbers, notify):
+    with _handled(SIGNALS, handle) as numbers, _noticed(numbers, notify):
         yield stop
 
 
@@ -49,13 +50,12 @@ def all_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _handled(
-    names: Collection[str], handle: Callable[[int, dict[int, Any]], None]
+    numbers: Collection[int], handle: Callable[[int, dict[int, Any]], None]
 ) -> Iterator[Collection[int]]:
     """Call `handle` with a signal and the handlers before; gives the signals; main thread alone."""
     if threading.current_thread() is not threading.main_thread():
         yield ()
         return
-    numbers = [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
     for number in before:

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 from cifarnet import config as cfg
 from cifarnet import runs, worker
 from cifarnet.callbacks import Callback, EpochResult
+from cifarnet.callbacks.interrupt import SIGNALS
 from cifarnet.errors import (
     BackendError,
     CifarnetError,
@@ -36,12 +37,6 @@ _ANSWER_SECONDS = 10.0
 # A process that is killed takes a moment to end, and its child processes another one.
 _LOCK_SECONDS = 60.0
 _END_SECONDS = 30.0
-# What a terminal or a scheduler sends to all processes.
-_GROUP = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-    if hasattr(signal, name)
-]
 
 
 @dataclass(frozen=True)
@@ -165,7 +160,7 @@ def _blocked() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # its start unblocks some
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -174,11 +169,11 @@ def _blocked() -> Iterator[None]:
 
 def _work(connection: Connection, job: Job, train: Train) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep gets Ctrl-C, too, and stops this
-    for number in _GROUP:  # nor is it killed by these before the training handles them
+    for number in SIGNALS:  # nor is it killed by these before the training handles them
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _GROUP)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=worker.end_with_parent, daemon=True).start()
     try:
         ended = train(job, Link(connection, job.asks))
