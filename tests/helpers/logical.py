@@ -77,6 +77,7 @@ CASES = {
     "no momentum": train(momentum=0.0),
     "smoothing": train(label_smoothing=0.2),
     "clipped": train(clip_norm=0.1),
+    "muon": train(muon={}, weight_decay=0.01, clip_norm=0.1),
     "ema": train(ema=0.9),
     "lookahead": train(lookahead={"every": 2}),
     "frozen": train(freeze={"head": 1}),

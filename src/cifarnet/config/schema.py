@@ -317,6 +317,22 @@ class LookaheadConfig(Section):
     )
 
 
+class MuonConfig(Section):
+    """Train the kernels of convolutions by orthogonalized momentum, and all else by SGD.
+
+    Jordan 2024, https://kellerjordan.github.io/posts/muon; the defaults are those of his
+    airbench94_muon.
+    """
+
+    learning_rate: Positive = Field(
+        0.24, description="of the kernels, at the peak of `train.schedule`"
+    )
+    momentum: StrictFloat = Field(
+        0.6, ge=0.0, lt=1.0, description="Nesterov momentum of their gradients"
+    )
+    steps: StrictInt = Field(3, ge=1, le=10, description="Newton-Schulz iterations per step")
+
+
 class CheckpointConfig(Section):
     """Checkpoints in addition to the one after every epoch."""
 
@@ -344,11 +360,16 @@ class TrainConfig(Section):
     )
     momentum: StrictFloat = Field(0.0, ge=0.0, lt=1.0, description="momentum of SGD")
     nesterov: StrictBool = Field(False, description="Nesterov's form of momentum")
+    muon: MuonConfig | None = Field(
+        None,
+        description="train the kernels of convolutions by orthogonalized momentum (Muon), and all "
+        "other weights by SGD with the keys above",
+    )
     weight_decay: StrictFloat = Field(
         0.0,
         ge=0.0,
         description="each step also multiplies every trainable weight by "
-        "1 - learning rate x weight_decay",
+        "1 - learning rate x weight_decay, but kernels that `muon` trains",
     )
     norm_bias_factor: Positive = Field(
         1.0,
