@@ -36,6 +36,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "schedule": {"kind": "constant", "warmup_epochs": 0.0},
             "momentum": 0.0,
             "nesterov": False,
+            "muon": None,
             "weight_decay": 0.0,
             "norm_bias_factor": 1.0,
             "label_smoothing": 0.0,

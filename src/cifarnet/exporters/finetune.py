@@ -57,7 +57,7 @@ def _fine(train: cfg.TrainConfig, epochs: float, rate: float) -> cfg.TrainConfig
     if muon is not None:
         lower = muon.learning_rate * rate / train.learning_rate
         muon = muon.model_copy(update={"learning_rate": lower})
-    update = {
+    update: dict[str, object] = {
         "epochs": epochs,
         "learning_rate": rate,
         "muon": muon,
