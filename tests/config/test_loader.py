@@ -44,6 +44,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "ema": None,
             "lookahead": None,
             "freeze": {},
+            "resolution": (),
             "precision": "auto",
             "checkpoint": {"every_steps": None, "every_minutes": None},
             "early_stopping": None,

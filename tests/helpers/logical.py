@@ -79,6 +79,10 @@ CASES = {
     "clipped": train(clip_norm=0.1),
     "muon": train(muon={}, weight_decay=0.01, clip_norm=0.1),
     "ema": train(ema=0.9),
+    "resolution": {
+        "model": {"layers": [*NETWORK[:4], "GlobalMaxPooling2D", NETWORK[-1]]},
+        **train(resolution=[{"until": 0.1, "size": 24}]),  # 2 of 16 steps
+    },
     "lookahead": train(lookahead={"every": 2}),
     "frozen": train(freeze={"head": 1}),
     "cosine": train(schedule={"kind": "cosine", "warmup_epochs": 1}),
@@ -119,7 +123,7 @@ CASES = {
         }
     },
 }
-STEPS = {"together": 2, "frozen": 5, "lookahead": 3, "ema": 2}
+STEPS = {"together": 2, "resolution": 3, "frozen": 5, "lookahead": 3, "ema": 2}
 
 
 def settings(case: str) -> Any:

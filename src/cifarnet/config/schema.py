@@ -5,6 +5,7 @@ The JSON Schema for editors is generated from these models.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -333,6 +334,13 @@ class MuonConfig(Section):
     steps: StrictInt = Field(3, ge=1, le=10, description="Newton-Schulz iterations per step")
 
 
+class ResolutionStage(Section):
+    """A part of the training with smaller images, from the end of the part before."""
+
+    until: StrictFloat = Field(gt=0.0, lt=1.0, description="where it ends, share of all steps")
+    size: StrictInt = Field(ge=8, le=512, description="side of the images, pixels")
+
+
 class CheckpointConfig(Section):
     """Checkpoints in addition to the one after every epoch."""
 
@@ -399,6 +407,11 @@ class TrainConfig(Section):
         description="layers, by the `name` in the layer list, that are trained for this many "
         "epochs only, such as {whiten: 3}",
     )
+    resolution: tuple[ResolutionStage, ...] = Field(
+        (),
+        description="smaller images in the first parts of the training, such as "
+        "[{until: 0.4, size: 24}]; the rest has images of the full size",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="precision of the arithmetic; auto measures which is fastest; weights are "
@@ -450,6 +463,9 @@ class TrainConfig(Section):
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below "
                 f"epochs {self.epochs}"
             )
+        ends = [stage.until for stage in self.resolution]
+        if any(later <= end for end, later in itertools.pairwise(ends)):
+            raise ValueError(f"resolution: expected parts whose `until` rises, received {ends}")
         return self
 
 
@@ -544,6 +560,12 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Config:
+        for i, stage in enumerate(self.train.resolution):
+            if stage.size > self.data.image_size:
+                raise ValueError(
+                    f"train.resolution[{i}].size: expected at most the {self.data.image_size} "
+                    f"pixels of the images, received {stage.size}"
+                )
         # A folder may have its own validation split, which only loading it shows.
         if self.data.validation_fraction == 0.0 and self.data.source != "directory":
             self.require_validation()

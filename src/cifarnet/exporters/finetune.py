@@ -62,10 +62,11 @@ def _fine(train: cfg.TrainConfig, epochs: float, rate: float) -> cfg.TrainConfig
         "learning_rate": rate,
         "muon": muon,
         "schedule": cfg.CosineSchedule(kind="cosine"),
-        # Weight averages and frozen layers belong to the original schedule.
+        # Weight averages, frozen layers and smaller images belong to the original schedule.
         "ema": None,
         "lookahead": None,
         "freeze": {},
+        "resolution": (),
     }
     return train.model_copy(update=update)
 

@@ -3,12 +3,15 @@
 from cifarnet.models import fast, replicas
 from cifarnet.models.builder import build
 from cifarnet.models.files import METADATA, describe, save
+from cifarnet.models.sizes import at_size, check_sizes
 from cifarnet.models.summary import LayerSummary, summarize, summary
 
 __all__ = [
     "METADATA",
     "LayerSummary",
+    "at_size",
     "build",
+    "check_sizes",
     "describe",
     "fast",
     "replicas",
