@@ -72,6 +72,8 @@ CASES = {
     },
     "plain": {},
     "augmented": {"data": {"augment": AUGMENT}},
+    "mixup": {"data": {"mix": "mixup", "augment": AUGMENT}, **train(label_smoothing=0.2)},
+    "cutmix": {"data": {"mix": "cutmix"}},
     "alternating": {"data": {"augment": [{"kind": "alternating_flip"}]}},
     "nesterov": train(nesterov=True, weight_decay=0.01, norm_bias_factor=64),
     "no momentum": train(momentum=0.0),

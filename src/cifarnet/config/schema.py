@@ -227,6 +227,17 @@ class DataConfig(Section):
     augment: tuple[Augmentation, ...] = Field(
         (), description="applied to training images, in this order"
     )
+    mix: Literal["mixup", "cutmix"] | None = Field(
+        None,
+        description="mix each augmented image with another, and their targets alike. mixup: the "
+        "mean of the pixels, weighted; cutmix: a box of the other image",
+    )
+    mix_alpha: StrictFloat = Field(
+        1.0,
+        ge=0.01,
+        le=100.0,
+        description="`mix`: the share of the image is of the distribution beta(alpha, alpha)",
+    )
 
     @pydantic.field_validator("path", mode="before")
     @classmethod
@@ -341,6 +352,28 @@ class ResolutionStage(Section):
     size: StrictInt = Field(ge=8, le=512, description="side of the images, pixels")
 
 
+class DistillConfig(Section):
+    """Learn from the answers of a trained network as well: Hinton 2015, arXiv 1503.02531.
+
+    The default temperature and weight are those of Tian 2020, arXiv 1910.10699.
+    """
+
+    teacher: StrictStr = Field(
+        min_length=1,
+        description="path or name of a run, `latest`, or a model file of any format; relative to "
+        "the current directory. The resolved config holds it absolute",
+    )
+    temperature: Positive = Field(
+        4.0, description="the teacher's and the student's logits are divided by it"
+    )
+    weight: StrictFloat = Field(
+        0.9,
+        gt=0.0,
+        le=1.0,
+        description="of the loss for the teacher's answers; labels get the rest",
+    )
+
+
 class CheckpointConfig(Section):
     """Checkpoints in addition to the one after every epoch."""
 
@@ -406,6 +439,9 @@ class TrainConfig(Section):
         {},
         description="layers, by the `name` in the layer list, that are trained for this many "
         "epochs only, such as {whiten: 3}",
+    )
+    distill: DistillConfig | None = Field(
+        None, description="also learn from what a trained network answers on the augmented images"
     )
     resolution: tuple[ResolutionStage, ...] = Field(
         (),

@@ -62,11 +62,12 @@ def _fine(train: cfg.TrainConfig, epochs: float, rate: float) -> cfg.TrainConfig
         "learning_rate": rate,
         "muon": muon,
         "schedule": cfg.CosineSchedule(kind="cosine"),
-        # Weight averages, frozen layers and smaller images belong to the original schedule.
+        # Averages, frozen layers, smaller images and a teacher belong to the original schedule.
         "ema": None,
         "lookahead": None,
         "freeze": {},
         "resolution": (),
+        "distill": None,
     }
     return train.model_copy(update=update)
 

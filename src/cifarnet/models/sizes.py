@@ -30,7 +30,7 @@ def check_sizes(
         ModelError: a layer does not fit images of a size, or its weights depend on it.
     """
     found = {}
-    for side in (size, *others):
+    for side in dict.fromkeys([size, *others]):
         try:
             found[side] = build(config, side, classes, _GRAY, _GRAY)
         except ModelError as error:

@@ -24,7 +24,6 @@ class Resolution:
             ConfigError: the network does not take images of a size.
         """
         stages, full = config.train.resolution, config.data.image_size
-        self._total = total_steps
         self._ends = [round(stage.until * total_steps) for stage in stages] + [total_steps]
         self._sizes = [stage.size for stage in stages] + [full]
         self._macs: dict[int, int] = {}

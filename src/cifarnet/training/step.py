@@ -17,6 +17,7 @@ from cifarnet.config import Config, TrainConfig
 from cifarnet.data import Dataset
 from cifarnet.training import averages, losses, networks, optimizers, schedules
 from cifarnet.training.examples import Batch, Examples
+from cifarnet.training.feed import Draws
 from cifarnet.training.freezing import freezes
 from cifarnet.training.resolution import Resolution, resize
 from cifarnet.training.team import Team
@@ -110,7 +111,7 @@ class Trainer:
         parts, left = [], count
         self.traced = False
         while left:
-            part = min(left, self.resolution.left(self.step))
+            part = min(left, self.resolution.left(self.step) or left)
             parts.append(self._steps(part))
             left -= part
         if self._lookahead is not None and self.step == self.total_steps:
@@ -229,7 +230,7 @@ class Trainer:
         first: tf.Tensor,
         count: tf.Tensor,
         order: tf.Tensor,
-        draws: tf.Tensor,
+        draws: Draws,
         rates: tf.Tensor,
         decays: tf.Tensor,
         batches: Iterator[tf.Tensor] | None,
@@ -250,7 +251,7 @@ class Trainer:
         size: int,
         pixels: tf.Tensor,
         labels: tf.Tensor,
-        draws: tf.Tensor,
+        draws: Draws,
         order: tf.Tensor,
         rate: tf.Tensor,
         decay: tf.Tensor,
