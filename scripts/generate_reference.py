@@ -72,8 +72,8 @@ def _plain(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reference(field: dict[str, Any]) -> str | None:
-    """Return the section that a property holds, or None where it holds a value or one of many."""
-    options = [field, *field.get("anyOf", []), *field.get("allOf", [])]
+    """Return the section that a property holds, or a list of; None for a value or one of many."""
+    options = [field, field.get("items", {}), *field.get("anyOf", []), *field.get("allOf", [])]
     found = [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
     return found[0] if len(found) == 1 else None
 

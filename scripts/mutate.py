@@ -77,6 +77,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/step.py": ("tests/training/test_step.py", *_AVERAGES, *_STEP),
     "training/loop.py": ("tests/training/test_loop.py", *_LOOP),
     "data/augment.py": ("tests/data/test_augment.py",),
+    "data/mixing.py": ("tests/data/test_mixing.py",),
     "data/sampling.py": ("tests/data/test_sampling.py",),
     "data/dataset.py": ("tests/data/test_dataset.py", "tests/data/test_image_folder.py"),
     "data/recorded.py": ("tests/data/test_recorded.py", "tests/test_changed_data.py"),

@@ -27,6 +27,8 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "max_unreadable": 0.01,
             "memory_share": 0.25,
             "augment": (),
+            "mix": None,
+            "mix_alpha": 1.0,
         },
         "model": {"normalize": "standard", "layers": ({"Flatten": {}}, {"Dense": {"units": 10}})},
         "train": {
@@ -36,6 +38,7 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "schedule": {"kind": "constant", "warmup_epochs": 0.0},
             "momentum": 0.0,
             "nesterov": False,
+            "muon": None,
             "weight_decay": 0.0,
             "norm_bias_factor": 1.0,
             "label_smoothing": 0.0,
@@ -43,6 +46,8 @@ def test_a_minimal_config_gets_the_documented_defaults(tmp_path):
             "ema": None,
             "lookahead": None,
             "freeze": {},
+            "distill": None,
+            "resolution": (),
             "precision": "auto",
             "checkpoint": {"every_steps": None, "every_minutes": None},
             "early_stopping": None,
@@ -415,7 +420,7 @@ def test_an_override_of_a_text_key_is_text_as_written(text, tmp_path):
 
 
 def test_every_key_of_free_text_takes_an_override_as_written(tmp_path):
-    """`name` and `data.path` today; keys of other types are YAML."""
+    """`name`, `data.path` and the teacher today; keys of other types are YAML."""
     free = []
 
     def walk(model: type, at: str) -> None:
@@ -428,10 +433,12 @@ def test_every_key_of_free_text_takes_an_override_as_written(tmp_path):
                     walk(kind, f"{at}{name}.")
 
     walk(config.Config, "")
-    assert free == ["name", "data.path"]
+    assert free == ["name", "data.path", "train.distill.teacher"]
     file = write(tmp_path, MINIMAL)
     for text in ("001", "a #1", "[x", "%TEMP%", "*star", "a: b", "@x"):
         assert config.load(file, [f"data.path={text}"]).data.path == Path(text).absolute()
+        distill = config.load(file, [f"train.distill.teacher={text}"]).train.distill
+        assert distill.teacher == text
     for text in ("null", ""):
         assert config.load(file, ["data.path=x", f"data.path={text}"]).data.path is None
     assert config.load(file, ["data.path=~"]).data.path == Path.home()

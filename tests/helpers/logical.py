@@ -72,12 +72,19 @@ CASES = {
     },
     "plain": {},
     "augmented": {"data": {"augment": AUGMENT}},
+    "mixup": {"data": {"mix": "mixup", "augment": AUGMENT}, **train(label_smoothing=0.2)},
+    "cutmix": {"data": {"mix": "cutmix"}},
     "alternating": {"data": {"augment": [{"kind": "alternating_flip"}]}},
     "nesterov": train(nesterov=True, weight_decay=0.01, norm_bias_factor=64),
     "no momentum": train(momentum=0.0),
     "smoothing": train(label_smoothing=0.2),
     "clipped": train(clip_norm=0.1),
+    "muon": train(muon={}, weight_decay=0.01, clip_norm=0.1),
     "ema": train(ema=0.9),
+    "resolution": {
+        "model": {"layers": [*NETWORK[:4], "GlobalMaxPooling2D", NETWORK[-1]]},
+        **train(resolution=[{"until": 0.1, "size": 24}]),  # 2 of 16 steps
+    },
     "lookahead": train(lookahead={"every": 2}),
     "frozen": train(freeze={"head": 1}),
     "cosine": train(schedule={"kind": "cosine", "warmup_epochs": 1}),
@@ -122,7 +129,7 @@ REFUSED = {
     "renormalized": body({"Residual": {"layers": [{"BatchNormalization": {"renorm": True}}]}}),
     "single images": train(batch_size=1),
 }
-STEPS = {"together": 2, "frozen": 5, "lookahead": 3, "ema": 2}
+STEPS = {"together": 2, "resolution": 3, "frozen": 5, "lookahead": 3, "ema": 2}
 
 
 def settings(case: str) -> Any:

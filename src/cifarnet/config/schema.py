@@ -5,6 +5,7 @@ The JSON Schema for editors is generated from these models.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -226,6 +227,17 @@ class DataConfig(Section):
     augment: tuple[Augmentation, ...] = Field(
         (), description="applied to training images, in this order"
     )
+    mix: Literal["mixup", "cutmix"] | None = Field(
+        None,
+        description="mix each augmented image with another, and their targets alike. mixup: the "
+        "mean of the pixels, weighted; cutmix: a box of the other image",
+    )
+    mix_alpha: StrictFloat = Field(
+        1.0,
+        ge=0.01,
+        le=100.0,
+        description="`mix`: the share of the image is of the distribution beta(alpha, alpha)",
+    )
 
     @pydantic.field_validator("path", mode="before")
     @classmethod
@@ -317,6 +329,51 @@ class LookaheadConfig(Section):
     )
 
 
+class MuonConfig(Section):
+    """Train the kernels of convolutions by orthogonalized momentum, and all else by SGD.
+
+    Jordan 2024, https://kellerjordan.github.io/posts/muon; the defaults are those of his
+    airbench94_muon.
+    """
+
+    learning_rate: Positive = Field(
+        0.24, description="of the kernels, at the peak of `train.schedule`"
+    )
+    momentum: StrictFloat = Field(
+        0.6, ge=0.0, lt=1.0, description="Nesterov momentum of their gradients"
+    )
+    steps: StrictInt = Field(3, ge=1, le=10, description="Newton-Schulz iterations per step")
+
+
+class ResolutionStage(Section):
+    """A part of the training with smaller images, from the end of the part before."""
+
+    until: StrictFloat = Field(gt=0.0, lt=1.0, description="where it ends, share of all steps")
+    size: StrictInt = Field(ge=8, le=512, description="side of the images, pixels")
+
+
+class DistillConfig(Section):
+    """Learn from the answers of a trained network as well: Hinton 2015, arXiv 1503.02531.
+
+    The default temperature and weight are those of Tian 2020, arXiv 1910.10699.
+    """
+
+    teacher: StrictStr = Field(
+        min_length=1,
+        description="path or name of a run, `latest`, or a model file of any format; relative to "
+        "the current directory. The resolved config holds it absolute",
+    )
+    temperature: Positive = Field(
+        4.0, description="the teacher's and the student's logits are divided by it"
+    )
+    weight: StrictFloat = Field(
+        0.9,
+        gt=0.0,
+        le=1.0,
+        description="of the loss for the teacher's answers; labels get the rest",
+    )
+
+
 class CheckpointConfig(Section):
     """Checkpoints in addition to the one after every epoch."""
 
@@ -344,11 +401,16 @@ class TrainConfig(Section):
     )
     momentum: StrictFloat = Field(0.0, ge=0.0, lt=1.0, description="momentum of SGD")
     nesterov: StrictBool = Field(False, description="Nesterov's form of momentum")
+    muon: MuonConfig | None = Field(
+        None,
+        description="train the kernels of convolutions by orthogonalized momentum (Muon), and all "
+        "other weights by SGD with the keys above",
+    )
     weight_decay: StrictFloat = Field(
         0.0,
         ge=0.0,
         description="each step also multiplies every trainable weight by "
-        "1 - learning rate x weight_decay",
+        "1 - learning rate x weight_decay, but kernels that `muon` trains",
     )
     norm_bias_factor: Positive = Field(
         1.0,
@@ -377,6 +439,14 @@ class TrainConfig(Section):
         {},
         description="layers, by the `name` in the layer list, that are trained for this many "
         "epochs only, such as {whiten: 3}",
+    )
+    distill: DistillConfig | None = Field(
+        None, description="also learn from what a trained network answers on the augmented images"
+    )
+    resolution: tuple[ResolutionStage, ...] = Field(
+        (),
+        description="smaller images in the first parts of the training, such as "
+        "[{until: 0.4, size: 24}]; the rest has images of the full size",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
@@ -429,6 +499,9 @@ class TrainConfig(Section):
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below "
                 f"epochs {self.epochs}"
             )
+        ends = [stage.until for stage in self.resolution]
+        if any(later <= end for end, later in itertools.pairwise(ends)):
+            raise ValueError(f"resolution: expected parts whose `until` rises, received {ends}")
         return self
 
 
@@ -523,6 +596,12 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Config:
+        for i, stage in enumerate(self.train.resolution):
+            if stage.size > self.data.image_size:
+                raise ValueError(
+                    f"train.resolution[{i}].size: expected at most the {self.data.image_size} "
+                    f"pixels of the images, received {stage.size}"
+                )
         # A folder may have its own validation split, which only loading it shows.
         if self.data.validation_fraction == 0.0 and self.data.source != "directory":
             self.require_validation()

@@ -38,17 +38,7 @@ def fine_tune(
         ConfigError, ModelError: as for `Trainer`.
         TrainingError, DataError: a calibrated run has no finite logits or no validation images.
     """
-    train = config.train.model_copy(
-        update={
-            "epochs": epochs,
-            "learning_rate": learning_rate or config.train.learning_rate / 10,
-            "schedule": cfg.CosineSchedule(kind="cosine"),
-            # Weight averages and frozen layers belong to the original schedule.
-            "ema": None,
-            "lookahead": None,
-            "freeze": {},
-        }
-    )
+    train = _fine(config.train, epochs, learning_rate or config.train.learning_rate / 10)
     trainer = Trainer(
         config.model_copy(update={"train": train}),
         dataset,
@@ -59,6 +49,27 @@ def fine_tune(
     _train(trainer)
     model = trainer.float32_model(trainer.model.get_weights())
     return calibrate(model, dataset.split("validation"))[0] if config.train.calibrate else model
+
+
+def _fine(train: cfg.TrainConfig, epochs: float, rate: float) -> cfg.TrainConfig:
+    """Return how to fine-tune what was trained by `train`."""
+    muon = train.muon
+    if muon is not None:
+        lower = muon.learning_rate * rate / train.learning_rate
+        muon = muon.model_copy(update={"learning_rate": lower})
+    update: dict[str, object] = {
+        "epochs": epochs,
+        "learning_rate": rate,
+        "muon": muon,
+        "schedule": cfg.CosineSchedule(kind="cosine"),
+        # Averages, frozen layers, smaller images and a teacher belong to the original schedule.
+        "ema": None,
+        "lookahead": None,
+        "freeze": {},
+        "resolution": (),
+        "distill": None,
+    }
+    return train.model_copy(update=update)
 
 
 def _train(trainer: Trainer) -> None:

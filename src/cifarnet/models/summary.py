@@ -9,7 +9,7 @@ from cifarnet import data
 from cifarnet.backend import keras
 from cifarnet.config import Config
 from cifarnet.models import layers
-from cifarnet.models.builder import build
+from cifarnet.models.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def summarize(config: Config) -> list[LayerSummary]:
     """Build the network of a config, without its data, and summarize its layers.
 
     Raises:
-        ModelError: a layer that is unknown, refused or does not fit.
+        ModelError: a layer that is unknown, refused or does not fit, also images of the sizes of
+            `train.resolution`.
     """
-    classes = len(data.class_names(config.data))
-    gray = (128.0, 128.0, 128.0)
-    return summary(build(config.model, config.data.image_size, classes, gray, gray))
+    classes, size = len(data.class_names(config.data)), config.data.image_size
+    others = [stage.size for stage in config.train.resolution]
+    return summary(check_sizes(config.model, size, classes, others)[size])

@@ -16,7 +16,15 @@ from cifarnet.runs.atomic import (
 )
 from cifarnet.runs.audits import Audit
 from cifarnet.runs.benchmarks import Benchmark
-from cifarnet.runs.checksums import Verdict, changing, check, forget, verify, weights_digest
+from cifarnet.runs.checksums import (
+    Verdict,
+    changing,
+    check,
+    digest,
+    forget,
+    verify,
+    weights_digest,
+)
 from cifarnet.runs.directory import Run, create, is_locked, lock, remove, root_folder, status
 from cifarnet.runs.documents import CostRecord
 from cifarnet.runs.find import (
@@ -52,6 +60,7 @@ __all__ = [
     "changing",
     "check",
     "create",
+    "digest",
     "export_files",
     "export_label",
     "exports",

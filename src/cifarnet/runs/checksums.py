@@ -90,6 +90,16 @@ def check(run: Run, path: Path) -> None:
             )
 
 
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file; of a folder, that of the names and digests of its files."""
+    if path.is_file():
+        return _sha256(path)
+    found = hashlib.sha256()
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        found.update(f"{file.relative_to(path).as_posix()}\0{_sha256(file)}\n".encode())
+    return found.hexdigest()
+
+
 def weights_digest(run: Run) -> str:
     """Return the SHA-256 of a run's `model.keras` by its record; empty while it is written.
 

@@ -101,6 +101,22 @@ class TemperatureRecord(Part):
     decisions_changed: Count
 
 
+class TeacherRecord(Part):
+    """The network that a training learned from.
+
+    Attributes:
+        artifact: its file, or its folder.
+        sha256: of the file; of a folder, of the names and digests of its files.
+        runtime: that computed it, and its version.
+        assumed: of a foreign file; see `Predictor.assumed`.
+    """
+
+    artifact: str = ""
+    sha256: str = ""
+    runtime: str = ""
+    assumed: list[str] = []
+
+
 class TrackerRecord(Record):
     """`mlflow.json`: which MLflow run a training was sent to, so that resuming continues it."""
 
@@ -122,6 +138,7 @@ class RunRecord(Record):
     data: DataRecord = DataRecord()
     model: ModelRecord = ModelRecord()
     precision: PrecisionRecord = PrecisionRecord()
+    teacher: TeacherRecord | None = None
     epochs: Number = 0
     steps: Count = 0
     epochs_done: Number | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cifarnet.backend import keras, tf
-from cifarnet.config import LookaheadConfig
+from cifarnet.config import LookaheadConfig, TrainConfig
 
 
 class MovingAverage:
@@ -69,3 +69,13 @@ class Lookahead:
         """Replace the weights by the slow copies, at the end of the training."""
         for slow, weight in zip(self.variables, self._weights, strict=True):
             weight.assign(slow.value)
+
+
+def moving(config: TrainConfig, average: keras.Model, model: keras.Model) -> MovingAverage | None:
+    """Make the moving average of `train.ema`, if there is one."""
+    return None if config.ema is None else MovingAverage(average, model, config.ema)
+
+
+def lookahead(config: TrainConfig, model: keras.Model, total_steps: int) -> Lookahead | None:
+    """Make the slow copies of `train.lookahead`, if there are any."""
+    return None if config.lookahead is None else Lookahead(model, config.lookahead, total_steps)

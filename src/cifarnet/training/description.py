@@ -17,10 +17,13 @@ from cifarnet.runs.records import (
     RunRecord,
     ThreadsRecord,
 )
+from cifarnet.training.distillation import Teacher
 from cifarnet.training.step import Trainer
 
 
-def describe(config: cfg.Config, dataset: data.Dataset, trainer: Trainer) -> RunRecord:
+def describe(
+    config: cfg.Config, dataset: data.Dataset, trainer: Trainer, teacher: Teacher | None
+) -> RunRecord:
     """Describe the dataset, network, host and versions of a training."""
     layers = models.summary(trainer.model)
     return RunRecord(
@@ -39,6 +42,7 @@ def describe(config: cfg.Config, dataset: data.Dataset, trainer: Trainer) -> Run
             parameters=sum(layer.parameters for layer in layers),
             macs=sum(layer.macs for layer in layers),
         ),
+        teacher=None if teacher is None else teacher.record,
         epochs=config.train.epochs,
         steps=trainer.total_steps,
         machine=MachineRecord(**asdict(system.describe())),
@@ -69,7 +73,8 @@ def reopen(before: RunRecord, now_: RunRecord, notes: list[str]) -> RunRecord:
             needs=f"training again, or resuming where it began: {'; '.join(moved)}",
         )
     update = {
-        key: getattr(now_, key) for key in ("epochs", "steps", "machine", "threads", "workers")
+        key: getattr(now_, key)
+        for key in ("teacher", "epochs", "steps", "machine", "threads", "workers")
     }
     return before.model_copy(
         update={

@@ -55,12 +55,10 @@ class Loop:
         self._calibration: TemperatureRecord | None = None
         self._callbacks = callbacks
         self._meter = meter
-        self._macs = sum(layer.macs for layer in models.summary(trainer.model))
         self._group = 1
-        # Of this epoch's steps, without this process' first group, which includes tracing.
+        # Of this epoch's steps, without groups of steps that include the building of a graph.
         self._timed_images = 0
         self._timed_seconds = 0.0
-        self._traced = False
         self._checkpointed = history.seconds
         self._stopped: tuple[str, ...] = ()
 
@@ -124,7 +122,7 @@ class Loop:
     def _steps(self) -> None:
         trainer = self._trainer
         in_epoch = trainer.step % trainer.steps_per_epoch
-        left = min(trainer.steps_per_epoch - in_epoch, trainer.total_steps - trainer.step)
+        left = min(trainer.steps_per_epoch - in_epoch, trainer.resolution.left(trainer.step))
         every = self._config.train.checkpoint.every_steps or left
         count = min(self._group, left, every - trainer.step % every)
         self._stopped = self._team.tell(Order.STEPS, count).stopped
@@ -134,11 +132,10 @@ class Loop:
         if not np.all(np.isfinite(losses)):
             raise TrainingError(self._advice(losses))
         self._history.add_steps(losses, accuracies, seconds)
-        if self._traced:
+        if not trainer.traced:
             self._timed_images += count * self._config.train.batch_size
             self._timed_seconds += seconds
             self._group = max(1, min(2 * count, int(_GROUP_SECONDS * count / seconds)))
-        self._traced = True
         self._callbacks.on_steps(self._progress(in_epoch + count))
 
     def _end_epoch(self) -> None:
@@ -194,7 +191,10 @@ class Loop:
 
     def _progress(self, steps_done: int) -> StepProgress:
         trainer, history = self._trainer, self._history
-        left = (trainer.total_steps - trainer.step) * self._config.train.batch_size
+        # Time is taken to go with the number of pixels.
+        step, resolution = trainer.step, trainer.resolution
+        left = resolution.pixels(step, trainer.total_steps) / resolution.size(step - 1) ** 2
+        left *= self._config.train.batch_size
         return StepProgress(
             epoch=len(history.rows) + 1,
             epochs=math.ceil(trainer.total_steps / trainer.steps_per_epoch),
@@ -213,7 +213,6 @@ class Loop:
         selected = history.rows[-1] if history.rows else None
         if self._selected is not None and history.best_epoch is not None:
             selected = history.rows[history.best_epoch - 1]
-        images = self._trainer.step * self._config.train.batch_size
         speeds = [row.images_per_second for row in history.rows]
         return {
             "epochs_done": round(self._trainer.step / self._trainer.steps_per_epoch, 3),
@@ -224,7 +223,7 @@ class Loop:
             "calibration": self._calibration,
             "seconds": round(history.seconds, 2),
             "images_per_second": float(np.median(speeds)) if speeds else None,
-            "cost": self._meter.read().replace(macs_trained=self._macs * images),
+            "cost": self._meter.read().replace(macs_trained=self._trainer.macs_trained),
             "updated": now(),
         }
 

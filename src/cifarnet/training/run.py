@@ -17,14 +17,16 @@ from cifarnet.formatting import difference
 from cifarnet.reporting import page
 from cifarnet.runs import CostRecord, Run, documents
 from cifarnet.runs.records import PrecisionRecord
-from cifarnet.training import checkpoint, precision
+from cifarnet.training import checkpoint, distillation, precision
 from cifarnet.training.checkpoint import Checkpoint
 from cifarnet.training.description import describe, reopen
+from cifarnet.training.distillation import Teacher
 from cifarnet.training.history import History
 from cifarnet.training.logs import LogFile, TensorBoard
 from cifarnet.training.loop import Loop
 from cifarnet.training.meeting import Meeting
 from cifarnet.training.step import Trainer
+from cifarnet.training.team import Team
 from cifarnet.training.workers import Workers
 from cifarnet.worker import Worker
 
@@ -33,6 +35,7 @@ MAY_CHANGE = (
     "train.epochs",
     "train.calibrate",
     "train.checkpoint",
+    "train.distill.teacher",  # to another place; that it is the same is checked
     "train.tensorboard",
     "train.mlflow",
     "data.path",
@@ -66,7 +69,7 @@ def train(
         The run: `finished`, or `stopped` by a callback.
 
     Raises:
-        ConfigError, DataError, ModelError: before anything is written.
+        ConfigError, DataError, ModelError, ArtifactError: before anything is written.
         TrainingError: the loss is not finite; a worker is missing or lost.
         Interrupted: by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; `resume` continues.
 
@@ -80,13 +83,13 @@ def train(
             settings = config
         else:
             settings, config_file = cfg.load(config), config_file or str(config)
-        _check_extras(settings)
-        meeting.call(settings)
+        _call_workers(settings, meeting)
         dataset = data.load(settings.data, settings.seed, report.on_fetch)
         _check_validation(settings, dataset)
         settings, measured = _choose_precision(settings, meeting.is_alone)
-        trainer = Trainer(settings, dataset, meeting.begin(settings, dataset))
-        record = describe(settings, dataset, trainer).replace(
+        settings, teacher = distillation.load(settings, dataset)
+        trainer = _trainer(settings, dataset, meeting.begin(settings, dataset), teacher)
+        record = describe(settings, dataset, trainer, teacher).replace(
             config_file=config_file, command=command, precision=measured, status="running"
         )
         run = runs.create(settings.name, root, _files(settings, dataset), record)
@@ -126,6 +129,7 @@ def resume(
         RunError: it has finished, another process is writing it, its checkpoints are damaged, or
             they are of another config, other data or other code.
         DataError, TrainingError, Interrupted: as for `train`.
+        ArtifactError: the teacher of `train.distill` cannot be loaded.
 
     Example:
         run = cifarnet.resume("latest")
@@ -156,19 +160,28 @@ def _resume(
             f"{run.path} has finished: {record.stop_reason}. To train further, give more "
             f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
         )
-    _check_extras(config)
-    meeting.call(config)
+    _call_workers(config, meeting)
     dataset = data.load_recorded(run, config, report.on_fetch, None)
     _check_validation(config, dataset)
-    trainer = Trainer(config, dataset, meeting.begin(config, dataset))
+    config, teacher = distillation.load(config, dataset)
+    distillation.check_resumed(record.teacher, teacher)
+    trainer = _trainer(config, dataset, meeting.begin(config, dataset), teacher)
     if saved is not None:
         _restore(run, trainer, saved)
     with runs.changing(run, run.config_file):
         runs.write_text(run.config_file, cfg.dump(config))
     runs.forget(run, run.history_file, run.model_file)
-    now = reopen(run.read_record(), describe(config, dataset, trainer), notes)
+    now = reopen(run.read_record(), describe(config, dataset, trainer, teacher), notes)
     documents.write(run.record_file, now)
     return _train(run, config, trainer, saved, report, meter)
+
+
+def _trainer(
+    config: cfg.Config, dataset: data.Dataset, team: Team, teacher: Teacher | None
+) -> Trainer:
+    if teacher is None:
+        return Trainer(config, dataset, team)
+    return Trainer(config, dataset, team, loss=teacher.loss, transforms=[teacher.transform])
 
 
 def _train(
@@ -249,6 +262,16 @@ def _check_validation(config: cfg.Config, dataset: data.Dataset) -> None:
             config.require_validation()
         except ValueError as error:
             raise ConfigError(f"{error}, or a folder val/ of images") from error
+
+
+def _call_workers(config: cfg.Config, meeting: Meeting) -> None:
+    """Tell the other workers what is trained, after checks that need nothing else."""
+    _check_extras(config)
+    if config.train.distill is not None and not meeting.is_alone:
+        raise ConfigError(
+            "train.distill: a teacher is for a training of one process. Leave out --workers"
+        )
+    meeting.call(config)
 
 
 def _check_extras(config: cfg.Config) -> None:

@@ -14,11 +14,12 @@ import numpy as np
 from cifarnet import models
 from cifarnet.backend import keras, tf
 from cifarnet.config import Config, TrainConfig
-from cifarnet.data import Dataset, augment, images_per_batch
-from cifarnet.training import losses, optimizers, schedules
-from cifarnet.training.averages import Lookahead, MovingAverage
-from cifarnet.training.feed import Feed
+from cifarnet.data import Dataset
+from cifarnet.training import averages, losses, networks, optimizers, schedules
+from cifarnet.training.examples import Batch, Examples
+from cifarnet.training.feed import Draws
 from cifarnet.training.freezing import freezes
+from cifarnet.training.resolution import Resolution, resize
 from cifarnet.training.team import Team
 from cifarnet.training.validation import Validation
 
@@ -30,8 +31,6 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # images float32 [B, S, S, 3], targets float32 [B, K], a seed int32 [2] of this step and transform
 # -> the images and targets to train on
 BatchTransform = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], "tuple[tf.Tensor, tf.Tensor]"]
-# As in Jordan 2024's code for arXiv 2404.00498.
-_WHITENING_IMAGES = 5_000
 
 
 class Trainer:
@@ -48,6 +47,9 @@ class Trainer:
         steps_per_epoch: whole batches in a pass; the images left over differ every epoch.
         total_steps: optimizer steps in the whole training.
         step: steps taken so far.
+        resolution: the size of the images at each step.
+        macs_trained: multiply-accumulates of the forward passes of all steps so far.
+        traced: whether the latest `steps` began with building a graph.
     """
 
     def __init__(
@@ -74,60 +76,36 @@ class Trainer:
             transforms: applied to each replica's augmented rows, with their targets, in order.
 
         Raises:
-            ConfigError: a batch larger than the training set, or smaller than the team.
+            ConfigError: a batch larger than the training set, or smaller than the team; keys that
+                do not fit the network.
             ModelError: a layer list that does not build.
         """
-        self._config = config
-        self.dataset = dataset
-        self.team = team or Team()
+        self._config, self.dataset, self.team = config, dataset, team or Team()
         self.team.check_batch(config.train.batch_size)
         images = len(dataset.train.labels)
         self.steps_per_epoch = schedules.steps_per_epoch(config.train.batch_size, images)
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
-        self.step = 0
+        self.step, self.macs_trained, self.traced = 0, 0, False
+        self.resolution = Resolution(config, len(dataset.classes), self.total_steps)
         with self.team.strategy.scope():
-            self.model, self.eval_model = self._models(weights)
+            self.model, self.eval_model = networks.build(config, dataset, self.team, weights)
             self._optimizer = (optimizer or optimizers.build)(config.train, self.model)
             self._optimizer.build(self.model.trainable_variables)
-            self._average, self._lookahead = self._averages()
-        self._loss = loss or losses.cross_entropy
-        self._forward = forward(self.model) if forward else partial(self.model, training=True)
-        self._transforms = tuple(transforms)
-        self._rates = schedules.build(config.train, self.steps_per_epoch, self.total_steps)
-        self._augment = augment.build(config.data.augment, dataset.mean)
-        self._feed, self._validation = self._data()
-        self._targets = losses.targets_by_class(len(dataset.classes), config.train.label_smoothing)
-        self._freezes = freezes(config, self.model)
-        self._run = self._graph()
-
-    def _data(self) -> tuple[Feed, Validation]:
-        config, images = self._config, self.dataset
+            self._average = averages.moving(config.train, self.eval_model, self.model)
+            self._lookahead = averages.lookahead(config.train, self.model, self.total_steps)
+            resized = networks.resized(self.model, config, self.resolution.sizes)
+        self._loss, self._transforms = loss or losses.cross_entropy, tuple(transforms)
+        self._forwards = {
+            size: forward(one) if forward else partial(one, training=True)
+            for size, one in resized.items()
+        }
         steps = self.steps_per_epoch, self.total_steps
-        size = images_per_batch(config.data.image_size, config.evaluate.batch_size)
-        feed = Feed(config, images.train, self._augment, *steps, self.team)
-        return feed, Validation(self.eval_model, images.validation, size, self.team)
-
-    def _models(self, weights: list[np.ndarray] | None) -> tuple[keras.Model, keras.Model]:
-        """Build the network to train and the one to validate."""
-        keras.utils.set_random_seed(self._config.seed)
-        count = images_per_batch(self._config.data.image_size, _WHITENING_IMAGES)
-        images = self.dataset.train.pixels[:count]
-        stock = self._build(self._config.train.precision, images)
-        if weights is not None:
-            stock.set_weights(weights)
-        model = models.fast.rewrite(stock)
-        if self.team.replicas > 1:
-            models.replicas.divide_batch(model, self._config.train.batch_size)
-        return model, model if self._config.train.ema is None else models.fast.rewrite(stock)
-
-    def _averages(self) -> tuple[MovingAverage | None, Lookahead | None]:
-        train = self._config.train
-        average = lookahead = None
-        if train.ema is not None:
-            average = MovingAverage(self.eval_model, self.model, train.ema)
-        if train.lookahead is not None:
-            lookahead = Lookahead(self.model, train.lookahead, self.total_steps)
-        return average, lookahead
+        self._rates = schedules.build(config.train, *steps)
+        self._examples = Examples(config, dataset, *steps, self.team)
+        self._validation = Validation(config, self.eval_model, dataset.validation, self.team)
+        self._freezes = freezes(config, self.model)
+        self._macs = sum(layer.macs for layer in models.summary(self.model))
+        self._graph()
 
     def steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Take `count` steps, all within one epoch.
@@ -135,22 +113,46 @@ class Trainer:
         Returns:
             Loss and share of right answers of each step's batch, float32 [count] both.
         """
+        parts, left = [], count
+        self.traced = False
+        while left:
+            part = min(left, self.resolution.left(self.step) or left)
+            parts.append(self._steps(part))
+            left -= part
+        if self._lookahead is not None and self.step == self.total_steps:
+            self._lookahead.finish()
+        batch_losses, accuracies = zip(*parts, strict=True)
+        return np.concatenate(batch_losses), np.concatenate(accuracies)
+
+    def _steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Take `count` steps, all within one epoch and with images of one size."""
         epoch, offset = divmod(self.step, self.steps_per_epoch)
         self._freeze(epoch)
-        order, draws = self._feed.epoch(epoch)
-        steps = np.arange(self.step, self.step + count)
-        decays = np.ones(count) if self._lookahead is None else self._lookahead.decays(steps + 1)
+        size = self.resolution.size(self.step)
+        if size not in self._traced:
+            self.traced = True
+            self._traced.add(size)
+        feed = self._examples.feed
+        order, draws = feed.epoch(epoch)
+        # Of the whole epoch: a graph takes arrays of one shape.
+        steps = np.arange(self.steps_per_epoch) + epoch * self.steps_per_epoch
+        decays = (
+            np.ones(len(steps)) if self._lookahead is None else self._lookahead.decays(steps + 1)
+        )
         with self.team.watched():
             batch_losses, accuracies = self._run(
-                tf.constant(order[offset : offset + count]),
+                size,
+                tf.constant(offset),
+                tf.constant(count),
+                tf.constant(order),
                 draws,
                 tf.constant(self._rates(steps), tf.float32),
                 tf.constant(decays, tf.float32),
-                self._feed.batches(self.step, count),
+                feed.batches(self.step, count),
             )
+        macs = self.resolution.macs(self.step, self._macs)
+        self.macs_trained += macs * count * self._config.train.batch_size
         self.step += count
-        if self._lookahead is not None and self.step == self.total_steps:
-            self._lookahead.finish()
         return batch_losses.numpy(), accuracies.numpy()
 
     def learning_rate(self) -> float:
@@ -163,7 +165,7 @@ class Trainer:
 
     def float32_model(self, weights: list[np.ndarray]) -> keras.Model:
         """Return a new stock model in float32 with these weights: the one to save."""
-        model = self._build("float32")
+        model = networks.build_stock(self._config, self.dataset, "float32")
         model.set_weights(weights)
         return model
 
@@ -174,7 +176,9 @@ class Trainer:
             for group, variables in self._variables().items()
             for i, variable in enumerate(variables)
         }
-        return {**values, "step": np.asarray(self.step)}
+        # Only smaller images make it more than a function of the step.
+        macs = {"macs": np.asarray(self.macs_trained)} if len(self._forwards) > 1 else {}
+        return {**values, **macs, "step": np.asarray(self.step)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Continue from a `state`.
@@ -186,6 +190,8 @@ class Trainer:
             for i, variable in enumerate(variables):
                 variable.assign(state[f"{group}/{i}"])
         self.step = int(state["step"])
+        done = self.step * self._config.train.batch_size * self._macs
+        self.macs_trained = int(state["macs"]) if len(self._forwards) > 1 else done
 
     def share_state(self) -> None:
         """Continue from the chief's state, in all workers of the team."""
@@ -210,16 +216,10 @@ class Trainer:
             groups["lookahead"] = self._lookahead.variables
         return groups
 
-    def _build(self, precision: str, images: np.ndarray | None = None) -> keras.Model:
-        size, dataset = self._config.data.image_size, self.dataset
-        statistics = dataset.mean, dataset.std
-        return models.build(
-            self._config.model, size, len(dataset.classes), *statistics, precision, images
-        )
-
-    def _graph(self) -> Any:
-        """Return the training graph, of the variables that are trainable when it first runs."""
-        return tf.function(self._steps_in_graph, reduce_retracing=True)
+    def _graph(self) -> None:
+        """Begin with new graphs, of the variables that are trainable now."""
+        self._run = tf.function(self._steps_in_graph, reduce_retracing=True)
+        self._traced: set[int] = set()
 
     def _freeze(self, epoch: int) -> None:
         """Stop training the layers whose epochs are over: no gradient is computed for them."""
@@ -227,22 +227,25 @@ class Trainer:
         for layer in over:
             layer.trainable = False
         if over:
-            self._run = self._graph()
+            self._graph()
 
     def _steps_in_graph(
         self,
+        size: int,
+        first: tf.Tensor,
+        count: tf.Tensor,
         order: tf.Tensor,
-        draws: tf.Tensor,
+        draws: Draws,
         rates: tf.Tensor,
         decays: tf.Tensor,
         batches: Iterator[tf.Tensor] | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        count = tf.shape(order)[0]
         batch_losses = tf.TensorArray(tf.float32, count)
         accuracies = tf.TensorArray(tf.float32, count)
         for i in tf.range(count):
-            images = self._feed.images(batches)
-            of_step = (*images, draws, order[i], rates[i], decays[i])
+            at = first + i
+            images = self._examples.feed.images(batches)
+            of_step = (size, *images, draws, order[at], rates[at], decays[at])
             loss, accuracy = self.team.strategy.run(self._replica_step, args=of_step)
             batch_losses = batch_losses.write(i, self.team.first(loss))
             accuracies = accuracies.write(i, self.team.first(accuracy))
@@ -250,20 +253,17 @@ class Trainer:
 
     def _replica_step(
         self,
+        size: int,
         pixels: tf.Tensor,
         labels: tf.Tensor,
-        draws: tf.Tensor,
+        draws: Draws,
         order: tf.Tensor,
         rate: tf.Tensor,
         decay: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         own = models.replicas.rows(order.shape[0])
         self._optimizer.learning_rate.assign(rate)
-        loss, accuracy = self._step(
-            self._feed.rows(pixels, order, own),
-            tf.gather(labels, order[own]),
-            tf.gather(draws, order[own]),
-        )
+        loss, accuracy = self._step(size, self._examples.take(pixels, labels, draws, order, own))
         if self._lookahead is not None:
             self._lookahead.update(decay)
         if self._average is not None:
@@ -272,26 +272,24 @@ class Trainer:
 
     # Only the loop over steps needs autograph; translating the rest would delay the first step.
     @tf.autograph.experimental.do_not_convert
-    def _step(
-        self, pixels: tf.Tensor, labels: tf.Tensor, draws: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        images = tf.cast(self._augment.apply(pixels, draws), tf.float32)
-        targets = tf.gather(self._targets, labels)
+    def _step(self, size: int, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        images, targets = batch.images, batch.targets
         if self._transforms:
             done = tf.cast(self._optimizer.iterations.value, tf.int32)
             of_step = tf.stack([self._config.seed, done])
             for i, transform in enumerate(self._transforms):
                 images, targets = transform(images, targets, tf.random.fold_in(of_step, i))
+        images = resize(images, size)
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            logits = tf.cast(self._forward(images), tf.float32)
+            logits = tf.cast(self._forwards[size](images), tf.float32)
             loss = self._loss(targets, logits)
             loss += sum(tf.cast(penalty, tf.float32) for penalty in self.model.losses)
             # Summed over the replicas, the loss and its gradients are those of the whole batch.
-            share = pixels.shape[0] / self._config.train.batch_size
+            share = images.shape[0] / self._config.train.batch_size
             scaled = self._optimizer.scale_loss(loss * share)
         gradients = tape.gradient(scaled, [v.value for v in variables])
-        right = losses.accuracy(logits, labels)
+        right = batch.accuracy(logits)
         loss, accuracy, *summed = models.replicas.total([loss * share, right * share, *gradients])
         self._optimizer.apply(summed, variables)
         return loss, accuracy

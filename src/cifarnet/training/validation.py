@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cifarnet.backend import keras, tf
-from cifarnet.data import Images
+from cifarnet.config import Config
+from cifarnet.data import Images, images_per_batch
 from cifarnet.data.stored_pixels import StoredPixels
 from cifarnet.training import losses
 from cifarnet.training.team import Team
@@ -14,13 +15,13 @@ from cifarnet.training.team import Team
 class Validation:
     """Measures a network on images, whose batches the workers of a team divide."""
 
-    def __init__(self, model: keras.Model, images: Images, batch_size: int, team: Team) -> None:
+    def __init__(self, config: Config, model: keras.Model, images: Images, team: Team) -> None:
         """Copy the images, of which there may be none, into tensors, unless they stay on disk."""
         self._model = model
         is_stored = isinstance(images.pixels, StoredPixels)
         self._pixels = images.pixels if is_stored else tf.constant(images.pixels)
         self._labels = tf.constant(images.labels.astype(np.int32))
-        self._batch_size = batch_size
+        self._batch_size = images_per_batch(config.data.image_size, config.evaluate.batch_size)
         self._team = team
         self._measure = tf.function(self._measure_in_graph, reduce_retracing=True)
 

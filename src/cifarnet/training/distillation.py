@@ -1,0 +1,167 @@
+"""Training on what another network answers: knowledge distillation.
+
+Hinton, Vinyals and Dean 2015, arXiv 1503.02531, section 2: the targets are the teacher's
+probabilities at a temperature, and the student's logits are divided by it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cifarnet import artifacts, models, runs
+from cifarnet.artifacts import Artifact
+from cifarnet.backend import keras, tf
+from cifarnet.config import Config, DistillConfig
+from cifarnet.data import Dataset
+from cifarnet.errors import ArtifactError, ConfigError, RunError
+from cifarnet.predictors import Predictor, keras_file
+from cifarnet.predictors.gradients import Differentiable
+from cifarnet.runs.records import TeacherRecord
+from cifarnet.training import losses
+
+# Probabilities are raised to this before their logarithm, which would be infinite.
+_SMALLEST = 1e-37
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network whose answers are learned.
+
+    Attributes:
+        config: temperature, weight, and where the network is.
+        logits: images float32 [B, S, S, 3], 0-255, to logits float32 [B, K] in the order of the
+            student's classes, in a graph. Their softmax are the teacher's probabilities.
+        record: what the run's record says of it.
+    """
+
+    config: DistillConfig
+    logits: Callable[[tf.Tensor], tf.Tensor]
+    record: TeacherRecord
+
+    def transform(
+        self, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Append the teacher's targets [B, K] for the images to [B, K]; a `BatchTransform`."""
+        soft = tf.nn.softmax(self.logits(images) / self.config.temperature)
+        return images, tf.concat([targets, soft], axis=1)
+
+    def loss(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Return the mean loss of targets [B, 2 K] of `transform` and logits [B, K], nats.
+
+        (1 - weight) x the cross-entropy of the first K, and weight x temperature^2 x that of the
+        teacher's targets: the factor keeps its gradients of one size.
+        """
+        hard, soft = tf.split(targets, 2, axis=1)
+        temperature, weight = self.config.temperature, self.config.weight
+        learned = temperature**2 * losses.cross_entropy(soft, logits / temperature)
+        return (1.0 - weight) * losses.cross_entropy(hard, logits) + weight * learned
+
+
+def load(config: Config, dataset: Dataset) -> tuple[Config, Teacher | None]:
+    """Load the teacher of `train.distill`, if there is one.
+
+    Args:
+        config: `train.precision` must not be `auto`.
+        dataset: of the student.
+
+    Returns:
+        The config with the teacher's absolute path; and the teacher.
+
+    Raises:
+        RunError, ArtifactError: there is no such network, it has changed or cannot be loaded, or it
+            has other classes.
+        ConfigError: it takes images of another size.
+    """
+    distill = config.train.distill
+    if distill is None:
+        return config, None
+    artifact = artifacts.resolve(distill.teacher)
+    predictor = artifact.load()
+    if predictor.size != config.data.image_size:
+        raise ConfigError(
+            f"train.distill.teacher: {artifact.path} takes images of {predictor.size} pixels, "
+            f"expected the {config.data.image_size} of data.image_size"
+        )
+    columns, assumed = _columns(artifact, predictor, dataset.classes)
+    where = artifact.run.path if artifact.run and artifact.is_run_model else artifact.path
+    distill = distill.model_copy(update={"teacher": str(where.absolute())})
+    record = TeacherRecord(
+        artifact=str(artifact.path.absolute()),
+        sha256=runs.digest(artifact.path),
+        runtime=predictor.runtime,
+        assumed=[*predictor.assumed, *assumed],
+    )
+    if predictor.network is None:
+        logits = _called(predictor, columns)
+    else:
+        logits = _in_graph(artifact, predictor, columns, config.train.precision)
+    train = config.train.model_copy(update={"distill": distill})
+    return config.model_copy(update={"train": train}), Teacher(distill, logits, record)
+
+
+def check_resumed(recorded: TeacherRecord | None, teacher: Teacher | None) -> None:
+    """Check that a run is resumed with the teacher that it began with.
+
+    Raises:
+        RunError: it is not.
+    """
+    if teacher is None:
+        return
+    before = TeacherRecord() if recorded is None else recorded
+    if before.sha256 != teacher.record.sha256:
+        raise RunError(
+            f"train.distill.teacher: the run began with {before.artifact or 'another one'} "
+            f"(SHA-256 {before.sha256[:12]}), received {teacher.record.artifact} "
+            f"({teacher.record.sha256[:12]}). If the file has moved, give its place with "
+            "-o train.distill.teacher=PATH; for another teacher, start a new run"
+        )
+
+
+def _columns(
+    artifact: Artifact, predictor: Predictor, classes: Sequence[str]
+) -> tuple[list[int], list[str]]:
+    """Return the column of each class in the teacher's outputs, and what is assumed of it."""
+    names = predictor.class_names
+    if names is not None and set(names) != set(classes):
+        raise ArtifactError(
+            f"train.distill.teacher: {artifact.path} has the classes {', '.join(names[:5])}, ..., "
+            f"expected those of the images: {', '.join(classes[:5])}, ..."
+        )
+    return artifacts.class_order(predictor, classes)
+
+
+def _in_graph(
+    artifact: Artifact, predictor: Predictor, columns: list[int], precision: str
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the logits of a Keras file; those of a run are computed as fast as the student's."""
+    if artifact.is_run_model:
+        policy = models.POLICIES["bfloat16" if precision == "bfloat16" else "float32"]
+
+        def cast(layer: keras.Layer) -> keras.Layer:
+            return type(layer).from_config({**layer.get_config(), "dtype": policy})
+
+        network = keras.models.clone_model(predictor.network, clone_function=cast)
+        network.set_weights(predictor.network.get_weights())
+        predictor = keras_file.from_model(models.fast.rewrite(network))
+    return Differentiable(predictor, columns).logits
+
+
+def _called(predictor: Predictor, columns: list[int]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the logarithms of the probabilities of a file in another runtime, outside the graph.
+
+    Its pixels are whole numbers, so augmented ones are rounded.
+    """
+
+    def probabilities(pixels: np.ndarray) -> np.ndarray:
+        return predictor(pixels)[:, columns].astype(np.float32)
+
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        pixels = tf.cast(tf.round(tf.clip_by_value(images, 0.0, 255.0)), tf.uint8)
+        rows = tf.numpy_function(probabilities, [pixels], tf.float32)
+        rows = tf.ensure_shape(rows, (images.shape[0], len(columns)))
+        return tf.math.log(tf.maximum(rows, _SMALLEST))
+
+    return logits

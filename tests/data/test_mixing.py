@@ -1,0 +1,63 @@
+"""mixup and CutMix against NumPy, and what their random numbers depend on."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from cifarnet.data.mixing import Mix
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_shares_are_of_the_beta_distribution_and_partners_a_permutation(alpha):
+    partners, draws = Mix("mixup", alpha).draw(3, 7, 20_000)
+    assert partners.dtype == np.int32 and draws.dtype == np.float32
+    assert np.array_equal(np.sort(partners), np.arange(20_000))
+    for at in (0.05, 0.3, 0.5, 0.7, 0.95):  # in float32 some are 1
+        expected = stats.beta(alpha, alpha).cdf(at)
+        found = int(np.sum(draws[:, 0] < at))
+        assert stats.binomtest(found, 20_000, expected).pvalue > 0.001
+    for column in (1, 2):
+        assert stats.kstest(draws[:, column], stats.uniform.cdf).pvalue > 0.001
+
+
+def test_draws_depend_on_seed_and_epoch():
+    drawn = [Mix("cutmix", 1.0).draw(*at, 50) for at in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    for one, again in zip(drawn[0], drawn[1], strict=True):
+        assert np.array_equal(one, again)
+    for other in drawn[2:]:
+        assert not np.array_equal(drawn[0][0], other[0])
+        assert not np.array_equal(drawn[0][1], other[1])
+
+
+@pytest.fixture(scope="module")
+def batch():
+    random = np.random.default_rng(0)
+    images, others = random.integers(0, 256, (2, 200, 12, 12, 3)).astype(np.float32)
+    _, draws = Mix("mixup", 1.0).draw(0, 0, 200)
+    return images, others, draws
+
+
+def test_mixup_is_the_weighted_mean(batch):
+    images, others, draws = batch
+    mixed, shares = Mix("mixup", 1.0).apply(*map(tf.constant, batch))
+    expected = [s * a + (1 - s) * b for s, a, b in zip(draws[:, 0], images, others, strict=True)]
+    np.testing.assert_allclose(mixed, expected, atol=1e-3)
+    assert np.array_equal(shares, draws[:, 0])
+
+
+def test_cutmix_pastes_the_box_of_the_published_code(batch):
+    images, others, draws = batch
+    mixed, shares = Mix("cutmix", 1.0).apply(*map(tf.constant, batch))
+    seen = set()
+    for i, (share, *center) in enumerate(draws):
+        expected, cut = images[i].copy(), int(12 * np.sqrt(1 - share))
+        (top, bottom), (left, right) = (
+            np.clip([int(12 * c) - cut // 2, int(12 * c) + cut // 2], 0, 12) for c in center
+        )
+        expected[top:bottom, left:right] = others[i, top:bottom, left:right]
+        assert np.array_equal(mixed[i], expected)
+        area = (bottom - top) * (right - left)
+        assert float(shares[i]) == pytest.approx(1 - area / 144, abs=1e-6)
+        seen.add((top == 0, right == 12, area == 0))
+    assert len(seen) > 4  # boxes at borders, inside and empty
