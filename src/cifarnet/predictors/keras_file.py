@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cifarnet.backend import default_settings, keras, tf
+from cifarnet.backend import default_settings, initialize_devices, keras, tf
 from cifarnet.errors import ArtifactError
 from cifarnet.models import METADATA
 from cifarnet.models import layers as _registered  # noqa: F401 - registers our layers, which files may have
@@ -43,6 +43,7 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
     Raises:
         ArtifactError: damaged, or with code inside.
     """
+    initialize_devices()
     try:
         _check_weights(path)
         metadata = _metadata(path)
