@@ -182,9 +182,11 @@ def _runtime_model(model: keras.Model, metadata: Metadata) -> RuntimeModel:
         with default_settings():  # while it is traced
             return tf.cast(model(images, training=False), tf.float32)
 
+    # Calling `outputs` itself would look for the trace of each call's arguments.
+    traced = outputs.get_concrete_function()
     return RuntimeModel(
         runtime=f"Keras {keras.__version__}",
-        run=lambda images: outputs(tf.constant(images)).numpy(),
+        run=lambda images: traced(tf.constant(images)).numpy(),
         shape=shape,
         dtype=np.float32,
         metadata=metadata,

@@ -127,6 +127,8 @@ class Loop:
         left = min(trainer.steps_per_epoch - in_epoch, trainer.total_steps - trainer.step)
         every = self._config.train.checkpoint.every_steps or left
         count = min(self._group, left, every - trainer.step % every)
+        if not self._traced:
+            self._callbacks.on_stage("tracing and compiling the training step")
         self._stopped = self._team.tell(Order.STEPS, count).stopped
         start = time.perf_counter()
         losses, accuracies = trainer.steps(count)

@@ -81,10 +81,13 @@ def train(
             settings, config_file = cfg.load(config), config_file or str(config)
         _check_extras(settings)
         meeting.call(settings)
+        report.on_stage("loading the images")
         dataset = data.load(settings.data, settings.seed, report.on_fetch)
         _check_validation(settings, dataset)
         settings, measured = _choose_precision(settings, meeting.is_alone)
-        trainer = Trainer(settings, dataset, meeting.begin(settings, dataset))
+        team = meeting.begin(settings, dataset)
+        report.on_stage("building the network")
+        trainer = Trainer(settings, dataset, team)
         record = describe(settings, dataset, trainer).replace(
             config_file=config_file, command=command, precision=measured, status="running"
         )
@@ -157,9 +160,12 @@ def _resume(
         )
     _check_extras(config)
     meeting.call(config)
+    report.on_stage("loading the images")
     dataset = data.load_recorded(run, config, report.on_fetch)
     _check_validation(config, dataset)
-    trainer = Trainer(config, dataset, meeting.begin(config, dataset))
+    team = meeting.begin(config, dataset)
+    report.on_stage("building the network")
+    trainer = Trainer(config, dataset, team)
     if saved is not None:
         _restore(run, trainer, saved)
     with runs.changing(run, run.config_file):
