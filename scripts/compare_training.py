@@ -114,20 +114,24 @@ def compare(work: str, chosen: str, rounds: int) -> dict[str, Any]:
     return result
 
 
-class Contender:
-    """A contender's process, started and through its first step."""
+class Process:
+    """A script that answers lines on its standard input, each by one line of JSON.
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
-        self.name = name
+    Attributes:
+        started: its first answer, after `seconds`.
+    """
+
+    def __init__(self, script: str, *arguments: object) -> None:
+        self._words = [script, *map(str, arguments)]
         start = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "contender.py"), name, *arguments],
+            [sys.executable, str(HERE / script), *self._words[1:]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.batch_size: int = self._answer()["batch_size"]
-        self.first_step = time.perf_counter() - start
+        self.started = self._answer()
+        self.seconds = time.perf_counter() - start
 
     def ask(self, command: str) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -141,8 +145,20 @@ class Contender:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise click.ClickException(f"{self.name} ended with code {self._process.wait()}")
-        return json.loads(line)
+            words = " ".join(self._words)
+            raise click.ClickException(f"{words} ended with code {self._process.wait()}")
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+
+class Contender(Process):
+    """A contender's process, started and through its first step."""
+
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        super().__init__("contender.py", name, *arguments)
+        self.name = name
+        self.batch_size: int = self.started["batch_size"]
+        self.first_step = self.seconds
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""One contender of `compare_training.py` and `compare_inference.py`, in a process of its own.
+"""One contender of `compare_training.py`, in a process of its own.
 
     python scripts/contender.py cifarnet configs/article.yaml train.batch_size=512
 
 It trains one step at once and then obeys lines on standard input, each answered by one line of
-JSON: `train N` (N steps: seconds, last loss), `predict N B` (N images, B at once: seconds),
-`convolutions` (cifarnet only: seconds per step), `memory` (peak, bytes). All three train the
+JSON: `train N` (N steps: seconds, last loss), `convolutions` (cifarnet only: seconds per step),
+`memory` (peak, bytes). All three train the
 config's network with its optimizer, batch size and schedule, from weights that each library draws.
 """
 
@@ -79,10 +79,7 @@ def keras_fit(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
         history = model.fit(pixels[:count], labels[:count], batch_size=train.batch_size, verbose=0)
         return history.history["loss"][-1]
 
-    def predict(count: int, batch: int) -> None:
-        model.predict(pixels[:count], batch_size=batch, verbose=0)
-
-    return {"train": run, "predict": predict}
+    return {"train": run}
 
 
 # --- cifarnet ----------------------------------------------------------------------------------
@@ -90,12 +87,9 @@ def keras_fit(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
 
 def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     """As `cifarnet train` runs it, in groups of steps."""
-    from cifarnet import predictors
-    from cifarnet.predictors import keras_file
     from cifarnet.training.step import Trainer
 
     trainer = Trainer(config, dataset)
-    by_size: dict[int, predictors.Predict] = {}
 
     def run(steps: int) -> float:
         while steps:
@@ -108,17 +102,7 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
             steps -= count
         return float(losses[-1])
 
-    def predict(count: int, batch: int) -> None:
-        if batch not in by_size:
-            model = trainer.float32_model(trainer.eval_model.get_weights())
-            by_size[batch] = keras_file.from_model(model, batch)
-        by_size[batch](dataset.train.pixels[:count])
-
-    return {
-        "train": run,
-        "predict": predict,
-        "convolutions": lambda: convolutions(trainer.model, config),
-    }
+    return {"train": run, "convolutions": lambda: convolutions(trainer.model, config)}
 
 
 def convolutions(model: Any, config: configs.Config) -> float:

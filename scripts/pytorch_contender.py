@@ -1,21 +1,23 @@
-"""PyTorch as a contender, as fast as its plain eager form goes; run by `contender.py`."""
+"""PyTorch as a contender of `compare_training.py` and `compare_inference.py`."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cifarnet import config as configs
 from cifarnet import data
-from cifarnet.training import schedules
 
 
 def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
-    """Images in one uint8 tensor, channels_last, autocast to the config's precision."""
+    """Images in one uint8 tensor, channels_last, eager, autocast to the config's precision."""
     import torch
+
+    from cifarnet.training import schedules  # with TensorFlow, which prediction does without
 
     torch.manual_seed(config.seed)
     train = config.train
@@ -67,15 +69,85 @@ def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
                         value.copy_(copy.lerp_(value, 1 - keep))
         return float(loss.detach())
 
-    def predict(count: int, batch: int) -> None:
-        model.eval()
-        with torch.inference_mode(), precision:
-            for at in range(0, count, batch):
-                images = (pixels[at : at + batch].float() - mean) / std
-                logits = model(images.contiguous(memory_format=torch.channels_last))
-                logits.float().softmax(dim=1)
+    return {"train": run}
 
-    return {"train": run, "predict": predict}
+
+def pytorch_predict(
+    config: configs.Config, folder: Path, precision: str, name: str
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Raw pixels to probabilities; channels_last, the weights in the precision.
+
+    Args:
+        folder: with `weights.npz`, of `torch_weights`, and `statistics.npy`, mean and std.
+        precision: `float32` or `bfloat16`.
+        name: `pytorch`, eager, or `pytorch compiled`: by `torch.compile` for each batch size, with
+            frozen weights.
+    """
+    import torch
+
+    dtype, size = getattr(torch, precision), config.data.image_size
+    layers = torch.nn.Sequential(*_torch_layers(torch.nn, config.model.layers))
+    layers(torch.zeros(2, 3, size, size))  # gives the lazy layers their shapes
+    with np.load(folder / "weights.npz") as weights, torch.no_grad():
+        modules = [one for one in layers if list(one.parameters())]
+        for key, value in weights.items():
+            index, _, attribute = key.partition(".")
+            getattr(modules[int(index)], attribute).copy_(torch.from_numpy(value))
+    layers = layers.eval().to(dtype, memory_format=torch.channels_last)
+    statistics = {
+        "standard": np.load(folder / "statistics.npy"),
+        "unit": np.array([[0.0] * 3, [255.0] * 3]),
+        "none": np.array([[0.0] * 3, [1.0] * 3]),
+    }[config.model.normalize]
+    mean, std = torch.from_numpy(statistics).float().view(2, 1, 3, 1, 1)
+
+    def whole(pixels: Any) -> Any:
+        images = (pixels.permute(0, 3, 1, 2).float() - mean) / std
+        return layers(images.to(dtype)).float().softmax(dim=1)
+
+    if name == "pytorch compiled":
+        whole = torch.compile(whole, dynamic=False, options={"freezing": True})
+
+    @torch.inference_mode()
+    def predict(pixels: np.ndarray, batch: int) -> np.ndarray:
+        images = torch.from_numpy(pixels)
+        rows = [whole(images[at : at + batch]) for at in range(0, len(images), batch)]
+        probabilities: np.ndarray = torch.cat(rows).numpy()
+        return probabilities
+
+    return predict
+
+
+def torch_weights(stock: Any) -> dict[str, np.ndarray]:
+    """Return a Keras model's weights as PyTorch's layers have them, by `INDEX.ATTRIBUTE`.
+
+    INDEX counts the layers that have weights.
+    """
+    found: dict[str, np.ndarray] = {}
+    flattened, index = (1, 1, -1), 0
+    for layer in stock.layers:
+        kind = type(layer).__name__
+        if kind == "Flatten":
+            flattened = layer.input.shape[1:]
+        if not layer.weights:
+            continue
+        if kind == "BatchNormalization":
+            values = {"bias": layer.beta, "weight": layer.gamma}
+            values |= {"running_mean": layer.moving_mean, "running_var": layer.moving_variance}
+        else:
+            kernel = np.asarray(layer.kernel)
+            if kind == "Conv2D":
+                kernel = kernel.transpose(3, 2, 0, 1)
+            else:  # Keras flattens [rows, columns, channels], PyTorch [channels, rows, columns]
+                units = kernel.shape[-1]
+                kernel = kernel.reshape(*flattened, units).transpose(3, 2, 0, 1).reshape(units, -1)
+                flattened = (1, 1, -1)
+            values = {"weight": kernel, "bias": layer.bias}
+        for name, value in values.items():
+            if value is not None:
+                found[f"{index}.{name}"] = np.array(value, np.float32)
+        index += 1
+    return found
 
 
 def _torch_layers(nn: Any, layers: Iterable[configs.Layer]) -> list[Any]:

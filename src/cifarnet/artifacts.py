@@ -12,7 +12,6 @@ from cifarnet import data, predictors, runs
 from cifarnet.callbacks import Callback
 from cifarnet.errors import ArtifactError, ConfigError, RunError
 from cifarnet.predictors import Predict, Predictor, Preprocessing
-from cifarnet.reporting import page
 from cifarnet.runs import Export, Run, documents
 from cifarnet.runs.results import EvaluationSource
 
@@ -139,6 +138,8 @@ class Artifact:
         Raises:
             RunError: it cannot be written, or another process still writes the run after 30 s.
         """
+        from cifarnet.reporting import page  # with its templates, which `predict` does without
+
         try:
             if self.run is None or not path.resolve().is_relative_to(self.run.path.resolve()):
                 yield

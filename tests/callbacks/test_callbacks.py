@@ -62,10 +62,17 @@ def trained(tmp_path_factory):
 def test_a_training_reports_its_begin_steps_epochs_and_end_in_order(trained):
     run, recorder = trained
     names = recorder.names()
-    assert names[0] == "on_train_begin" and names[-2:] == ["on_train_end", "on_end"]
+    assert names[:5] == ["on_stage", "on_stage", "on_train_begin", "on_stage", "on_steps"]
+    assert names[-2:] == ["on_train_end", "on_end"]
     assert names.count("on_epoch_end") == 2
     assert names.index("on_steps") < names.index("on_epoch_end")
-    assert set(names) == {"on_train_begin", "on_steps", "on_epoch_end", "on_train_end", "on_end"}
+    assert [text for (text,) in recorder.given("on_stage")] == [
+        "loading the images",
+        "building the network",
+        "tracing and compiling the training step",
+    ]
+    later = {"on_train_begin", "on_steps", "on_epoch_end", "on_train_end", "on_end"}
+    assert set(names) == {"on_stage", *later}
     ((begun_run, begun),) = recorder.given("on_train_begin")
     assert (begun_run, begun.status, begun.epochs_done) == (run, "running", None)
     ((ended_run, ended),) = recorder.given("on_train_end")

@@ -124,6 +124,8 @@ def test_a_terminal_has_a_live_line(tmp_path):
     os.close(main)
     assert done.returncode == 0
     assert b"loading TensorFlow" in shown and b"\x1b[2K" in shown
+    for stage in (b"loading the images", b"building the network", b"tracing and compiling"):
+        assert stage in shown
     assert b"epoch 1/2  step " in shown
 
 

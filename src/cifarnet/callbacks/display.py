@@ -106,8 +106,6 @@ class ProgressDisplay(Callback):
         """Describe the run and begin the table of epochs."""
         self.close()
         self._print(f"{describe_run(run, record)}\n\n{EPOCH_HEADER}")
-        if self.is_live:
-            self._start("first step")
 
     @optional
     def on_steps(self, progress: StepProgress) -> None:

@@ -10,7 +10,7 @@ import click
 from cifarnet.choices import Split, Tta
 from cifarnet.cli import evaluation_table, gate, options, robustness, robustness_table
 from cifarnet.cli.command import Command
-from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow, name_page
+from cifarnet.cli.render import WhenMeasured, console, display, name_page
 
 if TYPE_CHECKING:
     from cifarnet.runs import Robustness
@@ -86,7 +86,6 @@ def _evaluate(
     gate.parse(required, Evaluation, *([Robustness] if wanted else []))
     if wanted:
         check(**wanted._asdict())
-    load_tensorflow()
     from cifarnet import evaluation as evaluations
 
     with display() as shown:

@@ -10,7 +10,7 @@ import click
 from cifarnet.choices import MAX_MISTAKES, ExplanationMethod
 from cifarnet.cli import gate, options
 from cifarnet.cli.command import Command, Integer
-from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow, name_page
+from cifarnet.cli.render import WhenMeasured, console, display, name_page
 from cifarnet.formatting import align, percent
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ def explain(
       cifarnet explain latest --mistakes 40 --method layercam
       cifarnet explain latest cat.jpg --require "least_gain>0"
     """
-    load_tensorflow()
     from cifarnet import explanations
     from cifarnet.runs.explanations import Explanation
 

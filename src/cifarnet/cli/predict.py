@@ -9,7 +9,7 @@ import click
 
 from cifarnet.cli import options
 from cifarnet.cli.command import Command, Integer
-from cifarnet.cli.render import console, load_tensorflow
+from cifarnet.cli.render import console
 from cifarnet.formatting import percent
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def predict(target: str, images: tuple[Path, ...], top: int, preprocessing: Prep
       cifarnet predict latest cat.jpg
       cifarnet predict latest photos/ --json
     """
-    load_tensorflow()
     from cifarnet import evaluation
 
-    found = evaluation.predict(target, images, top, preprocessing)
     screen = console()
+    with screen.status(f"loading {target}"):
+        found = evaluation.predict(target, images, top, preprocessing)
     document = []
     for one in found.images:
         text = "  ".join(f"{name} {percent(probability)}" for name, probability in one.classes)

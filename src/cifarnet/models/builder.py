@@ -28,6 +28,9 @@ ACTIVATION_LAYERS = (
     keras.layers.Softmax,
 )
 
+# Images whose inputs of a whitening are computed at once: few, so that they stay in the caches.
+_BLOCK = 500
+
 
 @default_settings()
 def build(
@@ -205,7 +208,9 @@ class _Builder:
         if self.images is None:
             return Whitening(None)
         before = keras.Model(self.inputs, tensor)
-        return Whitening(np.asarray(before(self.images.astype(np.float32)), np.float32))
+        starts = range(0, len(self.images), _BLOCK)
+        parts = (before(self.images[i : i + _BLOCK].astype(np.float32)) for i in starts)
+        return Whitening(np.concatenate([np.asarray(part, np.float32) for part in parts]))
 
 
 def _computed(layer: keras.Layer, inputs: Any, tensor: keras.KerasTensor, place: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cifarnet.backend import default_settings, keras, tf
+from cifarnet.backend import default_settings, initialize_devices, keras, tf
 from cifarnet.errors import ArtifactError
 from cifarnet.models import METADATA
 from cifarnet.models import layers as _registered  # noqa: F401 - registers our layers, which files may have
@@ -43,6 +43,7 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
     Raises:
         ArtifactError: damaged, or with code inside.
     """
+    initialize_devices()
     try:
         _check_weights(path)
         metadata = _metadata(path)
@@ -181,9 +182,11 @@ def _runtime_model(model: keras.Model, metadata: Metadata) -> RuntimeModel:
         with default_settings():  # while it is traced
             return tf.cast(model(images, training=False), tf.float32)
 
+    # Calling `outputs` itself would look for the trace of each call's arguments.
+    traced = outputs.get_concrete_function()
     return RuntimeModel(
         runtime=f"Keras {keras.__version__}",
-        run=lambda images: outputs(tf.constant(images)).numpy(),
+        run=lambda images: traced(tf.constant(images)).numpy(),
         shape=shape,
         dtype=np.float32,
         metadata=metadata,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cifarnet.backend import tf
+from cifarnet.backend import initialize_devices, tf
 from cifarnet.errors import ArtifactError
 from cifarnet.predictors.base import Metadata, RuntimeModel, read_metadata
 from cifarnet.predictors.outputs import choose
@@ -30,6 +30,7 @@ def load(path: Path, output_name: str | None = None) -> RuntimeModel:
     Raises:
         ArtifactError: damaged, with operations that access files, or with another signature.
     """
+    initialize_devices()
     try:
         _refuse(_operations(path) - _WEIGHTS)
         loaded = tf.saved_model.load(str(path))

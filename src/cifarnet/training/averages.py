@@ -60,10 +60,13 @@ class Lookahead:
 
     def update(self, decay: tf.Tensor) -> None:
         """Move slow to decay x slow + (1 - decay) x weights, and weights to slow, if decay < 1."""
-        if decay < 1.0:
+
+        def move() -> None:
             for slow, weight in zip(self.variables, self._weights, strict=True):
                 slow.assign(weight.value + decay * (slow.value - weight.value))
                 weight.assign(slow.value)
+
+        tf.cond(decay < 1.0, move, lambda: None)
 
     def finish(self) -> None:
         """Replace the weights by the slow copies, at the end of the training."""

@@ -100,6 +100,8 @@ class Loop:
             `finished`, `stopped` (by a callback) or `interrupted` (by the user), and the reason.
         """
         trainer = self._trainer
+        if trainer.step < trainer.total_steps:
+            self._callbacks.on_stage("tracing and compiling the training step")
         while trainer.step < trainer.total_steps:
             reason = self._history.stop_reason(self._config.train)
             if reason is not None:

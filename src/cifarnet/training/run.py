@@ -84,11 +84,14 @@ def train(
         else:
             settings, config_file = cfg.load(config), config_file or str(config)
         _call_workers(settings, meeting)
+        report.on_stage("loading the images")
         dataset = data.load(settings.data, settings.seed, report.on_fetch)
         _check_validation(settings, dataset)
         settings, measured = _choose_precision(settings, meeting.is_alone)
         settings, teacher = distillation.load(settings, dataset)
-        trainer = _trainer(settings, dataset, meeting.begin(settings, dataset), teacher)
+        team = meeting.begin(settings, dataset)
+        report.on_stage("building the network")
+        trainer = _trainer(settings, dataset, team, teacher)
         record = describe(settings, dataset, trainer, teacher).replace(
             config_file=config_file, command=command, precision=measured, status="running"
         )
@@ -161,11 +164,14 @@ def _resume(
             f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
         )
     _call_workers(config, meeting)
+    report.on_stage("loading the images")
     dataset = data.load_recorded(run, config, report.on_fetch, None)
     _check_validation(config, dataset)
     config, teacher = distillation.load(config, dataset)
     distillation.check_resumed(record.teacher, teacher)
-    trainer = _trainer(config, dataset, meeting.begin(config, dataset), teacher)
+    team = meeting.begin(config, dataset)
+    report.on_stage("building the network")
+    trainer = _trainer(config, dataset, team, teacher)
     if saved is not None:
         _restore(run, trainer, saved)
     with runs.changing(run, run.config_file):

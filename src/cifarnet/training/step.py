@@ -251,6 +251,8 @@ class Trainer:
             accuracies = accuracies.write(i, self.team.first(accuracy))
         return batch_losses.stack(), accuracies.stack()
 
+    # Only the loop over steps needs autograph; translating the rest would delay the first step.
+    @tf.autograph.experimental.do_not_convert
     def _replica_step(
         self,
         size: int,
@@ -270,8 +272,6 @@ class Trainer:
             self._average.update(tf.cast(self._optimizer.iterations.value, tf.float32))
         return loss, accuracy
 
-    # Only the loop over steps needs autograph; translating the rest would delay the first step.
-    @tf.autograph.experimental.do_not_convert
     def _step(self, size: int, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         images, targets = batch.images, batch.targets
         if self._transforms:
