@@ -8,7 +8,8 @@ from cifarnet import config as cfg
 from cifarnet.backend import keras
 from cifarnet.data import Dataset
 from cifarnet.training.calibration import calibrate
-from cifarnet.training.step import BuildOptimizer, Forward, Trainer
+from cifarnet.training.networks import Forward
+from cifarnet.training.step import BuildOptimizer, Trainer
 
 
 def fine_tune(

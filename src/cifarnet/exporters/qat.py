@@ -12,7 +12,8 @@ from cifarnet import config as cfg
 from cifarnet.backend import keras, tf
 from cifarnet.data import Dataset
 from cifarnet.exporters.finetune import fine_tune
-from cifarnet.training.step import BuildOptimizer, Forward
+from cifarnet.training.networks import Forward
+from cifarnet.training.step import BuildOptimizer
 
 _EPOCHS = 2.0
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from cifarnet import models
-from cifarnet.backend import keras
+from cifarnet.backend import keras, tf
 from cifarnet.config import Config
 from cifarnet.data import Dataset, images_per_batch
 from cifarnet.training.team import Team
 
+# images float32 [B, S, S, 3] -> logits [B, K], in training mode
+Forward = Callable[[tf.Tensor], tf.Tensor]
 # As in Jordan 2024's code for arXiv 2404.00498.
 _WHITENING_IMAGES = 5_000
 
@@ -45,7 +48,21 @@ def build_stock(
     return models.build(config.model, size, classes, *statistics, precision, images)
 
 
-def resized(model: keras.Model, config: Config, sizes: Iterable[int]) -> dict[int, keras.Model]:
-    """Return networks of the weights of `model` by the size of their images, itself included."""
+def passes(
+    model: keras.Model,
+    config: Config,
+    sizes: Iterable[int],
+    forward: Callable[[keras.Model], Forward] | None,
+) -> dict[int, Forward]:
+    """Return the training pass of `model` by the size of its images; all have its weights.
+
+    Args:
+        model: of the full size.
+        config: of the training.
+        sizes: sides of images, pixels.
+        forward: makes a training pass; that of the network itself if None.
+    """
+    make = forward or (lambda network: functools.partial(network, training=True))
     full = config.data.image_size
-    return {full: model, **{s: models.at_size(model, s) for s in sizes if s != full}}
+    resized = {size: models.at_size(model, size) for size in sizes if size != full}
+    return {size: make(network) for size, network in {full: model, **resized}.items()}

@@ -26,7 +26,6 @@ from cifarnet.training.logs import LogFile, TensorBoard
 from cifarnet.training.loop import Loop
 from cifarnet.training.meeting import Meeting
 from cifarnet.training.step import Trainer
-from cifarnet.training.team import Team
 from cifarnet.training.workers import Workers
 from cifarnet.worker import Worker
 
@@ -79,25 +78,21 @@ def train(
     """
     meter = Meter(power)
     with job(callbacks) as report, Meeting(workers, report) as meeting:
-        if isinstance(config, cfg.Config):
-            settings = config
-        else:
-            settings, config_file = cfg.load(config), config_file or str(config)
-        _call_workers(settings, meeting)
+        if not isinstance(config, cfg.Config):
+            config, config_file = cfg.load(config), config_file or str(config)
+        _call_workers(config, meeting)
         report.on_stage("loading the images")
-        dataset = data.load(settings.data, settings.seed, report.on_fetch)
-        _check_validation(settings, dataset)
-        settings, measured = _choose_precision(settings, meeting.is_alone)
-        settings, teacher = distillation.load(settings, dataset)
-        team = meeting.begin(settings, dataset)
-        report.on_stage("building the network")
-        trainer = _trainer(settings, dataset, team, teacher)
-        record = describe(settings, dataset, trainer, teacher).replace(
+        dataset = data.load(config.data, config.seed, report.on_fetch)
+        _check_validation(config, dataset)
+        config, measured = _choose_precision(config, meeting.is_alone)
+        config, teacher = distillation.load(config, dataset)
+        trainer = _trainer(config, dataset, teacher, meeting, report)
+        record = describe(config, dataset, trainer, teacher).replace(
             config_file=config_file, command=command, precision=measured, status="running"
         )
-        run = runs.create(settings.name, root, _files(settings, dataset), record)
+        run = runs.create(config.name, root, _files(config, dataset), record)
         with runs.lock(run):
-            return _train(run, settings, trainer, None, report, meter)
+            return _train(run, config, trainer, None, report, meter)
 
 
 def _files(config: cfg.Config, dataset: data.Dataset) -> dict[str, str]:
@@ -169,9 +164,7 @@ def _resume(
     _check_validation(config, dataset)
     config, teacher = distillation.load(config, dataset)
     distillation.check_resumed(record.teacher, teacher)
-    team = meeting.begin(config, dataset)
-    report.on_stage("building the network")
-    trainer = _trainer(config, dataset, team, teacher)
+    trainer = _trainer(config, dataset, teacher, meeting, report)
     if saved is not None:
         _restore(run, trainer, saved)
     with runs.changing(run, run.config_file):
@@ -183,8 +176,14 @@ def _resume(
 
 
 def _trainer(
-    config: cfg.Config, dataset: data.Dataset, team: Team, teacher: Teacher | None
+    config: cfg.Config,
+    dataset: data.Dataset,
+    teacher: Teacher | None,
+    meeting: Meeting,
+    report: Callbacks,
 ) -> Trainer:
+    team = meeting.begin(config, dataset)
+    report.on_stage("building the network")
     if teacher is None:
         return Trainer(config, dataset, team)
     return Trainer(config, dataset, team, loss=teacher.loss, transforms=[teacher.transform])

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,11 @@ from cifarnet.training import averages, losses, networks, optimizers, schedules
 from cifarnet.training.examples import Batch, Examples
 from cifarnet.training.feed import Draws
 from cifarnet.training.freezing import freezes
+from cifarnet.training.networks import Forward
 from cifarnet.training.resolution import Resolution, resize
 from cifarnet.training.team import Team
 from cifarnet.training.validation import Validation
 
-# images float32 [B, S, S, 3] -> logits [B, K], in training mode
-Forward = Callable[[tf.Tensor], tf.Tensor]
 BuildOptimizer = Callable[[TrainConfig, keras.Model], keras.optimizers.Optimizer]
 # targets float32 [B, K] and logits float32 [B, K] -> mean loss of the batch, float32 scalar
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -76,8 +74,7 @@ class Trainer:
             transforms: applied to each replica's augmented rows, with their targets, in order.
 
         Raises:
-            ConfigError: a batch larger than the training set, or smaller than the team; keys that
-                do not fit the network.
+            ConfigError: a batch or keys that do not fit the images, the team or the network.
             ModelError: a layer list that does not build.
         """
         self._config, self.dataset, self.team = config, dataset, team or Team()
@@ -93,12 +90,8 @@ class Trainer:
             self._optimizer.build(self.model.trainable_variables)
             self._average = averages.moving(config.train, self.eval_model, self.model)
             self._lookahead = averages.lookahead(config.train, self.model, self.total_steps)
-            resized = networks.resized(self.model, config, self.resolution.sizes)
         self._loss, self._transforms = loss or losses.cross_entropy, tuple(transforms)
-        self._forwards = {
-            size: forward(one) if forward else partial(one, training=True)
-            for size, one in resized.items()
-        }
+        self._forwards = networks.passes(self.model, config, self.resolution.sizes, forward)
         steps = self.steps_per_epoch, self.total_steps
         self._rates = schedules.build(config.train, *steps)
         self._examples = Examples(config, dataset, *steps, self.team)
