@@ -86,8 +86,7 @@ def take(trainer: Trainer, count: int) -> None:
     """Take steps in groups of at most 20 that end with the epoch, as a training does."""
     end = trainer.step + count
     while trainer.step < end:
-        left = trainer.steps_per_epoch - trainer.step % trainer.steps_per_epoch
-        trainer.steps(min(20, left, end - trainer.step))
+        trainer.steps(min(20, trainer.left, end - trainer.step))
 
 
 if __name__ == "__main__":

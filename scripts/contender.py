@@ -95,9 +95,7 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
         while steps:
             if trainer.step == trainer.total_steps:
                 trainer.step = 0  # the schedule starts again: only the time matters from here
-            in_epoch = trainer.step % trainer.steps_per_epoch
-            left = min(trainer.steps_per_epoch - in_epoch, trainer.total_steps - trainer.step)
-            count = min(steps, left, 100)
+            count = min(steps, trainer.left, 100)
             losses, _ = trainer.steps(count)
             steps -= count
         return float(losses[-1])

@@ -76,6 +76,4 @@ def _fine(train: cfg.TrainConfig, epochs: float, rate: float) -> cfg.TrainConfig
 def _train(trainer: Trainer) -> None:
     """Take all steps, each epoch's at once."""
     while trainer.step < trainer.total_steps:
-        in_epoch = trainer.step % trainer.steps_per_epoch
-        left = trainer.total_steps - trainer.step
-        trainer.steps(min(trainer.steps_per_epoch - in_epoch, left))
+        trainer.steps(trainer.left)

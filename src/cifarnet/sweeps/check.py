@@ -21,6 +21,7 @@ from cifarnet.sweeps.settings import Settings
 _MOST_POINTS = 1_000
 _MOST_NETWORKS = 50
 _MEASURED_SECONDS = 3.0
+_GROUP = 4  # steps that are taken at once
 
 
 @dataclass(frozen=True)
@@ -171,20 +172,18 @@ def _measure(found: Settings, report: Callbacks) -> tuple[float | None, list[str
             train = config.train.model_copy(update={"precision": chosen})
             config = config.model_copy(update={"train": train})
         trainer: Any = Trainer(config, dataset)
-        count = min(4, trainer.steps_per_epoch)
-        trainer.steps(count)  # traces
-        first = time.perf_counter() - start
-        start, steps = time.perf_counter(), 0
-        while (spent := time.perf_counter() - start) < _MEASURED_SECONDS or not steps:
-            count = min(max(1, count), trainer.total_steps - trainer.step) or 0
-            if count == 0:
-                break
-            trainer.steps(count)
-            steps += count
-        spent = time.perf_counter() - start
+        trainer.steps(min(_GROUP, trainer.left))  # traces
+        first, before = time.perf_counter() - start, trainer.step
+        start, spent = time.perf_counter(), 0.0
+        while spent < _MEASURED_SECONDS and trainer.left:
+            trainer.steps(min(_GROUP, trainer.left))
+            spent = time.perf_counter() - start
+    steps = trainer.step - before
     if steps == 0:
         return first, ["the base trains only some steps"]
-    return first + trainer.total_steps * spent / steps, [
+    pixels = trainer.resolution.pixels
+    whole = pixels(0, trainer.total_steps) / pixels(before, trainer.step)
+    return first + spent * whole, [
         f"the time is that of the base, measured over {steps} steps, without validation and the "
         "import of TensorFlow; settings that change the network take another"
     ]

@@ -124,7 +124,7 @@ class Loop:
     def _steps(self) -> None:
         trainer = self._trainer
         in_epoch = trainer.step % trainer.steps_per_epoch
-        left = min(trainer.steps_per_epoch - in_epoch, trainer.resolution.left(trainer.step))
+        left = min(trainer.left, trainer.resolution.left(trainer.step))
         every = self._config.train.checkpoint.every_steps or left
         count = min(self._group, left, every - trainer.step % every)
         self._stopped = self._team.tell(Order.STEPS, count).stopped

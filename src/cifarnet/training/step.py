@@ -100,8 +100,14 @@ class Trainer:
         self._macs = sum(layer.macs for layer in models.summary(self.model))
         self._graph()
 
+    @property
+    def left(self) -> int:
+        """Steps to the end of the epoch, or of the training if that is earlier."""
+        in_epoch = self.step % self.steps_per_epoch
+        return min(self.steps_per_epoch - in_epoch, self.total_steps - self.step)
+
     def steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Take `count` steps, all within one epoch.
+        """Take `count` steps, at most `left`.
 
         Returns:
             Loss and share of right answers of each step's batch, float32 [count] both.
