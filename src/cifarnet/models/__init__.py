@@ -4,7 +4,7 @@ from cifarnet.models import fast, replicas
 from cifarnet.models.builder import POLICIES, build
 from cifarnet.models.files import METADATA, describe, save
 from cifarnet.models.sizes import at_size, check_sizes
-from cifarnet.models.summary import LayerSummary, summarize, summary
+from cifarnet.models.summary import LayerSummary, summarize, summary, total_macs
 
 __all__ = [
     "METADATA",
@@ -19,4 +19,5 @@ __all__ = [
     "save",
     "summarize",
     "summary",
+    "total_macs",
 ]

@@ -46,6 +46,11 @@ def summary(model: keras.Model) -> list[LayerSummary]:
     ]
 
 
+def total_macs(model: keras.Model) -> int:
+    """Return the multiply-accumulates of a model for one image."""
+    return sum(_macs(layer) for layer in model.layers)
+
+
 def _macs(layer: keras.Layer) -> int:
     """Return the multiply-accumulates of one image: kernel size x positions it is applied at."""
     positions = math.prod(layer.output.shape[1:-1])

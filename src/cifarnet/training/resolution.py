@@ -32,7 +32,7 @@ class Resolution:
         except ModelError as error:
             raise ConfigError(f"train.resolution: {error}") from error
         for size, model in found.items():
-            self._macs[size] = sum(layer.macs for layer in models.summary(model))
+            self._macs[size] = models.total_macs(model)
 
     @property
     def sizes(self) -> list[int]:

@@ -97,7 +97,7 @@ class Trainer:
         self._examples = Examples(config, dataset, *steps, self.team)
         self._validation = Validation(config, self.eval_model, dataset.validation, self.team)
         self._freezes = freezes(config, self.model)
-        self._macs = sum(layer.macs for layer in models.summary(self.model))
+        self._macs = models.total_macs(self.model)
         self._graph()
 
     @property
