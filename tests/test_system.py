@@ -35,6 +35,15 @@ def test_a_machine_is_described_by_what_decides_numbers(monkeypatch):
     assert system.describe().onednn is True
 
 
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="other names elsewhere"
+)
+def test_instruction_sets_are_those_of_the_processor():
+    found = system.processor_flags()
+    assert {"fpu", "sse2"} <= found  # every x86-64 processor has both
+    assert not any(" " in name for name in found)
+
+
 def test_versions_are_the_installed_ones(monkeypatch):
     found = system.versions()
     assert list(found) == ["tensorflow", "keras", "numpy", "cifarnet"]

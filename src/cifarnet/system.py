@@ -64,6 +64,15 @@ def git_commit() -> str | None:
         return None
 
 
+def processor_flags() -> frozenset[str]:
+    """Return the instruction sets that the processor has, as Linux names them; none elsewhere."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        flags = next(line for line in lines if line.startswith("flags"))
+        return frozenset(flags.split(":", 1)[1].split())
+    return frozenset()
+
+
 def usable_cores() -> int:
     """Return the number of cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):

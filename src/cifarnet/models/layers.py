@@ -11,13 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cifarnet.backend import keras, tf
-from cifarnet.models import replicas, synchronized
+from cifarnet.models import convolutions, replicas, synchronized
 
 Shape = tuple[Any, ...]  # int, or None where unknown
 # Size and strides of a pooling, each (rows, columns).
 Pooling = tuple[tuple[int, int], tuple[int, int]]
-# Rows or columns of zeros before and after an image.
-Padding = tuple[int, int]
 Elementwise = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -71,13 +69,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return len(inputs.shape) == 4 and self.axis in (-1, 3) and not other
 
 
-# In bfloat16 `_small_kernel_gradient` is faster than TensorFlow's kernel for gradients on small
-# maps of many channels; on larger maps, and in float32, it is not. `scripts/compare_training.py`
-# times the whole step of configs/airbench94.yaml, which uses it on maps of 7 x 7 and 3 x 3.
-_SMALL_MAP = 64  # positions
-_WIDE_INPUT = 64  # channels
-
-
 @keras.saving.register_keras_serializable(package="cifarnet")
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` that skips outputs that are not read, and is faster on small maps.
@@ -109,14 +100,15 @@ class Conv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Convolve, without bias and activation."""
         outputs = self.compute_output_shape(inputs.shape)
-        small = self._fits(inputs.shape) and self._is_small(inputs, math.prod(outputs[1:3]))
+        positions = math.prod(outputs[1:3]) if self._fits(inputs.shape) else None
+        small = positions is not None and convolutions.is_small(inputs, positions)
         if outputs == super().compute_output_shape(inputs.shape) and not small:
             return super().convolution_op(inputs, kernel)
         pads = []
         for axis, size in enumerate(self.kernel_size, start=1):
             before = (size - 1) // 2 if self.padding == "same" else 0
             pads.append((before, outputs[axis] + size - 1 - inputs.shape[axis] - before))
-        return _convolve(inputs, tf.convert_to_tensor(kernel), pads, small)
+        return convolutions.convolve(inputs, tf.convert_to_tensor(kernel), pads, small)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of Keras' layer and `pooling`."""
@@ -125,10 +117,6 @@ class Conv2D(keras.layers.Conv2D):
     def _fits(self, input_shape: Shape) -> bool:
         ones = self.strides == self.dilation_rate == (1, 1) and self.groups == 1
         return ones and self.data_format == "channels_last" and None not in input_shape[1:]
-
-    def _is_small(self, inputs: tf.Tensor, positions: int) -> bool:
-        sizes = positions <= _SMALL_MAP and inputs.shape[3] >= _WIDE_INPUT
-        return sizes and inputs.dtype == tf.bfloat16 and not tf.config.list_physical_devices("GPU")
 
 
 @keras.saving.register_keras_serializable(package="cifarnet")
@@ -155,80 +143,6 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
         """Return the arguments of Keras' layer and `activation`."""
         activation = keras.activations.serialize(self.activation)
         return {**super().get_config(), "activation": activation}
-
-
-def _convolve(inputs: tf.Tensor, kernel: tf.Tensor, pads: list[Padding], small: bool) -> tf.Tensor:
-    """Cross-correlate images, padded by zeros, with a kernel.
-
-    TensorFlow's own gradients of a convolution with explicit padding are slow in bfloat16, so that
-    they are computed here without it.
-
-    Args:
-        inputs: [B, H, W, C].
-        kernel: [rows, columns, C, F].
-        pads: of rows and of columns.
-        small: use `_small_kernel_gradient`.
-    """
-    whole = [(0, 0), *pads, (0, 0)]
-
-    @tf.custom_gradient
-    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rotated = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-            sizes = zip(kernel.shape[:2], inputs.shape[1:3], upstream.shape[1:3], pads, strict=True)
-            back = [(k - 1 - before, side - out + before) for k, side, out, (before, _) in sizes]
-            to_inputs = tf.nn.conv2d(upstream, rotated, 1, [(0, 0), *back, (0, 0)])
-            if small:
-                return to_inputs, _small_kernel_gradient(inputs, upstream, pads)
-            return to_inputs, tf.raw_ops.Conv2DBackpropFilter(
-                input=tf.pad(inputs, whole),
-                filter_sizes=kernel.shape,
-                out_backprop=upstream,
-                strides=[1, 1, 1, 1],
-                padding="VALID",
-            )
-
-        return tf.nn.conv2d(inputs, kernel, 1, whole), gradients
-
-    return convolve(inputs, kernel)
-
-
-def _small_kernel_gradient(
-    inputs: tf.Tensor, upstream: tf.Tensor, pads: list[Padding]
-) -> tf.Tensor:
-    """Compute the kernel's gradient of `_convolve` by a forward convolution.
-
-    At kernel row r and column c it is the sum over images and output positions (y, x) of
-    inputs[y + r, x + c] times upstream[y, x]. For one c that is a convolution along y alone, whose
-    channels are the pairs of x and image, and whose columns are the input channels. It sums over
-    many terms for few outputs, which the kernel for forward convolutions does faster than the one
-    for gradients.
-
-    Args:
-        inputs: [B, H, W, C], without the padding `pads`.
-        upstream: gradient of the outputs, [B, Y, X, F].
-        pads: of rows and of columns.
-
-    Returns:
-        [rows, columns, C, F].
-    """
-    (rows_before, rows_after), (columns_before, columns_after) = pads
-    count = inputs.shape[0] or tf.shape(inputs)[0]
-    _, height, width, channels = inputs.shape
-    _, out_height, out_width, filters = upstream.shape
-    columns = width + columns_before + columns_after - out_width + 1
-    transposed = tf.transpose(inputs, [1, 3, 2, 0])  # [H, C, W, B]
-    transposed = tf.pad(transposed, [(0, 0), (0, 0), (columns_before, columns_after), (0, 0)])
-    images = [
-        tf.reshape(transposed[:, :, c : c + out_width], [height, channels, out_width * count])
-        for c in range(columns)
-    ]
-    weights = tf.reshape(
-        tf.transpose(upstream, [1, 2, 0, 3]), [out_height, 1, out_width * count, filters]
-    )
-    padding = [(0, 0), (rows_before, rows_after), (0, 0), (0, 0)]
-    by_column = tf.nn.conv2d(tf.stack(images), weights, 1, padding)  # [columns, rows, C, F]
-    return tf.transpose(by_column, [1, 0, 2, 3])
 
 
 def _fused(function: Elementwise, derivative: Elementwise) -> Elementwise:
