@@ -22,7 +22,6 @@ from pytorch_contender import pytorch
 
 from cifarnet import config as configs
 from cifarnet import data, system
-from cifarnet.training import schedules
 
 Train = Callable[[int], float]  # so many steps -> the last one's loss
 
@@ -54,6 +53,7 @@ def keras_fit(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     import keras
 
     from cifarnet import models
+    from cifarnet.training import schedules
 
     keras.utils.set_random_seed(config.seed)
     train, classes = config.train, len(dataset.classes)

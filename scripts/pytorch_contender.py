@@ -16,6 +16,7 @@ from cifarnet import data
 def pytorch(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
     """Images in one uint8 tensor, channels_last, eager, autocast to the config's precision."""
     import torch
+    import torch._dynamo  # which optimizers import: in CUDA builds it crashes after TensorFlow
 
     from cifarnet.training import schedules  # with TensorFlow, which prediction does without
 

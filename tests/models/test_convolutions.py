@@ -9,7 +9,7 @@ from cifarnet.models import convolutions
 SHAPES = {  # inputs [B, H, W, C], kernel [rows, columns, F], pads of rows and of columns
     "2 x 2": ((16, 2, 2, 384), (3, 3, 256), [(1, 1), (1, 1)]),
     "pooling reads less": ((32, 5, 5, 384), (3, 3, 256), [(1, 0), (1, 0)]),
-    "valid": ((8, 6, 5, 384), (3, 3, 256), [(0, 0), (0, 0)]),
+    "valid": ((8, 5, 5, 384), (3, 3, 256), [(0, 0), (0, 0)]),
     "even kernel": ((24, 3, 4, 384), (4, 2, 320), [(1, 2), (0, 1)]),
     "12 images": ((12, 4, 6, 384), (3, 3, 256), [(1, 1), (1, 1)]),
 }

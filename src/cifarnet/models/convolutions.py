@@ -20,7 +20,7 @@ _SMALL_MAP = 64  # positions
 _WIDE_INPUT = 64  # channels
 # The matrix unit (AMX) takes the columns of one row of one image at a time, and reads the kernel
 # anew for each: slow where a row is short and the kernel larger than the core's cache.
-_SHORT_ROWS = 36  # positions
+_SHORT_ROWS = 25  # positions
 _LARGE_KERNEL = 3 * 2**19  # bytes
 _SIDE_BY_SIDE = 16  # images
 
