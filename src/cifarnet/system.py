@@ -66,11 +66,7 @@ def git_commit() -> str | None:
 
 def processor_flags() -> frozenset[str]:
     """Return the instruction sets that the processor has, as Linux names them; none elsewhere."""
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        flags = next(line for line in lines if line.startswith("flags"))
-        return frozenset(flags.split(":", 1)[1].split())
-    return frozenset()
+    return frozenset(_cpuinfo("flags").split())
 
 
 def usable_cores() -> int:
@@ -185,13 +181,15 @@ def _git(*arguments: str, cwd: Path) -> str:
 
 
 def _processor() -> str:
-    try:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    """Return what Linux says of the first core; nothing where it does not."""
+    with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(key))
+    return ""
 
 
 def _memory() -> int | None:

@@ -33,7 +33,7 @@ def is_small(inputs: tf.Tensor, positions: int) -> bool:
         positions: rows times columns of the outputs.
     """
     sizes = positions <= _SMALL_MAP and inputs.shape[3] >= _WIDE_INPUT
-    return sizes and inputs.dtype == tf.bfloat16 and not tf.config.list_physical_devices("GPU")
+    return sizes and inputs.dtype == tf.bfloat16 and not _has_gpu()
 
 
 def convolve(inputs: tf.Tensor, kernel: tf.Tensor, pads: list[Padding], small: bool) -> tf.Tensor:
@@ -88,9 +88,13 @@ def _correlate(inputs: tf.Tensor, kernel: tf.Tensor, pads: list[Padding]) -> tf.
     return tf.nn.conv2d(inputs, kernel, 1, [(0, 0), *pads, (0, 0)])
 
 
+def _has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 @functools.cache
 def _has_matrix_unit() -> bool:
-    return "amx_bf16" in system.processor_flags()
+    return "amx_bf16" in system.processor_flags() and not _has_gpu()
 
 
 def _side_by_side(
