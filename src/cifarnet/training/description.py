@@ -25,7 +25,6 @@ def describe(
     config: cfg.Config, dataset: data.Dataset, trainer: Trainer, teacher: Teacher | None
 ) -> RunRecord:
     """Describe the dataset, network, host and versions of a training."""
-    layers = models.summary(trainer.model)
     return RunRecord(
         name=config.name,
         started=now(),
@@ -39,8 +38,8 @@ def describe(
             read_from_disk=dataset.is_on_disk,
         ),
         model=ModelRecord(
-            parameters=sum(layer.parameters for layer in layers),
-            macs=sum(layer.macs for layer in layers),
+            parameters=sum(layer.parameters for layer in models.summary(trainer.model)),
+            macs=models.total_macs(trainer.model),
         ),
         teacher=None if teacher is None else teacher.record,
         epochs=config.train.epochs,
