@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from cifarnet.models import convolutions
 
-SIDES = (2, 3, 5, 7, 8, 15)
-CHANNELS = ((64, 64), (256, 256), (256, 512), (384, 384), (512, 512))
+SIDES = (2, 3, 4, 5, 6, 7, 8)
+CHANNELS = ((64, 64), (128, 128), (256, 256), (256, 512), (384, 384), (512, 512))
 BATCH, TURNS = 256, 9
 Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], list[tf.Tensor]]
 

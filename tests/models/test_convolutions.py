@@ -1,17 +1,26 @@
 """Convolutions computed in another form give the same numbers."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cifarnet.models import convolutions
 
-SHAPES = {  # inputs [B, H, W, C], kernel [rows, columns, F], pads of rows and of columns
+LARGE = {  # inputs [B, H, W, C], kernel [rows, columns, F], pads of rows and of columns
     "2 x 2": ((16, 2, 2, 384), (3, 3, 256), [(1, 1), (1, 1)]),
     "pooling reads less": ((32, 5, 5, 384), (3, 3, 256), [(1, 0), (1, 0)]),
     "valid": ((8, 5, 5, 384), (3, 3, 256), [(0, 0), (0, 0)]),
     "even kernel": ((24, 3, 4, 384), (4, 2, 320), [(1, 2), (0, 1)]),
     "12 images": ((12, 4, 6, 384), (3, 3, 256), [(1, 1), (1, 1)]),
+}
+SMALL = {
+    "4 x 4": ((16, 4, 4, 64), (3, 3, 24), [(1, 1), (1, 1)]),
+    "pooling reads less": ((32, 7, 7, 96), (3, 3, 64), [(1, 0), (1, 0)]),
+    "valid": ((8, 9, 10, 64), (3, 3, 40), [(0, 0), (0, 0)]),
+    "even kernel": ((24, 5, 7, 64), (4, 2, 32), [(1, 2), (0, 1)]),
+    "wide pads": ((12, 6, 5, 64), (3, 5, 32), [(1, 1), (3, 1)]),
 }
 
 
@@ -22,8 +31,8 @@ def whole_numbers(shape, seed):
 
 
 def convolved(inputs, kernel, pads):
-    """Outputs and gradients, and the sizes of what is convolved."""
-    sizes = set()
+    """Outputs and gradients, and for each kind of operation the numbers of images it reads."""
+    counts = {"Conv2D": set(), "Conv2DBackpropFilter": set()}
 
     @tf.function
     def run(inputs, kernel):
@@ -35,25 +44,49 @@ def convolved(inputs, kernel, pads):
 
     graph = run.get_concrete_function(inputs, kernel).graph
     for operation in graph.get_operations():
-        if operation.type == "Conv2D":
-            sizes.add(operation.inputs[0].shape[0])
-    return [np.asarray(tf.cast(x, tf.float32)) for x in run(inputs, kernel)], sizes
+        if operation.type in counts:
+            counts[operation.type].add(operation.inputs[0].shape[0])
+    return [np.asarray(tf.cast(x, tf.float32)) for x in run(inputs, kernel)], counts
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_images_side_by_side_give_the_same_bits(name, monkeypatch):
-    shape, (rows, columns, filters), pads = SHAPES[name]
+def with_and_without(shape, sizes, pads, monkeypatch):
+    """What `convolved` returns without and with a matrix unit."""
     inputs = whole_numbers(shape, 0)
-    kernel = whole_numbers((rows, columns, shape[3], filters), 1)
-    results = []
-    for matrix_unit in (False, True):
-        monkeypatch.setattr(convolutions, "_has_matrix_unit", lambda has=matrix_unit: has)
-        results.append(convolved(inputs, kernel, pads))
-    (plain, sizes), (wide, sizes_of_wide) = results
-    assert shape[0] in sizes and shape[0] not in sizes_of_wide
+    kernel = whole_numbers((*sizes[:2], shape[3], sizes[2]), 1)
+    for has in (False, True):
+        monkeypatch.setattr(convolutions, "_has_matrix_unit", lambda has=has: has)
+        yield convolved(inputs, kernel, pads)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_images_side_by_side_give_the_same_bits(name, monkeypatch):
+    shape = LARGE[name][0]
+    (plain, counts), (wide, counts_of_wide) = with_and_without(*LARGE[name], monkeypatch)
+    assert shape[0] in counts["Conv2D"] and shape[0] not in counts_of_wide["Conv2D"]
     assert np.abs(plain[0]).max() > 20
     for one, other in zip(plain, wide, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_kernel_gradients_of_images_side_by_side_are_the_same(name, monkeypatch):
+    count = SMALL[name][0][0]
+    (plain, counts), (wide, counts_of_wide) = with_and_without(*SMALL[name], monkeypatch)
+    assert not counts["Conv2DBackpropFilter"]
+    assert counts_of_wide["Conv2DBackpropFilter"] == {count // math.gcd(count, 16)}
+    assert np.abs(plain[2]).max() > 20
+    for one, other in zip(plain, wide, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters"),
+    [((16, 3, 5, 64), 32), ((16, 6, 6, 512), 256), ((15, 6, 6, 64), 32)],
+    ids=["tiny map", "large kernel", "odd batch"],
+)
+def test_other_kernel_gradients_are_forward_convolutions(shape, filters, monkeypatch):
+    _, (_, counts) = with_and_without(shape, (3, 3, filters), [(1, 1), (1, 1)], monkeypatch)
+    assert not counts["Conv2DBackpropFilter"]
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,7 @@ def test_convolution_leaves_out_what_no_window_reads():
 
 
 def test_small_kernel_gradients_are_forward_convolutions():
+    # The batch is unknown, so that no images can be put side by side.
     def operations(side, dtype):
         layer = layers.Conv2D(8, 3, padding="same", dtype=dtype)
         layer.build((None, side, side, 64))
