@@ -27,7 +27,14 @@ def test_draws_depend_on_seed_and_epoch():
         assert np.array_equal(one, again)
     for other in drawn[2:]:
         assert not np.array_equal(drawn[0][0], other[0])
-        assert not np.array_equal(drawn[0][1], other[1])
+        for column in range(3):
+            assert not np.array_equal(drawn[0][1][:, column], other[1][:, column])
+
+
+def test_partners_are_not_the_order_of_the_images():
+    # An image would be mixed with that of its own place in the epoch.
+    order = np.random.default_rng([3, 7, 1]).permutation(50)
+    assert not np.array_equal(Mix("mixup", 1.0).draw(3, 7, 50)[0], order)
 
 
 @pytest.fixture(scope="module")

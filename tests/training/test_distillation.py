@@ -130,6 +130,35 @@ def test_a_teachers_classes_may_have_another_order(teacher, dataset, tmp_path):
         distillation.load(settings, dataset)
 
 
+@pytest.mark.parametrize("mix", [None, "cutmix"])
+def test_the_teacher_sees_the_augmented_images(mix, dataset, tmp_path):
+    # A student with its teacher's weights has nothing to learn, if both see the same images.
+    own = config.parse({**STUDENT, "train": {**STUDENT["train"], "epochs": 1}})
+    run = training.train(own, tmp_path, callbacks=[])
+    settings = student(run.path, {"mix": mix}, weight=1, temperature=1)
+    made, one = distillation.load(settings, dataset)
+    weights = keras.models.load_model(run.model_file).get_weights()
+    ours = Trainer(made, dataset, weights=weights, loss=one.loss, transforms=[one.transform])
+    ours.steps(4)
+    assert np.abs(weights[0]).max() > 0.01
+    for before, after in zip(weights, ours.model.get_weights(), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-6)
+
+
+def test_other_runtimes_get_whole_pixels_and_their_classes_are_put_in_order():
+    received = []
+
+    def predictor(pixels):
+        received.append(pixels)
+        return np.array([[0.1, 0.2, 0.7]])
+
+    images = tf.constant([-3.2, 1.6, 2.4, 259.0], shape=(1, 2, 2, 1))
+    logits = tf.function(distillation._called(predictor, [2, 0, 1]))(images)
+    assert received[0].dtype == np.uint8
+    np.testing.assert_array_equal(received[0].ravel(), [0, 2, 2, 255])
+    np.testing.assert_allclose(np.exp(logits), [[0.7, 0.1, 0.2]], rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnx", "litert", "savedmodel"])
 def test_other_runtimes_teach_the_same(teacher, dataset, kind, tmp_path):

@@ -109,6 +109,7 @@ def by_hand(ours: Trainer, dataset, steps: int) -> list[np.ndarray]:
             gradients = [g * min(1, options.clip_norm / norm) for g in gradients]
         rate = float(ours._rates(np.asarray(step)))
         for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
+            factor = options.norm_bias_factor if i == 3 else 1
             if weight.ndim == 4:
                 muon, filters = options.muon, weight.shape[-1]
                 buffers[i] = muon.momentum * buffers[i] + gradient
@@ -120,12 +121,13 @@ def by_hand(ours: Trainer, dataset, steps: int) -> list[np.ndarray]:
                 weights[i] = scaled - step_size * update.reshape(weight.shape)
             else:
                 weight = weight * (1 - rate * options.weight_decay)
-                buffers[i] = options.momentum * buffers[i] - rate * gradient
-                weights[i] = weight + options.momentum * buffers[i] - rate * gradient
+                moved = factor * rate * gradient
+                buffers[i] = options.momentum * buffers[i] - moved
+                weights[i] = weight + options.momentum * buffers[i] - moved
     return weights
 
 
-@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5}, {"norm_bias_factor": 8}])
 def test_steps_are_those_by_hand(dataset, options):
     ours = Trainer(changed(**options), dataset)
     expected = by_hand(ours, dataset, 2)
@@ -151,6 +153,14 @@ def test_without_momentum_of_sgd_and_in_half_precision_kernels_move_as_far(datas
         moved = np.linalg.svd((kernel - scaled).reshape(-1, 6), compute_uv=False)
         # The largest possible: 0.3 x the largest value of the quintic.
         assert 0.1 * 0.3 < moved.max() < 1.25 * 0.3
+
+
+def test_a_kernel_of_zeros_stays_finite(dataset):
+    ours = Trainer(changed(), dataset)
+    kernel = ours.model.get_layer("first").kernel
+    kernel.assign(tf.zeros(kernel.shape))
+    ours.steps(1)
+    assert np.isfinite(kernel.numpy()).all()
 
 
 def test_stopped_training_resumes_to_the_same_bits_and_averages_follow(dataset):
