@@ -24,7 +24,7 @@ _WIDE_INPUT = 64  # channels
 _SIDE_BY_SIDE = 16  # images
 _LARGE_KERNEL = 3 * 2**19  # bytes
 _SHORT_ROWS = 25  # positions, up to which large kernels are applied to images side by side
-_TINY_MAP = 16  # positions, from which gradients of other kernels gain by it
+_TINY_MAP = 25  # positions, from which gradients of other kernels gain by it
 
 
 def is_small(inputs: tf.Tensor, positions: int) -> bool:
