@@ -62,7 +62,7 @@ from cifarnet.errors import ConfigError
         ("data: {limit: 9999999999}\n", ["data.limit: expected a number less than 2147483648"]),
         ("data: {validation_fraction: .nan}\n", ["data.validation_fraction", "finite", "nan"]),
         # values that do not go together
-        ("data: {source: directory}\n", ["c.yaml:1: data: ", "needs data.path"]),
+        ("data: {source: directory}\n", ["c.yaml:1: data.source: directory needs data.path"]),
         ("data: {image_size: 64}\n", ["c.yaml:1: data: ", "only for source: directory"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_said_with_its_place(text, says, tmp_path):
         ("batch_size: 0", "train.batch_size: expected a number greater than or equal to 1"),
         ("batch_size: 1e2", "train.batch_size: expected a whole number, received 100.0"),
         ("momentum: 1.0", "train.momentum: expected a number less than 1, received 1.0"),
-        ("nesterov: true", "train: nesterov: true needs a momentum above 0, such as 0.9"),
+        ("nesterov: true", "train.nesterov: true needs a momentum above 0, such as 0.9"),
         ("nesterov: 1", "train.nesterov: expected true or false, received 1"),
         ("nesterov: yes", "train.nesterov: expected true or false, received the text 'yes'"),
         ("clip_norm: true", "train.clip_norm: expected a valid number, received true"),

@@ -10,7 +10,7 @@ import tensorflow as tf
 import cifarnet
 from cifarnet import config, data, models, runs, training
 from cifarnet.callbacks import Callback
-from cifarnet.errors import ArtifactError, ConfigError, RunError
+from cifarnet.errors import ConfigError, RunError
 from cifarnet.training import distillation
 from cifarnet.training.step import Trainer
 
@@ -69,8 +69,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
+def load(settings: config.Config, dataset):
+    return distillation.prepare(settings, dataset, distillation.open_teacher(settings, Callback()))
+
+
 def first_loss(settings: config.Config, dataset) -> float:
-    made, one = distillation.load(settings, dataset)
+    made, one = load(settings, dataset)
     ours = Trainer(made, dataset, loss=one.loss, transforms=[one.transform])
     return float(ours.steps(1)[0][0])
 
@@ -103,7 +107,7 @@ def test_a_teacher_in_half_precision_answers_nearly_the_same(teacher, dataset):
     images = tf.constant(dataset.train.pixels[:50].astype(np.float32))
     network = keras.models.load_model(teacher.model_file)
     whole, half = (
-        distillation.load(student(teacher.path, precision=one), dataset)[1].logits(images)
+        load(student(teacher.path, precision=one), dataset)[1].logits(images)
         for one in ("float32", "bfloat16")
     )
     np.testing.assert_allclose(whole, network(images), atol=1e-4)
@@ -126,8 +130,10 @@ def test_a_teachers_classes_may_have_another_order(teacher, dataset, tmp_path):
     assert first_loss(settings, dataset) == pytest.approx(expected, rel=1e-4)
     about = models.describe("moved", settings.data, 32, [*names[:9], "other"], "logits")
     models.save(moved, tmp_path / "moved.keras", about)
-    with pytest.raises(ArtifactError, match=r"moved\.keras has the classes .*expected those"):
-        distillation.load(settings, dataset)
+    with pytest.raises(
+        ConfigError, match=r"moved\.keras has 10 classes .*expected the 10 of the images"
+    ):
+        load(settings, dataset)
 
 
 @pytest.mark.parametrize("mix", [None, "cutmix"])
@@ -136,7 +142,7 @@ def test_the_teacher_sees_the_augmented_images(mix, dataset, tmp_path):
     own = config.parse({**STUDENT, "train": {**STUDENT["train"], "epochs": 1}})
     run = training.train(own, tmp_path, callbacks=[])
     settings = student(run.path, {"mix": mix}, weight=1, temperature=1)
-    made, one = distillation.load(settings, dataset)
+    made, one = load(settings, dataset)
     weights = keras.models.load_model(run.model_file).get_weights()
     ours = Trainer(made, dataset, weights=weights, loss=one.loss, transforms=[one.transform])
     ours.steps(4)
@@ -204,6 +210,19 @@ def test_the_record_has_the_teacher_and_the_config_its_place(learned, teacher):
     assert [type(layer).__name__ for layer in layers][-2:] == ["Flatten", "Dense"]
 
 
+def test_a_teacher_moved_out_of_its_run_gives_the_same_bits(teacher, tmp_path):
+    settings = student(teacher.path, precision="bfloat16")
+    whole = training.train(settings, tmp_path / "whole", callbacks=[])
+    moved = shutil.copyfile(teacher.model_file, tmp_path / "moved.keras")
+    run = training.train(settings, tmp_path, callbacks=[StopAfter(2)])
+    training.resume(run, [f"train.distill.teacher={moved}"], callbacks=[])
+    assert run.read_record().teacher.artifact == str(moved)
+    for one, other in zip(
+        *(keras.models.load_model(x.model_file).get_weights() for x in (run, whole)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_stopped_student_resumes_to_the_same_bits_with_its_teacher_alone(
     learned, teacher, tmp_path
 ):
@@ -228,20 +247,55 @@ def test_a_stopped_student_resumes_to_the_same_bits_with_its_teacher_alone(
         np.testing.assert_array_equal(one, whole)
 
 
-def test_what_a_teacher_cannot_do_is_refused_before_anything_is_written(teacher, tmp_path):
-    with pytest.raises(RunError, match="nowhere"):
-        training.train(student("nowhere"), tmp_path, callbacks=[])
-    workers = training.Workers.of("127.0.0.1:2345,127.0.0.1:2346", 0)
-    with pytest.raises(ConfigError, match=r"train\.distill: .*Leave out --workers"):
-        training.train(student(teacher.path), tmp_path, callbacks=[], workers=workers)
+def test_what_a_teacher_cannot_do_is_refused_before_images_are_read(teacher, tmp_path):
+    (tmp_path / "bad.keras").write_text("nothing")
+    gray = keras.Input((32, 32, 1))
+    keras.Model(gray, keras.layers.Flatten()(gray)).save(tmp_path / "gray.keras")
     inputs = keras.Input((16, 16, 3))
     small = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
     small.save(tmp_path / "small.keras")
-    with pytest.raises(
-        ConfigError, match=r"small\.keras takes images of 16 pixels, expected the 32"
+    images = {"source": "directory", "path": str(tmp_path / "no-images")}
+    for name, expected in (
+        ("nowhere", "nowhere.*: expected a run: .* Give the place of a run or of a"),
+        ("bad.keras", r"bad\.keras cannot be loaded.* Give the place of a run or of a"),
+        ("gray.keras", r"gray\.keras\): .*\[None, 32, 32, 1\]. Give the place of a run or of a"),
+        ("small.keras", r"small\.keras takes images of 16 pixels, expected the 32"),
     ):
-        training.train(student(tmp_path / "small.keras"), tmp_path, callbacks=[])
+        path = tmp_path / name if (tmp_path / name).exists() else name
+        with pytest.raises(ConfigError, match=rf"^train\.distill\.teacher.*{expected}"):
+            training.train(student(path, images), tmp_path, callbacks=[])
+    workers = training.Workers.of("127.0.0.1:2345,127.0.0.1:2346", 0)
+    with pytest.raises(ConfigError, match=r"train\.distill: .*Leave out --workers"):
+        training.train(student(teacher.path), tmp_path, callbacks=[], workers=workers)
     assert not list(tmp_path.glob("2*"))
-    for keys in ({"temperature": 0}, {"weight": 0.0}, {"weight": 1.1}, {"teacher": ""}):
-        with pytest.raises(ConfigError, match=next(iter(keys))):
-            student("x", **keys) if "teacher" not in keys else student("")
+
+
+def test_a_teacher_of_another_number_of_classes_is_refused(dataset, tmp_path):
+    inputs = keras.Input((32, 32, 3))
+    four = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(inputs)))
+    four.save(tmp_path / "four.keras")
+    expected = (
+        r"train\.distill\.teacher: .*four\.keras has 4 classes, expected the 10 of the images"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        load(student(tmp_path / "four.keras"), dataset)
+
+
+def test_a_teacher_may_be_in_the_home_folder(teacher, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copyfile(teacher.model_file, tmp_path / "mine.keras")
+    made, _ = load(student("~/mine.keras"), dataset)
+    assert made.train.distill.teacher == str(tmp_path / "mine.keras")
+
+
+@pytest.mark.parametrize(
+    "keys", [{"temperature": 0}, {"temperature": 101}, {"weight": 0.0}, {"weight": 1.1}]
+)
+def test_a_temperature_or_weight_out_of_range_is_refused(keys):
+    with pytest.raises(ConfigError, match=next(iter(keys))):
+        student("x", **keys)
+
+
+def test_an_empty_teacher_is_refused():
+    with pytest.raises(ConfigError, match=r"distill\.teacher: expected .*received"):
+        student("")

@@ -75,7 +75,7 @@ def copy(name: str, file: Path | None) -> Any:
 @_config
 @options.overrides
 def check(name_or_path: str, overrides: tuple[str, ...]) -> Any:
-    """Validate a config and build its network, without data or training.
+    """Validate a config, build its network and load its teacher, without images or training.
 
     \b
     Example:
@@ -85,9 +85,9 @@ def check(name_or_path: str, overrides: tuple[str, ...]) -> Any:
 
     settings = configs.load(name_or_path, overrides)
     load_tensorflow()
-    from cifarnet import models
+    from cifarnet import training
 
-    parameters = sum(layer.parameters for layer in models.summarize(settings))
+    parameters = sum(layer.parameters for layer in training.check(settings))
     text = f"{name_or_path} is valid: {settings.name}, {parameters:,} parameters"
     console().print(text, markup=False)
     return {"file": name_or_path, "name": settings.name, "valid": True}

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 
 import pydantic
 
+from cifarnet.config import schema
 from cifarnet.config.layer_list import LayerError
 from cifarnet.config.schema import Config
 from cifarnet.config.text import brief, describe, shown
@@ -24,6 +25,7 @@ _EXPECTED = {
     "path_type": "the path of a file or folder",
     "string_pattern_mismatch": "1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or "
     "digit",
+    "string_too_short": "a text that is not empty",
     "string_type": "a text",
     "too_short": "at least one item",
     "tuple_type": "a list",
@@ -50,6 +52,8 @@ def lines(
         elif isinstance(bad, LayerError):
             yield f"{_place((*path, *bad.at), places)}{dotted(path)}{'' if bad.at else ': '}{bad}"
             continue
+        elif problem["type"] == "value_error":
+            found = [_at_key(path, str(bad))]
         else:
             found = [(path, _text(problem, path))]
         for at, text in found:
@@ -57,11 +61,21 @@ def lines(
 
 
 def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
-    """Return where the key, the nearest key around it or the first inside it was written."""
-    around = [path[:n] for n in range(len(path), 0, -1) if path[:n] in places]
-    inside = (key for key in places if path and key[: len(path)] == path)
-    nearest = around[0] if around else next(inside, None)
+    """Return where the key, the first inside it or the nearest key around it was written."""
+    inside = [key for key in places if path and key[: len(path)] == path]
+    around = [path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in places]
+    nearest = path if path in places else next(iter([*inside, *around]), None)
     return f"{places[nearest]}: " if nearest else ""
+
+
+def _at_key(path: KeyPath, text: str) -> tuple[KeyPath, str]:
+    """Split off the key that the check of a whole section names first, as in `muon.steps: `."""
+    named = re.match(r"([a-z_]+(?:[.][a-z_]+|\[\d+\])*): ", text)
+    if named is None:
+        return path, text
+    parts = re.findall(r"[a-z_]+|\d+", named[1])
+    own = (int(part) if part.isdecimal() else part for part in parts)
+    return (*path, *own), text[named.end() :]
 
 
 def dotted(path: Sequence[object]) -> str:
@@ -75,8 +89,6 @@ def dotted(path: Sequence[object]) -> str:
 
 def _text(problem: Any, path: KeyPath) -> str:
     kind, context, received = problem["type"], problem.get("ctx", {}), problem["input"]
-    if kind == "value_error":
-        return str(context["error"])
     if kind == "missing":
         where = f"under `{dotted(path[:-1])}:`" if path[:-1] else "at the top level"
         return f"required, but not given. Add `{path[-1]}:` {where}"
@@ -107,6 +119,8 @@ def _advice(problem: Any) -> str:
     kind, received = problem["type"], problem["input"]
     if kind == "model_attributes_type" and isinstance(received, str):
         return f". Write `kind: {received}`"
+    if kind == "model_type" and received is not None:
+        return _section_advice(problem["ctx"]["class_name"], received)
     if received is None and kind in _WRITTEN_BELOW:
         return ". Write its keys below it, indented, or remove the line"
     if kind in ("int_type", "float_type", "bool_type") and isinstance(received, str):
@@ -116,6 +130,17 @@ def _advice(problem: Any) -> str:
     if kind == "literal_error" and isinstance(received, str):
         names = re.findall(r"'(\w+)'", problem["ctx"]["expected"])
         return _did_you_mean(difflib.get_close_matches(received, names, n=1))
+    return ""
+
+
+def _section_advice(name: str, received: Any) -> str:
+    """Say how to write a section whose defaults, or only required key, may be meant."""
+    fields = getattr(schema, name).model_fields
+    required = [key for key, field in fields.items() if field.is_required()]
+    if received is True and not required:
+        return ". Write {} for its defaults"
+    if isinstance(received, str) and len(required) == 1:
+        return f". Write {{{required[0]}: {brief(received)}}}"
     return ""
 
 

@@ -363,8 +363,11 @@ class DistillConfig(Section):
         description="path or name of a run, `latest`, or a model file of any format; relative to "
         "the current directory. The resolved config holds it absolute",
     )
-    temperature: Positive = Field(
-        4.0, description="the teacher's and the student's logits are divided by it"
+    temperature: StrictFloat = Field(
+        4.0,
+        gt=0.0,
+        le=100.0,
+        description="the teacher's and the student's logits are divided by it",
     )
     weight: StrictFloat = Field(
         0.9,

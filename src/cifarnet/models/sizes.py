@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from cifarnet.backend import keras
-from cifarnet.config import ModelConfig
-from cifarnet.errors import ModelError
+from cifarnet.config import Config
+from cifarnet.errors import ConfigError, ModelError
 from cifarnet.models.builder import build
 
 _GRAY = (128.0, 128.0, 128.0)
 
 
-def check_sizes(
-    config: ModelConfig, size: int, classes: int, others: Iterable[int]
-) -> dict[int, keras.Model]:
-    """Build the network of a config for images of some sizes, and compare its weights.
+def check_sizes(config: Config, classes: int) -> dict[int, keras.Model]:
+    """Build the network of a config for each size of its images, and compare its weights.
 
     Args:
-        config: normalization and layers.
-        size: side of the images it is for, pixels.
+        config: its `train.resolution` has the sizes, beside that of its images.
         classes: number of logits.
-        others: other sides.
 
     Returns:
         The networks by size, in float32. None of them shares weights with another.
 
     Raises:
-        ModelError: a layer does not fit images of a size, or its weights depend on it.
+        ModelError: a layer that is unknown, refused or does not fit.
+        ConfigError: a layer does not fit images of a smaller size, or its weights depend on it.
     """
-    found = {}
-    for side in dict.fromkeys([size, *others]):
+    size = config.data.image_size
+    found = {size: build(config.model, size, classes, _GRAY, _GRAY)}
+    for side in (stage.size for stage in config.train.resolution):
         try:
-            found[side] = build(config, side, classes, _GRAY, _GRAY)
+            found[side] = build(config.model, side, classes, _GRAY, _GRAY)
+            _compare(found[size], found[side], size, side)
         except ModelError as error:
-            raise ModelError(f"for images of {side} x {side} pixels, {error}") from error
-        _compare(found[size], found[side], size, side)
+            raise ConfigError(
+                f"train.resolution: for images of {side} x {side} pixels, {error}"
+            ) from error
     return found
 
 
@@ -48,8 +46,9 @@ def _compare(whole: keras.Model, other: keras.Model, size: int, side: int) -> No
             raise ModelError(
                 f"the weights of the layer {ours.name} ({type(ours).__name__}), after "
                 f"{before.name} ({type(before).__name__}), have shapes {shapes[0]} for images of "
-                f"{size} x {size} pixels and {shapes[1]} for {side} x {side}. Replace Flatten "
-                "by GlobalMaxPooling2D or GlobalAveragePooling2D, which take maps of any size"
+                f"{size} x {size} pixels and {shapes[1]} for {side} x {side}. Use layers whose "
+                "weights do not depend on the size of the map, such as GlobalMaxPooling2D or "
+                "GlobalAveragePooling2D instead of Flatten"
             )
 
 

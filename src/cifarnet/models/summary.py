@@ -71,9 +71,7 @@ def summarize(config: Config) -> list[LayerSummary]:
     """Build the network of a config, without its data, and summarize its layers.
 
     Raises:
-        ModelError: a layer that is unknown, refused or does not fit, also images of the sizes of
-            `train.resolution`.
+        ModelError, ConfigError: as for `check_sizes`.
     """
-    classes, size = len(data.class_names(config.data)), config.data.image_size
-    others = [stage.size for stage in config.train.resolution]
-    return summary(check_sizes(config.model, size, classes, others)[size])
+    classes = len(data.class_names(config.data))
+    return summary(check_sizes(config, classes)[config.data.image_size])

@@ -81,10 +81,10 @@ def check_sweep(file: str | Path, callbacks: Iterable[Callback] | None = None) -
         configs = _configs(found)
         networks = _networks(configs)[:_MOST_NETWORKS]
         report.on_stage(f"building {count(len(networks), 'network')}")
-        from cifarnet import models
+        from cifarnet import training
 
         for config in networks:
-            models.summarize(config)
+            training.check(config)
         seconds, notes = _measure(found, report)
         runs = found.trials * len(found.seeds)
         return SweepCheck(
@@ -145,11 +145,14 @@ def _config(found: Settings, values: Mapping[str, Any]) -> cfg.Config:
 
 
 def _networks(configs: list[cfg.Config]) -> list[cfg.Config]:
-    """Return a config for each different network."""
-    by_model: dict[str, cfg.Config] = {}
+    """Return a config for each different network, and what must fit it."""
+    different: dict[str, cfg.Config] = {}
     for config in configs:
-        by_model.setdefault(repr((config.model, config.data.image_size)), config)
-    return list(by_model.values())
+        train = config.train
+        teacher = train.distill and train.distill.teacher
+        must_fit = train.resolution, train.freeze, train.muon is not None, teacher
+        different.setdefault(repr((config.model, config.data.image_size, must_fit)), config)
+    return list(different.values())
 
 
 def _measure(found: Settings, report: Callbacks) -> tuple[float | None, list[str]]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from cifarnet import artifacts, models, runs
 from cifarnet.artifacts import Artifact
 from cifarnet.backend import keras, tf
+from cifarnet.callbacks import Callback
 from cifarnet.config import Config, DistillConfig
 from cifarnet.data import Dataset
-from cifarnet.errors import ArtifactError, ConfigError, RunError
+from cifarnet.errors import CifarnetError, ConfigError, RunError
 from cifarnet.predictors import Predictor, keras_file
 from cifarnet.predictors.gradients import Differentiable
 from cifarnet.runs.records import TeacherRecord
@@ -24,6 +26,15 @@ from cifarnet.training import losses
 
 # Probabilities are raised to this before their logarithm, which would be infinite.
 _SMALLEST = 1e-37
+_KEY = "train.distill.teacher"
+
+
+@dataclass(frozen=True)
+class TeacherFile:
+    """The file of `train.distill.teacher`, loaded."""
+
+    artifact: Artifact
+    predictor: Predictor
 
 
 @dataclass(frozen=True)
@@ -60,31 +71,59 @@ class Teacher:
         return (1.0 - weight) * losses.cross_entropy(hard, logits) + weight * learned
 
 
-def load(config: Config, dataset: Dataset) -> tuple[Config, Teacher | None]:
-    """Load the teacher of `train.distill`, if there is one.
+def open_teacher(config: Config, callback: Callback) -> TeacherFile | None:
+    """Load the network of `train.distill`, if there is one, before images are read.
+
+    Args:
+        config: of the student.
+        callback: is told that it is being loaded.
+
+    Raises:
+        ConfigError: there is no such network, it cannot be loaded, or it takes images of another
+            size.
+    """
+    distill = config.train.distill
+    if distill is None:
+        return None
+    callback.on_stage("loading the teacher")
+    home = distill.teacher.startswith("~")
+    path = str(Path(distill.teacher).expanduser()) if home else distill.teacher
+    try:
+        artifact = artifacts.resolve(path)
+        predictor = artifact.load()
+    except CifarnetError as error:
+        raise ConfigError(
+            f"{_KEY} ({distill.teacher}): {str(error).rstrip('.')}. Give the place of a run or "
+            f"of a model file with -o {_KEY}=PATH"
+        ) from error
+    if predictor.size != config.data.image_size:
+        raise ConfigError(
+            f"{_KEY}: {artifact.path} takes images of {predictor.size} pixels, "
+            f"expected the {config.data.image_size} of data.image_size"
+        )
+    return TeacherFile(artifact, predictor)
+
+
+def prepare(
+    config: Config, dataset: Dataset, file: TeacherFile | None
+) -> tuple[Config, Teacher | None]:
+    """Make the teacher of `train.distill`, if there is one.
 
     Args:
         config: `train.precision` must not be `auto`.
         dataset: of the student.
+        file: from `open_teacher`.
 
     Returns:
         The config with the teacher's absolute path; and the teacher.
 
     Raises:
-        RunError, ArtifactError: there is no such network, it has changed or cannot be loaded, or it
-            has other classes.
-        ConfigError: it takes images of another size.
+        ConfigError: the teacher has other classes.
     """
     distill = config.train.distill
-    if distill is None:
+    if distill is None or file is None:
         return config, None
-    artifact = artifacts.resolve(distill.teacher)
-    predictor = artifact.load()
-    if predictor.size != config.data.image_size:
-        raise ConfigError(
-            f"train.distill.teacher: {artifact.path} takes images of {predictor.size} pixels, "
-            f"expected the {config.data.image_size} of data.image_size"
-        )
+    artifact, predictor = file.artifact, file.predictor
     columns, assumed = _columns(artifact, predictor, dataset.classes)
     where = artifact.run.path if artifact.run and artifact.is_run_model else artifact.path
     distill = distill.model_copy(update={"teacher": str(where.absolute())})
@@ -97,7 +136,7 @@ def load(config: Config, dataset: Dataset) -> tuple[Config, Teacher | None]:
     if predictor.network is None:
         logits = _called(predictor, columns)
     else:
-        logits = _in_graph(artifact, predictor, columns, config.train.precision)
+        logits = _in_graph(predictor, columns, config.train.precision)
     train = config.train.model_copy(update={"distill": distill})
     return config.model_copy(update={"train": train}), Teacher(distill, logits, record)
 
@@ -113,10 +152,10 @@ def check_resumed(recorded: TeacherRecord | None, teacher: Teacher | None) -> No
     before = TeacherRecord() if recorded is None else recorded
     if before.sha256 != teacher.record.sha256:
         raise RunError(
-            f"train.distill.teacher: the run began with {before.artifact or 'another one'} "
+            f"{_KEY}: the run began with {before.artifact or 'another one'} "
             f"(SHA-256 {before.sha256[:12]}), received {teacher.record.artifact} "
             f"({teacher.record.sha256[:12]}). If the file has moved, give its place with "
-            "-o train.distill.teacher=PATH; for another teacher, start a new run"
+            f"-o {_KEY}=PATH; for another teacher, start a new run"
         )
 
 
@@ -125,19 +164,24 @@ def _columns(
 ) -> tuple[list[int], list[str]]:
     """Return the column of each class in the teacher's outputs, and what is assumed of it."""
     names = predictor.class_names
-    if names is not None and set(names) != set(classes):
-        raise ArtifactError(
-            f"train.distill.teacher: {artifact.path} has the classes {', '.join(names[:5])}, ..., "
-            f"expected those of the images: {', '.join(classes[:5])}, ..."
+    same = predictor.classes == len(classes) if names is None else set(names) == set(classes)
+    if not same:
+        theirs = "" if names is None else f" ({', '.join(names[:5])}, ...)"
+        raise ConfigError(
+            f"{_KEY}: {artifact.path} has {predictor.classes} classes{theirs}, expected the "
+            f"{len(classes)} of the images ({', '.join(classes[:5])}, ...)"
         )
     return artifacts.class_order(predictor, classes)
 
 
 def _in_graph(
-    artifact: Artifact, predictor: Predictor, columns: list[int], precision: str
+    predictor: Predictor, columns: list[int], precision: str
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return the logits of a Keras file; those of a run are computed as fast as the student's."""
-    if artifact.is_run_model:
+    """Return the logits of a Keras file; of a network that cifarnet trained, computed as fast.
+
+    That depends on the file alone, not on where it is: a resumed run must get the same bits.
+    """
+    if predictor.metadata and predictor.output_kind == "logits":  # exports give probabilities
         policy = models.POLICIES["bfloat16" if precision == "bfloat16" else "float32"]
 
         def cast(layer: keras.Layer) -> keras.Layer:

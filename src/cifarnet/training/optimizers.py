@@ -35,15 +35,19 @@ def build(config: TrainConfig, model: keras.Model) -> keras.optimizers.Optimizer
         # In float16 the iterations would overflow.
         dtype = "bfloat16" if config.precision == "bfloat16" else "float32"
         rate = config.muon.learning_rate / config.learning_rate
-        sgd = _Muon(_kernels(model), config.muon, rate, dtype, **options)
+        sgd = _Muon(muon_kernels(model), config.muon, rate, dtype, **options)
     norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization) and x.center]
     sgd.factors = {sgd._var_key(layer.beta): config.norm_bias_factor for layer in norms}
     # float16 overflows where float32 and bfloat16 do not; the scale keeps gradients in range.
     return keras.optimizers.LossScaleOptimizer(sgd) if config.precision == "float16" else sgd
 
 
-def _kernels(model: keras.Model) -> list[keras.Variable]:
-    """Return the trained kernels of whole convolutions; of grouped ones each group is a matrix."""
+def muon_kernels(model: keras.Model) -> list[keras.Variable]:
+    """Return the trained kernels of whole convolutions; of grouped ones each group is a matrix.
+
+    Raises:
+        ConfigError: there are none.
+    """
     layers = (layer for layer in model.layers if isinstance(layer, _CONVOLUTIONS))
     kernels = [layer.kernel for layer in layers if layer.groups == 1 and layer.kernel.trainable]
     if not kernels:

@@ -7,7 +7,6 @@ import numpy as np
 from cifarnet import models
 from cifarnet.backend import tf
 from cifarnet.config import Config
-from cifarnet.errors import ConfigError, ModelError
 
 
 class Resolution:
@@ -21,18 +20,13 @@ class Resolution:
         """Find the first step of each size.
 
         Raises:
-            ConfigError: the network does not take images of a size.
+            ModelError, ConfigError: as for `models.check_sizes`.
         """
         stages, full = config.train.resolution, config.data.image_size
         self._ends = [round(stage.until * total_steps) for stage in stages] + [total_steps]
         self._sizes = [stage.size for stage in stages] + [full]
-        self._macs: dict[int, int] = {}
-        try:
-            found = models.check_sizes(config.model, full, classes, self.sizes) if stages else {}
-        except ModelError as error:
-            raise ConfigError(f"train.resolution: {error}") from error
-        for size, model in found.items():
-            self._macs[size] = models.total_macs(model)
+        found = models.check_sizes(config, classes) if stages else {}
+        self._macs = {size: models.total_macs(model) for size, model in found.items()}
 
     @property
     def sizes(self) -> list[int]:

@@ -68,7 +68,7 @@ def train(
         The run: `finished`, or `stopped` by a callback.
 
     Raises:
-        ConfigError, DataError, ModelError, ArtifactError: before anything is written.
+        ConfigError, DataError, ModelError: before anything is written.
         TrainingError: the loss is not finite; a worker is missing or lost.
         Interrupted: by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; `resume` continues.
 
@@ -81,11 +81,12 @@ def train(
         if not isinstance(config, cfg.Config):
             config, config_file = cfg.load(config), config_file or str(config)
         _call_workers(config, meeting)
+        file = distillation.open_teacher(config, report)
         report.on_stage("loading the images")
         dataset = data.load(config.data, config.seed, report.on_fetch)
         _check_validation(config, dataset)
-        config, measured = _choose_precision(config, meeting.is_alone)
-        config, teacher = distillation.load(config, dataset)
+        config, measured = _choose_precision(config, meeting.is_alone, report)
+        config, teacher = distillation.prepare(config, dataset, file)
         trainer = _trainer(config, dataset, teacher, meeting, report)
         record = describe(config, dataset, trainer, teacher).replace(
             config_file=config_file, command=command, precision=measured, status="running"
@@ -127,7 +128,6 @@ def resume(
         RunError: it has finished, another process is writing it, its checkpoints are damaged, or
             they are of another config, other data or other code.
         DataError, TrainingError, Interrupted: as for `train`.
-        ArtifactError: the teacher of `train.distill` cannot be loaded.
 
     Example:
         run = cifarnet.resume("latest")
@@ -159,10 +159,11 @@ def _resume(
             f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
         )
     _call_workers(config, meeting)
+    file = distillation.open_teacher(config, report)
     report.on_stage("loading the images")
     dataset = data.load_recorded(run, config, report.on_fetch, None)
     _check_validation(config, dataset)
-    config, teacher = distillation.load(config, dataset)
+    config, teacher = distillation.prepare(config, dataset, file)
     distillation.check_resumed(record.teacher, teacher)
     trainer = _trainer(config, dataset, teacher, meeting, report)
     if saved is not None:
@@ -213,10 +214,13 @@ def _train(
             return Loop(run, config, trainer, history, selected, together, meter).run()
 
 
-def _choose_precision(config: cfg.Config, alone: bool) -> tuple[cfg.Config, PrecisionRecord]:
+def _choose_precision(
+    config: cfg.Config, alone: bool, report: Callbacks
+) -> tuple[cfg.Config, PrecisionRecord]:
     """Replace `precision: auto` by the fastest one."""
     if config.train.precision != "auto":
         return config, PrecisionRecord(chosen=config.train.precision)
+    report.on_stage("measuring which precision is fastest")
     if alone:
         measured = precision.choose()
     else:  # workers cannot be connected once TensorFlow's devices are in use
