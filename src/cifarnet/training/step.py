@@ -47,7 +47,6 @@ class Trainer:
         step: steps taken so far.
         resolution: the size of the images at each step.
         macs_trained: multiply-accumulates of the forward passes of all steps so far.
-        traced: whether the latest `steps` began with building a graph.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Trainer:
         images = len(dataset.train.labels)
         self.steps_per_epoch = schedules.steps_per_epoch(config.train.batch_size, images)
         self.total_steps = max(1, round(config.train.epochs * self.steps_per_epoch))
-        self.step, self.macs_trained, self.traced = 0, 0, False
+        self.step, self.macs_trained = 0, 0
         self.resolution = Resolution(config, len(dataset.classes), self.total_steps)
         with self.team.strategy.scope():
             self.model, self.eval_model = networks.build(config, dataset, self.team, weights)
@@ -106,6 +105,12 @@ class Trainer:
         in_epoch = self.step % self.steps_per_epoch
         return min(self.steps_per_epoch - in_epoch, self.total_steps - self.step)
 
+    @property
+    def builds_graph(self) -> bool:
+        """Whether the next step begins with building a graph."""
+        epoch = self.step // self.steps_per_epoch
+        return self.resolution.size(self.step) not in self._traced or bool(self._over(epoch))
+
     def steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Take `count` steps, at most `left`.
 
@@ -113,7 +118,6 @@ class Trainer:
             Loss and share of right answers of each step's batch, float32 [count] both.
         """
         parts, left = [], count
-        self.traced = False
         while left:
             part = min(left, self.resolution.left(self.step) or left)
             parts.append(self._steps(part))
@@ -128,9 +132,7 @@ class Trainer:
         epoch, offset = divmod(self.step, self.steps_per_epoch)
         self._freeze(epoch)
         size = self.resolution.size(self.step)
-        if size not in self._traced:
-            self.traced = True
-            self._traced.add(size)
+        self._traced.add(size)
         feed = self._examples.feed
         order, draws = feed.epoch(epoch)
         # Of the whole epoch: a graph takes arrays of one shape.
@@ -222,11 +224,15 @@ class Trainer:
 
     def _freeze(self, epoch: int) -> None:
         """Stop training the layers whose epochs are over: no gradient is computed for them."""
-        over = {layer for layer, epochs in self._freezes if epoch >= epochs and layer.trainable}
+        over = self._over(epoch)
         for layer in over:
             layer.trainable = False
         if over:
             self._graph()
+
+    def _over(self, epoch: int) -> set[keras.Layer]:
+        """Return the layers that are trained, and no longer from this epoch on."""
+        return {layer for layer, epochs in self._freezes if epoch >= epochs and layer.trainable}
 
     def _steps_in_graph(
         self,
