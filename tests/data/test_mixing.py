@@ -5,7 +5,11 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
+from cifarnet import config
+from cifarnet.data import draw_preview, inspection, load
 from cifarnet.data.mixing import Mix
+from cifarnet.training.examples import Examples
+from cifarnet.training.team import Team
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
@@ -68,3 +72,38 @@ def test_cutmix_pastes_the_box_of_the_published_code(batch):
         assert float(shares[i]) == pytest.approx(1 - area / 144, abs=1e-6)
         seen.add((top == 0, right == 12, area == 0))
     assert len(seen) > 4  # boxes at borders, inside and empty
+
+
+def test_the_preview_shows_the_mixed_images_of_the_training(monkeypatch, tmp_path):
+    settings = config.parse(
+        {
+            "seed": 5,
+            "data": {
+                "source": "synthetic",
+                "limit": 200,
+                "mix": "mixup",
+                "augment": [{"kind": "flip"}],
+            },
+            "model": {"layers": ["Flatten", {"Dense": {"units": 10}}]},
+            "train": {"epochs": 3, "batch_size": 150, "learning_rate": 0.1, "precision": "float32"},
+        }
+    )
+    drawn = []
+    monkeypatch.setattr(inspection.plots, "sheet", lambda images, *rest: drawn.append(images))
+    assert draw_preview(settings, tmp_path / "sheet.png", 2) == "flip, mixup"
+    dataset = load(settings.data, settings.seed)
+    steps = len(dataset.train.labels) // 150
+    examples = Examples(settings, dataset, steps, 3 * steps, Team())
+    order, draws = examples.feed.epoch(2)
+    pixels = examples.feed.images(None)
+    batch = examples.take(*pixels, draws, tf.constant(order[0]), slice(0, 150))
+    place = {int(row): i for i, row in enumerate(order[0])}
+    compared = 0
+    for c in range(10):
+        row = int(np.flatnonzero(dataset.train.labels == c)[0])
+        np.testing.assert_array_equal(drawn[0][2 * c], dataset.train.pixels[row])
+        if row in place:
+            expected = np.round(batch.images[place[row]].numpy())
+            np.testing.assert_array_equal(drawn[0][2 * c + 1], expected)
+            compared += 1
+    assert compared > 3

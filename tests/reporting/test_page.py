@@ -371,7 +371,7 @@ def test_a_run_without_validation_images_or_evaluation_has_a_page(visit, small, 
     run = training.train(config.parse(settings), tmp_path, callbacks=[])
     opened = visit(run.report_file)
     assert opened.inner_text(".verdict") == (
-        f"This network was not evaluated on test images: cifarnet evaluate {run.path.name}"
+        f"It was not evaluated on test images: cifarnet evaluate {run.path.name}"
     )
     headings = opened.locator("main h2").all_inner_texts()
     assert headings[0] == "Training" and "Classes" not in headings

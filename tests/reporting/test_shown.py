@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cifarnet import config
 from cifarnet.evaluation.metrics import compute_metrics
 from cifarnet.reporting import plots, sections, shown
 
@@ -50,3 +51,22 @@ def test_metrics_of_many_classes_are_exact(classes):
     found = evaluation(classes, {0: classes - 1})
     assert found.accuracy == pytest.approx(1 - 1 / (2 * classes))
     assert found.confusion_matrix[0][classes - 1] == 1
+
+
+def test_the_curves_say_what_of_the_training_changes_them():
+    def meanings(data=None, **train):
+        base = {"epochs": 3, "learning_rate": 0.1, **train}
+        model = {"layers": ["Flatten", {"Dense": {"units": 10}}]}
+        return sections.curve_meanings(
+            config.parse({"model": model, "data": data or {}, "train": base})
+        )
+
+    plain = meanings()
+    assert "memorized" in plain["loss"] and "augmented" not in plain["accuracy"]
+    assert "augmented" in meanings({"augment": [{"kind": "flip"}]})["accuracy"]
+    mixed = meanings({"mix": "cutmix"})
+    assert "memorized" not in mixed["loss"] and "mixed" in mixed["loss"]
+    assert "below 100 %" in mixed["accuracy"]
+    assert "teacher" in meanings(distill={"teacher": "x"})["loss"]
+    assert "smaller" in meanings(resolution=[{"until": 0.5, "size": 24}])["accuracy"]
+    assert "with 0.17 at the peak" in meanings(muon={"learning_rate": 0.17})["rate"]

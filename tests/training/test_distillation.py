@@ -1,5 +1,6 @@
 """Learning from a teacher: the loss by hand, formats, records, resume, refusals."""
 
+import html
 import shutil
 
 import keras
@@ -204,6 +205,11 @@ def test_the_record_has_the_teacher_and_the_config_its_place(learned, teacher):
     assert record.artifact == str(teacher.model_file.absolute())
     assert record.sha256 == runs.weights_digest(teacher) == runs.digest(teacher.model_file)
     assert record.runtime == f"Keras {keras.__version__}" and record.assumed == []
+    log = learned.log_file.read_text()
+    assert f"teacher    {teacher.path.name} (temperature 4, weight 0.9)" in log
+    page = learned.report_file.read_text()
+    assert f"<dt>teacher</dt><dd>{teacher.path.name} (temperature 4, weight 0.9)</dd>" in page
+    assert "includes the distance from the teacher" in page and "memorized" not in page
     stored = config.load(learned.config_file).train.distill
     assert stored.teacher == str(teacher.path.absolute())
     layers = keras.models.load_model(learned.model_file).layers
@@ -279,6 +285,19 @@ def test_a_teacher_of_another_number_of_classes_is_refused(dataset, tmp_path):
     )
     with pytest.raises(ConfigError, match=expected):
         load(student(tmp_path / "four.keras"), dataset)
+
+
+def test_what_is_assumed_of_a_foreign_teacher_is_said(dataset, tmp_path):
+    inputs = keras.Input((32, 32, 3))
+    net = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
+    net.save(tmp_path / "foreign.keras")
+    run = training.train(student(tmp_path / "foreign.keras"), tmp_path, callbacks=[])
+    assumed = run.read_record().teacher.assumed
+    assert any("outputs in the order" in text for text in assumed)
+    log, page = run.log_file.read_text(), html.unescape(run.report_file.read_text())
+    for text in assumed:
+        assert f"note: the teacher: {text}\n" in log
+        assert f"<dt>of the teacher</dt><dd>{text}</dd>" in page
 
 
 def test_a_teacher_may_be_in_the_home_folder(teacher, dataset, tmp_path, monkeypatch):

@@ -154,6 +154,16 @@ def test_the_first_step_whose_loss_is_no_number_is_named(broken, epoch, monkeypa
     assert record.stop_reason.startswith("the loss is not finite")
 
 
+def test_the_advice_for_a_loss_that_is_no_number_names_muons_rate(monkeypatch, tmp_path):
+    layers = [{"Conv2D": {"filters": 2, "kernel_size": 3}}, "Flatten", {"Dense": {"units": 10}}]
+    made = settings(muon={"learning_rate": 0.5})
+    made = made.model_copy(update={"model": made.model.model_validate({"layers": layers})})
+    Paced(monkeypatch, lambda _: 0.125, broken=3)
+    message = r"learning_rate=0\.001 and -o train\.muon\.learning_rate=0\.05, a warm-up"
+    with pytest.raises(TrainingError, match=message):
+        training.train(made, tmp_path, callbacks=[])
+
+
 def test_an_error_that_is_none_of_ours_is_recorded_with_its_kind(monkeypatch, tmp_path):
     def steps(self, count):
         raise ValueError("out of luck")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cifarnet import config as cfg
 from cifarnet.callbacks.base import EpochResult
 from cifarnet.formatting import align, count, duration
 from cifarnet.runs import Run, RunRecord
@@ -29,11 +30,14 @@ def describe_run(run: Run, record: RunRecord) -> str:
         ),
         ("data", f"{data.source}; {splits}{stored}"),
         ("network", f"{model.parameters:,} parameters, {model.macs:,} MACs per image"),
+        *cfg.methods(cfg.load(run.config_file)),
         ("schedule", f"{count(record.epochs, 'epoch')}, {count(record.steps, 'step')}"),
         ("precision", _precision(record.precision)),
         ("run", str(run.path)),
     ]
-    notes = [*data.notes, *(record.resumed[-1].notes if record.resumed else [])]
+    assumed = [] if record.teacher is None else record.teacher.assumed
+    notes = [*data.notes, *(f"the teacher: {text}" for text in assumed)]
+    notes += record.resumed[-1].notes if record.resumed else []
     return "\n".join([align(rows), *(f"note: {note}" for note in notes)])
 
 

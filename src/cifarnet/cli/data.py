@@ -105,7 +105,7 @@ def info(config_file: Path | None, overrides: tuple[str, ...]) -> Any:
 )
 @click.option("--epoch", type=Integer(0), default=0, help="Epoch of the views, from 0.")
 def preview(config_file: Path | None, overrides: tuple[str, ...], output: Path, epoch: int) -> Any:
-    """Draw training images before and after augmentation.
+    """Draw training images before and after augmentation and mixing.
 
     \b
     Example:

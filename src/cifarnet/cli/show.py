@@ -13,6 +13,7 @@ from cifarnet.cli.render import calibration_rows, console, cost_row, parity_tabl
 from cifarnet.formatting import align, count, duration, percent
 
 if TYPE_CHECKING:
+    from cifarnet.runs import Run
     from cifarnet.runs.records import MachineRecord
 
 
@@ -39,6 +40,7 @@ def show(run: str) -> Any:
         ("seed", str(record.seed)),
         ("data", record.data.source),
         ("network", f"{record.model.parameters:,} parameters, {record.model.macs:,} MACs"),
+        *_methods(found),
         ("precision", record.precision.chosen or "-"),
         ("epochs", f"{record.epochs_done or 0:g} of {record.epochs:g}"),
         ("time", "-" if record.seconds is None else duration(record.seconds)),
@@ -65,6 +67,16 @@ def show(run: str) -> Any:
         "exports": [export.to_json() for export in exports],
         "failed_exports": [export.to_json() for export in failed],
     }
+
+
+def _methods(run: Run) -> list[tuple[str, str]]:
+    from cifarnet import config as cfg
+    from cifarnet.errors import ConfigError
+
+    try:
+        return cfg.methods(cfg.load(run.config_file))
+    except ConfigError:  # damaged, which `cifarnet runs verify` says
+        return []
 
 
 def _machine(machine: MachineRecord) -> str:

@@ -6,6 +6,7 @@ Every value is validated here, once; the rest of the package receives typed, fro
 from cifarnet.config.json_schema import generate_json_schema
 from cifarnet.config.layer_list import Layer, normalize_layers
 from cifarnet.config.loader import changes, data_only, dump, leaves, load, override, parse
+from cifarnet.config.methods import methods
 from cifarnet.config.recipe import recipe_changes, recipe_digest
 from cifarnet.config.schema import (
     AlternatingFlip,
@@ -75,6 +76,7 @@ __all__ = [
     "generate_json_schema",
     "leaves",
     "load",
+    "methods",
     "normalize_layers",
     "override",
     "parse",

@@ -69,18 +69,18 @@ def inspect(config: Config, callbacks: Iterable[Callback] = ()) -> DatasetInfo:
 def draw_preview(
     config: Config, png: Path, epoch: int = 0, callbacks: Iterable[Callback] = ()
 ) -> str:
-    """Draw a training image of each class before and after the augmentation of an epoch.
+    """Draw a training image of each class before and after augmentation and mixing in an epoch.
 
     Of more than 50 classes, 50 are drawn, evenly spaced.
 
     Returns:
-        The augmentations drawn, such as `flip, crop`.
+        The augmentations and the mixing drawn, such as `flip, crop, cutmix`.
 
     Raises:
         DataError: as for `load`.
         RunError: the picture cannot be written.
     """
-    from cifarnet.data import augment  # needs TensorFlow
+    from cifarnet.data import augment, mixing  # need TensorFlow
 
     dataset = load(config.data, config.seed, Callbacks(callbacks).on_fetch)
     classes = np.arange(len(dataset.classes))
@@ -88,12 +88,24 @@ def draw_preview(
         classes = np.linspace(0, len(classes) - 1, _MAX_CLASSES).round().astype(int)
     rows = [int(np.flatnonzero(dataset.train.labels == c)[0]) for c in classes]
     transforms = augment.build(config.data.augment, dataset.mean)
-    draws = transforms.draw(config.seed, epoch, len(dataset.train.labels))[rows]
+    draws = transforms.draw(config.seed, epoch, len(dataset.train.labels))
     before = dataset.train.pixels[rows]
-    after = np.asarray(transforms.apply(before, draws)).round().astype(np.uint8)
+
+    def augmented(chosen: list[int]) -> np.ndarray:
+        pixels = transforms.apply(dataset.train.pixels[chosen], draws[chosen])
+        return np.asarray(pixels).astype(np.float32)
+
+    after = augmented(rows)
+    kinds: list[str] = [one.kind for one in config.data.augment]
+    mix = mixing.build(config.data)
+    if mix is not None:
+        partners, shares = mix.draw(config.seed, epoch, len(draws))
+        after = np.asarray(mix.apply(after, augmented(partners[rows].tolist()), shares[rows])[0])
+        kinds.append(mix.kind)
+    after = after.round().astype(np.uint8)
     names = [dataset.classes[int(dataset.train.labels[row])] for row in rows]
     pairs = np.stack([before, after], axis=1).reshape(-1, *before.shape[1:])
-    captions = [text for name in names for text in (name, "augmented")]
-    kinds = ", ".join(one.kind for one in config.data.augment) or "no augmentation"
-    plots.sheet(pairs, captions, 10, png, f"Training images and epoch {epoch}'s view: {kinds}")
-    return kinds
+    captions = [text for name in names for text in (name, "augmented" if mix is None else "mixed")]
+    done = ", ".join(kinds) or "no augmentation"
+    plots.sheet(pairs, captions, 10, png, f"Training images and epoch {epoch}'s view: {done}")
+    return done

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cifarnet import config as cfg
 from cifarnet import runs
 from cifarnet.callbacks import Callback
 from cifarnet.errors import CifarnetError
@@ -115,7 +116,8 @@ def _context(found: StoredRun, published: bool) -> JsonObject:
         "faults": sections.CIFAR10_FAULTS if sections.is_cifar10(found) else (),
         "verdict": sections.verdict(found),
         "curves": sections.curves(found),
-        "augmented": found.config is not None and bool(found.config.data.augment),
+        "methods": [] if found.config is None else cfg.methods(found.config),
+        "means": {} if found.config is None else sections.curve_meanings(found.config),
         "evaluation": evaluation,
         "classes": [] if evaluation is None else sections.classes(evaluation),
         "rest_of_classes": "" if evaluation is None else sections.rest_of_classes(evaluation),

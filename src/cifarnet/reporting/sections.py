@@ -82,14 +82,16 @@ def verdict(stored: StoredRun) -> list[str]:
 def _not_evaluated(stored: StoredRun) -> list[str]:
     accuracy, name = stored.record.validation_accuracy, stored.run.path.name
     known = (
-        [] if accuracy is None else [f"It gets {percent(accuracy)} of its validation images right."]
+        []
+        if accuracy is None
+        else [f"This network gets {percent(accuracy)} of its validation images right."]
     )
     if not stored.run.model_file.is_file():
         state = runs.status(stored.run)
-        return [f"This run is {state}: cifarnet train --resume {name} continues it.", *known]
+        return [*known, f"This run is {state}: cifarnet train --resume {name} continues it."]
     if any(stored.run.evaluation_folder.glob("test*.json")):
-        return ["Its evaluation cannot be shown, see below.", *known]
-    return [f"This network was not evaluated on test images: cifarnet evaluate {name}", *known]
+        return [*known, "Its evaluation cannot be shown, see below."]
+    return [*known, f"It was not evaluated on test images: cifarnet evaluate {name}"]
 
 
 def is_cifar10(stored: StoredRun) -> bool:
@@ -129,6 +131,31 @@ def curves(stored: StoredRun) -> dict[str, Chart]:
         "rate": chart("Learning rate by epoch", "epoch", rate, whole=True),
     }
     return {name: one for name, one in found.items() if one is not None}
+
+
+def curve_meanings(config: cfg.Config) -> dict[str, str]:
+    """Say what each of `curves` shows, and what of the training must be known to read it."""
+    train, images = config.train, config.data
+    loss = ["How wrong the probabilities are, per image: lower is better."]
+    if train.distill is None and images.mix is None:
+        loss.append("Validation far above training: the network has memorized training images.")
+    if train.distill is not None:
+        loss.append("That of training includes the distance from the teacher's answers.")
+    accuracy = ["The share of images that are classified right."]
+    if images.augment:
+        accuracy.append(
+            "Training images are augmented, which makes them harder: validation may be higher."
+        )
+    if images.mix is not None:
+        loss.append("Training images are mixed, so that of training cannot come to 0.")
+        accuracy.append("Training images are mixed, so theirs stays below 100 %.")
+    if train.resolution:
+        accuracy.append("In the first epochs training images are smaller than validation images.")
+    rate = ["How far each step moves the weights."]
+    if train.muon is not None:
+        peak = train.muon.learning_rate
+        rate.append(f"That of convolutions, by Muon, goes alike, with {peak:g} at the peak.")
+    return {"loss": " ".join(loss), "accuracy": " ".join(accuracy), "rate": " ".join(rate)}
 
 
 def classes(found: Evaluation) -> list[ClassRow]:

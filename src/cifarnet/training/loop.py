@@ -250,13 +250,19 @@ class Loop:
 
     def _advice(self, losses: np.ndarray) -> str:
         step = self._trainer.step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
-        rate, schedule = self._config.train.learning_rate, self._config.train.schedule.kind
+        train = self._config.train
+        rate, schedule = train.learning_rate, train.schedule.kind
+        muon = (
+            ""
+            if train.muon is None
+            else (f" and -o train.muon.learning_rate={train.muon.learning_rate / 10:g}")
+        )
         checkpoints = self._run.checkpoints()
         saved = f"the checkpoint {checkpoints[-1].name}" if checkpoints else "no checkpoint yet"
         return (
             f"the loss is not finite at step {step} (epoch "
             f"{len(self._history.rows) + 1}). Most often the learning rate is too high: try "
-            f"-o train.learning_rate={rate / 10:g}, a warm-up (-o 'train.schedule={{kind: "
+            f"-o train.learning_rate={rate / 10:g}{muon}, a warm-up (-o 'train.schedule={{kind: "
             f"{schedule}, warmup_epochs: 1}}') or -o train.clip_norm=1. {self._run.path} has "
             f"{saved}."
         )
