@@ -35,10 +35,11 @@ def test_draws_depend_on_seed_and_epoch():
             assert not np.array_equal(drawn[0][1][:, column], other[1][:, column])
 
 
-def test_partners_are_not_the_order_of_the_images():
+def test_partners_are_not_drawn_as_the_order_or_the_augmentations():
     # An image would be mixed with that of its own place in the epoch.
-    order = np.random.default_rng([3, 7, 1]).permutation(50)
-    assert not np.array_equal(Mix("mixup", 1.0).draw(3, 7, 50)[0], order)
+    for stream in (1, 2):  # of the order and of augmentations
+        order = np.random.default_rng([3, 7, stream]).permutation(50)
+        assert not np.array_equal(Mix("mixup", 1.0).draw(3, 7, 50)[0], order)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Mixed images in training: the same whatever the batch, with mixed targets and right answers."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -125,23 +127,50 @@ def test_a_steps_loss_is_the_published_one_and_a_stopped_training_resumes(kind, 
         np.testing.assert_array_equal(value, rest.state()[name], err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_images_on_disk_are_mixed_as_those_in_memory(kind, tmp_path, monkeypatch):
-    monkeypatch.setenv("CIFARNET_HOME", str(tmp_path / "home"))
+def on_disk_and_in_memory(kind: str, folder: Path, monkeypatch) -> list:
+    monkeypatch.setenv("CIFARNET_HOME", str(folder / "home"))
     random = np.random.default_rng(0)
     for name in ("red", "green"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
+        (folder / "photos" / name).mkdir(parents=True)
         for i in range(30):
             pixels = random.integers(0, 256, (12, 12, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i:02}.png")
+            Image.fromarray(pixels).save(folder / "photos" / name / f"{i:02}.png")
     found = []
     for share in (0.0, 1.0):
-        images = {"source": "directory", "path": str(tmp_path / "photos"), "image_size": 12}
+        images = {"source": "directory", "path": str(folder / "photos"), "image_size": 12}
         settings = changed(kind, 12, limit=None, memory_share=share, **images)
         loaded = data.load(settings.data, settings.seed)
         assert isinstance(loaded.train.pixels, np.ndarray) == (share == 1.0)
-        found.append(epoch(settings, loaded))
+        found.append((loaded, settings))
+    return found
+
+
+class SecondOfTwo(Team):
+    """Has the second half of every batch."""
+
+    def rows(self, batch: int) -> slice:
+        return slice(batch // 2, batch)
+
+
+@pytest.mark.parametrize("own", [slice(6, 12), slice(8, 11)])
+def test_a_worker_reads_its_rows_and_their_partners_from_disk(own, tmp_path, monkeypatch):
+    found = []
+    for loaded, settings in on_disk_and_in_memory("mixup", tmp_path, monkeypatch):
+        feed = Examples(settings, loaded, 2, 6, SecondOfTwo()).feed
+        order, draws = feed.epoch(1)
+        pixels, _ = feed.images(feed.batches(3, 1))
+        rows = tf.constant(order[1])
+        partners = tf.gather(draws.partners, rows[own])
+        found.append([feed.rows(pixels, rows, own), feed.partners(pixels, partners, own)])
     for one, other in zip(*found, strict=True):
+        assert one.shape[0] == own.stop - own.start
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_images_on_disk_are_mixed_as_those_in_memory(kind, tmp_path, monkeypatch):
+    made = on_disk_and_in_memory(kind, tmp_path, monkeypatch)
+    for one, other in zip(*(epoch(settings, loaded) for loaded, settings in made), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from cifarnet import config, data
 from cifarnet.errors import ConfigError
+from cifarnet.exporters import finetune
 from cifarnet.exporters.finetune import fine_tune
+from cifarnet.training import optimizers
 from cifarnet.training.optimizers import orthogonalize
 from cifarnet.training.step import Trainer
 
@@ -155,6 +157,35 @@ def test_without_momentum_of_sgd_and_in_half_precision_kernels_move_as_far(datas
         assert 0.1 * 0.3 < moved.max() < 1.25 * 0.3
 
 
+@pytest.mark.parametrize(
+    ("precision", "iterated", "scales"),
+    [("float32", "float32", 0), ("bfloat16", "bfloat16", 0), ("float16", "float32", 1)],
+)
+def test_iterations_are_in_bfloat16_only_with_it_and_float16_has_a_loss_scale(
+    precision, iterated, scales, dataset, monkeypatch
+):
+    seen = []
+
+    def noted(matrix, steps, dtype):
+        seen.append(dtype)
+        return orthogonalize(matrix, steps, dtype)
+
+    monkeypatch.setattr(optimizers, "orthogonalize", noted)
+    settings = changed(precision=precision)
+    ours = Trainer(settings, dataset)
+    ours.steps(1)
+    assert seen == [iterated] * 2
+    built = optimizers.build(settings.train, ours.model)
+    assert isinstance(built, keras.optimizers.LossScaleOptimizer) == bool(scales)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("Conv1D", (9, 4)), ("Conv3D", (9, 4, 4, 1))])
+def test_kernels_of_other_dimensions_are_trained_by_it(kind, shape):
+    layer = getattr(keras.layers, kind)(5, 2, use_bias=False)
+    model = keras.Sequential([keras.Input(shape), layer, keras.layers.Flatten()])
+    assert optimizers.muon_kernels(model) == [layer.kernel]
+
+
 def test_a_kernel_of_zeros_stays_finite(dataset):
     ours = Trainer(changed(), dataset)
     kernel = ours.model.get_layer("first").kernel
@@ -214,3 +245,20 @@ def test_fine_tuning_lowers_the_rate_of_kernels_as_that_of_the_rest(dataset):
     scaled = before * np.sqrt(6) / np.linalg.norm(before)
     moved = np.linalg.svd((kernel - scaled).reshape(-1, 6), compute_uv=False)
     assert 0.1 * 0.03 < moved.max() < 1.25 * 0.03
+
+
+def test_fine_tuning_has_full_images_and_no_teacher_averages_or_frozen_layers():
+    given = changed(
+        ema=0.9,
+        lookahead={"every": 2},
+        freeze={"first": 2},
+        resolution=[{"until": 0.5, "size": 16}],
+        distill={"teacher": "x"},
+    ).train
+    fine = finetune._fine(given, 2.0, 0.002)
+    plain = changed().train
+    for key in type(given).model_fields:
+        if key in {"epochs", "learning_rate", "schedule", "muon"}:
+            continue
+        assert getattr(fine, key) == getattr(plain, key), key
+    assert fine.muon.learning_rate == pytest.approx(0.3 * 0.002 / 0.02)
