@@ -159,14 +159,14 @@ def _measure(found: Settings, report: Callbacks) -> tuple[float | None, list[str
     """Return the seconds of a run of the base: its start, and its epochs at the speed of some."""
     from cifarnet import data
     from cifarnet.backend import default_settings
-    from cifarnet.training import precision
-    from cifarnet.training.step import Trainer
+    from cifarnet.training import distillation, precision
 
     report.on_stage("measuring the base config")
     start = time.perf_counter()
     config = found.base
     with default_settings():
         try:
+            teacher_file = distillation.open_teacher(config, report)
             dataset = data.load(config.data, config.seed, report.on_fetch)
         except CifarnetError as error:
             return None, [f"the time is not known: {error}"]
@@ -174,7 +174,8 @@ def _measure(found: Settings, report: Callbacks) -> tuple[float | None, list[str
             chosen = precision.choose().chosen
             train = config.train.model_copy(update={"precision": chosen})
             config = config.model_copy(update={"train": train})
-        trainer: Any = Trainer(config, dataset)
+        config, teacher = distillation.prepare(config, dataset, teacher_file)
+        trainer: Any = distillation.trainer(config, dataset, teacher)
         trainer.steps(min(_GROUP, trainer.left))  # traces
         first, before = time.perf_counter() - start, trainer.step
         start, spent = time.perf_counter(), 0.0

@@ -23,6 +23,8 @@ from cifarnet.predictors import Predictor, keras_file
 from cifarnet.predictors.gradients import Differentiable
 from cifarnet.runs.records import TeacherRecord
 from cifarnet.training import losses
+from cifarnet.training.step import Trainer
+from cifarnet.training.team import Team
 
 # Probabilities are raised to this before their logarithm, which would be infinite.
 _SMALLEST = 1e-37
@@ -139,6 +141,15 @@ def prepare(
         logits = _in_graph(predictor, columns, config.train.precision)
     train = config.train.model_copy(update={"distill": distill})
     return config.model_copy(update={"train": train}), Teacher(distill, logits, record)
+
+
+def trainer(
+    config: Config, dataset: Dataset, teacher: Teacher | None, team: Team | None = None
+) -> Trainer:
+    """Make the trainer of a config, with the teacher of `prepare` if there is one."""
+    if teacher is None:
+        return Trainer(config, dataset, team)
+    return Trainer(config, dataset, team, loss=teacher.loss, transforms=[teacher.transform])
 
 
 def check_resumed(recorded: TeacherRecord | None, teacher: Teacher | None) -> None:

@@ -185,9 +185,7 @@ def _trainer(
 ) -> Trainer:
     team = meeting.begin(config, dataset)
     report.on_stage("building the network")
-    if teacher is None:
-        return Trainer(config, dataset, team)
-    return Trainer(config, dataset, team, loss=teacher.loss, transforms=[teacher.transform])
+    return distillation.trainer(config, dataset, teacher, team)
 
 
 def _train(
