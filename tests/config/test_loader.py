@@ -329,6 +329,10 @@ def test_a_path_needs_a_current_directory_only_where_it_is_relative(tmp_path, mo
         ("train.muon=true", "train.muon: expected keys with values, received true. Write {} for"),
         ("train.ema=true", "train.ema: expected a valid number, received true"),
         ("train.distill=latest", "received the text 'latest'. Write {teacher: 'latest'}"),
+        (
+            "train.distill.weight=0.5",
+            "-o train.distill.weight=0.5: train.distill.teacher: required",
+        ),
         ("train.distill.teacher=''", "train.distill.teacher: expected a text that is not empty"),
         (
             "train.resolution=[{until: 0.6, size: 40}]",

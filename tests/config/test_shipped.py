@@ -10,7 +10,16 @@ from helpers.configs import ROOT, refused
 from cifarnet import config
 from cifarnet.errors import ConfigError
 
-NAMES = ["airbench94", "article", "baseline", "smoke", "smoke-cifar10", "tiny"]
+NAMES = [
+    "accurate",
+    "airbench94",
+    "article",
+    "baseline",
+    "fast94",
+    "smoke",
+    "smoke-cifar10",
+    "tiny",
+]
 MINIMAL = "model: {layers: [Flatten]}\ntrain: {epochs: 3, learning_rate: 0.1}\n"
 
 
@@ -31,7 +40,7 @@ def test_every_shipped_config_says_what_it_is_for_and_what_was_measured():
         assert one.time[0].isdigit()
         assert one.measured.startswith("on 2 ")
         assert "TensorFlow 2." in one.measured
-    article = config.shipped()[1]
+    article = config.shipped()[NAMES.index("article")]
     assert article.purpose.startswith("The network of the article: two convolutions")
     assert article.accuracy.startswith("63.52 % on test images, seed 0")
     with pytest.raises(dataclasses.FrozenInstanceError):

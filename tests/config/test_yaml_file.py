@@ -120,7 +120,7 @@ def test_files_that_cannot_be_read(tmp_path):
     )
     assert "there is: article.yaml, other.yaml" in refused(tmp_path / "q")
     message = refused(tmp_path / "no" / "q.yaml")
-    assert "Give a YAML file or the name of a shipped config. Shipped configs: airben" in message
+    assert "Give a YAML file or the name of a shipped config. Shipped configs: accura" in message
     assert refused(tmp_path) == (
         f"{tmp_path} is a folder; expected a YAML file, such as {tmp_path}/config.yaml"
     )

@@ -22,6 +22,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 # Without these instructions ONNX Runtime adds products of 8 bits in 16 bits, which saturates:
 # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 VNNI = "vnni" in Path("/proc/cpuinfo").read_text()
+NETWORKS = ["accurate", "airbench94", "article", "baseline", "fast94", "smoke", "tiny"]
 EVERY = [(name, q) for name, possible in choices.QUANTIZATIONS.items() for q in possible]
 
 
@@ -40,7 +41,7 @@ def test_every_layer_in_every_float_format(body, kind, network, exported):
     assert artifact.assumed == []
 
 
-@pytest.mark.parametrize("name", ["article", "smoke", "baseline", "airbench94", "tiny"])
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("kind", ["savedmodel", "onnx", "litert"])
 def test_every_shipped_network_in_every_float_format(name, kind, tmp_path):
     settings = config.load(CONFIGS / f"{name}.yaml").model
@@ -58,7 +59,7 @@ def test_every_shipped_network_in_every_float_format(name, kind, tmp_path):
 
 def test_no_shipped_network_is_left_out():
     names = {path.stem for path in CONFIGS.glob("*.yaml")}
-    assert names == {"article", "smoke", "baseline", "airbench94", "smoke-cifar10", "tiny"}
+    assert names == {*NETWORKS, "smoke-cifar10"}
     assert (
         config.load(CONFIGS / "smoke-cifar10.yaml").model
         == config.load(CONFIGS / "article.yaml").model

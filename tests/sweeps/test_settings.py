@@ -86,6 +86,7 @@ def test_the_defaults_are_the_whole_grid_and_the_seed_of_the_base(tmp_path):
         ("seeds: [-1]\n" + RATE, "expected different integers"),
         ("trials: 0\n" + RATE, "greater than or equal to 1"),
         ("prune: {kind: halving, first: 6}\n" + RATE, "less than the 6 epochs"),
+        ("prune: true\n" + RATE, "prune: expected keys with values, received true"),
         (
             "prune: {kind: halving}\nvary: {train.epochs: [2, 4]}\n",
             "not where train.epochs varies",

@@ -283,8 +283,9 @@ def test_a_teacher_of_another_number_of_classes_is_refused(dataset, tmp_path):
     expected = (
         r"train\.distill\.teacher: .*four\.keras has 4 classes, expected the 10 of the images"
     )
-    with pytest.raises(ConfigError, match=expected):
-        load(student(tmp_path / "four.keras"), dataset)
+    for check in (training.check, lambda made: load(made, dataset)):
+        with pytest.raises(ConfigError, match=expected):
+            check(student(tmp_path / "four.keras"))
 
 
 def test_what_is_assumed_of_a_foreign_teacher_is_said(dataset, tmp_path):
@@ -294,10 +295,21 @@ def test_what_is_assumed_of_a_foreign_teacher_is_said(dataset, tmp_path):
     run = training.train(student(tmp_path / "foreign.keras"), tmp_path, callbacks=[])
     assumed = run.read_record().teacher.assumed
     assert any("outputs in the order" in text for text in assumed)
+    assert not any("--" in text for text in assumed)
     log, page = run.log_file.read_text(), html.unescape(run.report_file.read_text())
     for text in assumed:
         assert f"note: the teacher: {text}\n" in log
         assert f"<dt>of the teacher</dt><dd>{text}</dd>" in page
+
+
+def test_a_foreign_file_is_computed_in_float32(dataset, tmp_path):
+    inputs = keras.Input((32, 32, 3))
+    net = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
+    net.save(tmp_path / "foreign.keras")
+    images = tf.constant(dataset.train.pixels[:20].astype(np.float32))
+    made, one = load(student(tmp_path / "foreign.keras", precision="bfloat16"), dataset)
+    assert made.train.precision == "bfloat16"
+    np.testing.assert_allclose(one.logits(images), net(images), rtol=1e-5, atol=1e-3)
 
 
 def test_a_teacher_may_be_in_the_home_folder(teacher, dataset, tmp_path, monkeypatch):

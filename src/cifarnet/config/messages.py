@@ -57,7 +57,8 @@ def lines(
         else:
             found = [(path, _text(problem, path))]
         for at, text in found:
-            yield _place(at, places) + (f"{dotted(at)}: {text}" if at else text)
+            written = at[:-1] if problem["type"] == "missing" else at
+            yield _place(written, places) + (f"{dotted(at)}: {text}" if at else text)
 
 
 def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
@@ -135,7 +136,10 @@ def _advice(problem: Any) -> str:
 
 def _section_advice(name: str, received: Any) -> str:
     """Say how to write a section whose defaults, or only required key, may be meant."""
-    fields = getattr(schema, name).model_fields
+    section = getattr(schema, name, None)
+    if section is None:  # of a sweep file
+        return ""
+    fields = section.model_fields
     required = [key for key, field in fields.items() if field.is_required()]
     if received is True and not required:
         return ". Write {} for its defaults"

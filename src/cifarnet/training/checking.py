@@ -22,10 +22,12 @@ def check(config: Config) -> list[LayerSummary]:
         ConfigError: sizes, a layer's name or an optimizer that do not fit the network, or a teacher
             that cannot be loaded.
     """
-    classes = len(class_names(config.data))
-    network = models.check_sizes(config, classes)[config.data.image_size]
+    names = class_names(config.data)
+    network = models.check_sizes(config, len(names))[config.data.image_size]
     freezes(config, network)
     if config.train.muon is not None:
         optimizers.muon_kernels(network)
-    distillation.open_teacher(config, Callback())
+    teacher = distillation.open_teacher(config, Callback())
+    if teacher is not None:
+        distillation.columns(teacher, names)
     return models.summary(network)

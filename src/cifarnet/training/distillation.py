@@ -106,6 +106,24 @@ def open_teacher(config: Config, callback: Callback) -> TeacherFile | None:
     return TeacherFile(artifact, predictor)
 
 
+def columns(file: TeacherFile, classes: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return the column of each class in the teacher's outputs, and what is assumed of it.
+
+    Raises:
+        ConfigError: it has other classes.
+    """
+    artifact, predictor = file.artifact, file.predictor
+    names = predictor.class_names
+    same = predictor.classes == len(classes) if names is None else set(names) == set(classes)
+    if not same:
+        theirs = "" if names is None else f" ({', '.join(names[:5])}, ...)"
+        raise ConfigError(
+            f"{_KEY}: {artifact.path} has {predictor.classes} classes{theirs}, expected the "
+            f"{len(classes)} of the images ({', '.join(classes[:5])}, ...)"
+        )
+    return artifacts.class_order(predictor, classes)
+
+
 def prepare(
     config: Config, dataset: Dataset, file: TeacherFile | None
 ) -> tuple[Config, Teacher | None]:
@@ -126,19 +144,20 @@ def prepare(
     if distill is None or file is None:
         return config, None
     artifact, predictor = file.artifact, file.predictor
-    columns, assumed = _columns(artifact, predictor, dataset.classes)
+    order, assumed = columns(file, dataset.classes)
     where = artifact.run.path if artifact.run and artifact.is_run_model else artifact.path
     distill = distill.model_copy(update={"teacher": str(where.absolute())})
     record = TeacherRecord(
         artifact=str(artifact.path.absolute()),
         sha256=runs.digest(artifact.path),
         runtime=predictor.runtime,
-        assumed=[*predictor.assumed, *assumed],
+        # Without the option that would state it, which a training does not have.
+        assumed=[text.partition(" (--")[0] for text in (*predictor.assumed, *assumed)],
     )
     if predictor.network is None:
-        logits = _called(predictor, columns)
+        logits = _called(predictor, order)
     else:
-        logits = _in_graph(predictor, columns, config.train.precision)
+        logits = _in_graph(predictor, order, config.train.precision)
     train = config.train.model_copy(update={"distill": distill})
     return config.model_copy(update={"train": train}), Teacher(distill, logits, record)
 
@@ -168,21 +187,6 @@ def check_resumed(recorded: TeacherRecord | None, teacher: Teacher | None) -> No
             f"({teacher.record.sha256[:12]}). If the file has moved, give its place with "
             f"-o {_KEY}=PATH; for another teacher, start a new run"
         )
-
-
-def _columns(
-    artifact: Artifact, predictor: Predictor, classes: Sequence[str]
-) -> tuple[list[int], list[str]]:
-    """Return the column of each class in the teacher's outputs, and what is assumed of it."""
-    names = predictor.class_names
-    same = predictor.classes == len(classes) if names is None else set(names) == set(classes)
-    if not same:
-        theirs = "" if names is None else f" ({', '.join(names[:5])}, ...)"
-        raise ConfigError(
-            f"{_KEY}: {artifact.path} has {predictor.classes} classes{theirs}, expected the "
-            f"{len(classes)} of the images ({', '.join(classes[:5])}, ...)"
-        )
-    return artifacts.class_order(predictor, classes)
 
 
 def _in_graph(
