@@ -63,7 +63,7 @@ from cifarnet.errors import ConfigError
         ("data: {validation_fraction: .nan}\n", ["data.validation_fraction", "finite", "nan"]),
         # values that do not go together
         ("data: {source: directory}\n", ["c.yaml:1: data.source: directory needs data.path"]),
-        ("data: {image_size: 64}\n", ["c.yaml:1: data: ", "only for source: directory"]),
+        ("data: {image_size: 64}\n", ["c.yaml:1: data.image_size: ", "only for source: directory"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -106,7 +106,10 @@ def test_what_is_wrong_is_said_with_its_place(text, says, tmp_path):
         ("early_stopping: {patience: 0}", "train.early_stopping.patience: expected a number gr"),
         ("stop: {}", "train.stop.validation_accuracy: required, but not given. Add `validation_"),
         ("stop: {validation_accuracy: 1.1}", "expected a number less than or equal to 1, rec"),
-        ("schedule: {kind: cosine, warmup_epochs: 3}", "warmup_epochs 3.0 must be below epochs 3"),
+        (
+            "schedule: {kind: cosine, warmup_epochs: 3}",
+            "schedule.warmup_epochs: expected less than the 3 of epochs, received 3",
+        ),
         (
             "schedule: {kind: step}",
             "at: required, but not given. Add `at:` under `train.sched",

@@ -212,3 +212,40 @@ def test_a_check_tries_every_value(text, message, tmp_path):
     with pytest.raises(CifarnetError, match=message):
         check_sweep(sweeping.write(tmp_path, text), callbacks=[])
     assert not (tmp_path / "runs").exists()
+
+
+def linear(path, classes: int) -> None:
+    """Write a network of one dense layer."""
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Dense(classes)(keras.layers.Flatten()(inputs))
+    keras.Model(inputs, outputs).save(path)
+
+
+def test_a_check_loads_each_teacher(tmp_path):
+    for classes in (7, 10):
+        linear(tmp_path / f"{classes}.keras", classes)
+    one, other = (f"{{teacher: {tmp_path / name}.keras}}" for name in ("10", "7"))
+    text = f"vary: {{train.distill: [{one}, {other}]}}\n"
+    with pytest.raises(ConfigError, match=r"7\.keras has 7 classes, expected the 10"):
+        check_sweep(sweeping.write(tmp_path, text), callbacks=[])
+
+
+def test_the_estimate_includes_the_teacher(tmp_path, monkeypatch):
+    from cifarnet.training import distillation
+
+    linear(tmp_path / "teacher.keras", 10)
+    path = sweeping.write(tmp_path, RATE)
+    base = tmp_path / "base.yaml"
+    taught = f"train: {{distill: {{teacher: {tmp_path / 'teacher.keras'}}}, "
+    base.write_text(base.read_text().replace("train: {", taught))
+    made, seen = distillation.trainer, []
+
+    def noted(config, dataset, teacher, *rest):
+        seen.append(teacher)
+        return made(config, dataset, teacher, *rest)
+
+    monkeypatch.setattr(distillation, "trainer", noted)
+    assert check_sweep(path, callbacks=[]).seconds > 0
+    assert seen[0].record.artifact == str(tmp_path / "teacher.keras")

@@ -30,6 +30,7 @@ _EXPECTED = {
     "too_short": "at least one item",
     "tuple_type": "a list",
 }
+_LONG = 60  # characters of a text that is not repeated
 _WRITTEN_BELOW = {"dict_type", "model_type", "model_attributes_type"}
 
 
@@ -144,7 +145,8 @@ def _section_advice(name: str, received: Any) -> str:
     if received is True and not required:
         return ". Write {} for its defaults"
     if isinstance(received, str) and len(required) == 1:
-        return f". Write {{{required[0]}: {brief(received)}}}"
+        value = brief(received) if len(received) < _LONG else "..."
+        return f". Write {{{required[0]}: {value}}}"
     return ""
 
 

@@ -270,7 +270,8 @@ class DataConfig(Section):
             raise ValueError("source: directory needs data.path, a folder with a folder per class")
         if self.source != "directory" and self.image_size != 32:
             raise ValueError(
-                f"{self.source} images are 32 pixels wide; image_size is only for source: directory"
+                f"image_size: {self.source} images are 32 pixels wide; others are only for source: "
+                "directory"
             )
         return self
 
@@ -499,8 +500,8 @@ class TrainConfig(Section):
             raise ValueError("nesterov: true needs a momentum above 0, such as 0.9")
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below "
-                f"epochs {self.epochs}"
+                f"schedule.warmup_epochs: expected less than the {self.epochs:g} of epochs, "
+                f"received {self.schedule.warmup_epochs:g}"
             )
         ends = [stage.until for stage in self.resolution]
         if any(later <= end for end, later in itertools.pairwise(ends)):
