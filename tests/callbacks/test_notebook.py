@@ -29,7 +29,8 @@ def test_a_notebook_shows_a_training_as_a_terminal_does(tmp_path):
         "2",
     ]
     # The live line is a widget of rich's: one per stage before the first step, the last goes on.
-    assert sum(widget in data for data in shown) == 4
+    # Precision is measured if no test before has done it.
+    assert sum(widget in data for data in shown) in (3, 4)
     assert outputs[-1].text == "finished\n"
     (run,) = (tmp_path / "runs").glob("*-smoke")
     assert lines[5].split() == ["run", f"runs/{run.name}"]

@@ -12,6 +12,7 @@ import filelock
 
 from cifarnet import data, runs, system
 from cifarnet.backend import initialize_devices, tf
+from cifarnet.callbacks import Callback
 from cifarnet.errors import RunError
 from cifarnet.runs.records import PrecisionRecord
 
@@ -19,11 +20,14 @@ from cifarnet.runs.records import PrecisionRecord
 _WORTHWHILE = 1.1
 
 
-def choose() -> PrecisionRecord:
+def choose(callback: Callback | None = None) -> PrecisionRecord:
     """Choose the precision for `precision: auto`.
 
     Times a convolution and its gradients in each candidate: float32 and bfloat16, on a GPU
     float16 too. The answer is cached with the machine's identity, so a machine keeps it.
+
+    Args:
+        callback: is told when it is measured.
 
     Returns:
         The chosen name (float32, bfloat16 or float16) and the milliseconds of each candidate, the
@@ -37,6 +41,7 @@ def choose() -> PrecisionRecord:
     path = folder / "precision.json"
     measured = _cached(path, key, candidates)
     if measured is None:
+        (callback or Callback()).on_stage("measuring which precision is fastest")
         measured = {name: _milliseconds(name) for name in candidates}
         with suppress(RunError, OSError):  # a cache that cannot be written costs the next start
             folder.mkdir(parents=True, exist_ok=True)

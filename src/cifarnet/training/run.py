@@ -218,9 +218,8 @@ def _choose_precision(
     """Replace `precision: auto` by the fastest one."""
     if config.train.precision != "auto":
         return config, PrecisionRecord(chosen=config.train.precision)
-    report.on_stage("measuring which precision is fastest")
     if alone:
-        measured = precision.choose()
+        measured = precision.choose(report)
     else:  # workers cannot be connected once TensorFlow's devices are in use
         with Worker() as worker:
             measured = worker.call(precision.choose)
