@@ -246,9 +246,23 @@ def test_networks_that_cannot_take_a_size_are_refused_before_training(layers, pr
 def test_config_check_builds_all_sizes(tmp_path):
     options = ["-o", "train.resolution=[{until: 0.5, size: 24}]"]
     done = cifarnet("config", "check", "article", *options, cwd=tmp_path, code=1)
-    assert "such as GlobalMaxPooling2D or GlobalAveragePooling2D instead of Flatten" in " ".join(
-        done.stderr.split()
-    )
+    error = " ".join(done.stderr.split())
+    assert error.startswith("Error: train.resolution: for images of 24 x 24 pixels, the weights of")
+    assert "such as GlobalMaxPooling2D or GlobalAveragePooling2D instead of Flatten" in error
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("train.muon={}", "train.muon: it trains the kernels of convolutions"),
+        ("train.freeze={nothing: 3}", "train.freeze: expected the name of a layer"),
+        ("train.distill={teacher: nowhere}", "train.distill.teacher (nowhere): expected a run"),
+    ],
+)
+def test_config_check_reads_what_the_network_must_fit(override, problem, tmp_path):
+    options = ["-o", "model.layers=[Flatten, {Dense: {units: 10}}]", "-o", override]
+    done = cifarnet("config", "check", "article", *options, cwd=tmp_path, code=1)
+    assert " ".join(done.stderr.split()).startswith(f"Error: {problem}")
 
 
 @pytest.mark.parametrize(

@@ -252,11 +252,9 @@ class Loop:
         step = self._trainer.step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
         train = self._config.train
         rate, schedule = train.learning_rate, train.schedule.kind
-        muon = (
-            ""
-            if train.muon is None
-            else (f" and -o train.muon.learning_rate={train.muon.learning_rate / 10:g}")
-        )
+        muon = ""
+        if train.muon is not None:
+            muon = f" and -o train.muon.learning_rate={train.muon.learning_rate / 10:g}"
         checkpoints = self._run.checkpoints()
         saved = f"the checkpoint {checkpoints[-1].name}" if checkpoints else "no checkpoint yet"
         return (
