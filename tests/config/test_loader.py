@@ -328,6 +328,8 @@ def test_a_path_needs_a_current_directory_only_where_it_is_relative(tmp_path, mo
         ("train.epoch.x=3", "-o train.epoch.x=3: train.epoch: unknown key"),
         ("train.muon=true", "train.muon: expected keys with values, received true. Write {} for"),
         ("train.ema=true", "train.ema: expected a valid number, received true"),
+        ("train.muon=false", "expected keys with values, received false. Write null for none"),
+        ("train.stop=0.9", "received 0.9. Write {validation_accuracy: 0.9}"),
         ("train.distill=latest", "received the text 'latest'. Write {teacher: 'latest'}"),
         (
             "train.distill.weight=0.5",
@@ -352,6 +354,12 @@ def test_override_faults(override, says, tmp_path):
     assert says in message
     assert "\x1b" not in message
     assert len(message) < 600
+
+
+def test_null_is_advised_only_where_it_is_accepted(tmp_path):
+    file = write(tmp_path, MINIMAL)
+    assert "Write null" not in refused(file, "train=false")
+    assert config.load(file, ["train.muon=null"]).train.muon is None
 
 
 def test_the_place_of_a_replaced_value_is_the_new_one(tmp_path):

@@ -170,7 +170,7 @@ def test_a_stopped_run_is_calibrated_and_its_continuation_is_exact(calibrated, t
 def test_without_validation_images_it_is_a_config_error(tmp_path):
     document = {**SMOOTHED, "data": {**SMOOTHED["data"], "validation_fraction": 0.0}}
     document["train"] = {**SMOOTHED["train"], "select": "last", "calibrate": True}
-    with pytest.raises(ConfigError, match=r"train.calibrate needs a validation set"):
+    with pytest.raises(ConfigError, match=r"train.calibrate: true needs a validation set"):
         config.parse(document)
 
 

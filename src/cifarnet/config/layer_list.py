@@ -6,30 +6,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cifarnet.config.text import brief, describe, is_text, shown
+from cifarnet.config.text import KeyProblem, brief, describe, is_text, shown
 
 Layer = dict[str, dict[str, Any]]
 
 _INTEGER_LIMIT = 2**63  # exclusive; integers must fit an int64
 
 
-class LayerError(ValueError):
-    """A layer that is not well formed.
-
-    Attributes:
-        at: the key path of the faulty value, from the list.
-    """
-
-    def __init__(self, at: tuple[str | int, ...], problem: str) -> None:
-        super().__init__(problem)
-        self.at = at
+class LayerError(KeyProblem):
+    """A layer that is not well formed; `at` is the key path from the list."""
 
     def __str__(self) -> str:
         """Return the path and the problem, as in `[1] (Dense).units: expected ...`."""
         parts = [f"[{p}]" if isinstance(p, int) else f".{shown(p)}" for p in self.at]
         if len(parts) > 1:
             parts[1] = f" ({parts[1][1:]})"
-        return ": ".join(filter(None, ["".join(parts), str(self.args[0])]))
+        return ": ".join(filter(None, ["".join(parts), self.problem]))
 
 
 def normalize_layers(value: object) -> list[Layer]:

@@ -12,7 +12,7 @@ import pydantic
 from cifarnet.config import schema
 from cifarnet.config.layer_list import LayerError
 from cifarnet.config.schema import Config
-from cifarnet.config.text import brief, describe, shown
+from cifarnet.config.text import KeyProblem, brief, describe, dotted
 from cifarnet.config.yaml_file import KeyPath
 
 _EXPECTED = {
@@ -53,8 +53,10 @@ def lines(
         elif isinstance(bad, LayerError):
             yield f"{_place((*path, *bad.at), places)}{dotted(path)}{'' if bad.at else ': '}{bad}"
             continue
+        elif isinstance(bad, KeyProblem):
+            found = [((*path, *bad.at), bad.problem)]
         elif problem["type"] == "value_error":
-            found = [_at_key(path, str(bad))]
+            found = [(path, str(bad))]
         else:
             found = [(path, _text(problem, path))]
         for at, text in found:
@@ -68,25 +70,6 @@ def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
     around = [path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in places]
     nearest = path if path in places else next(iter([*inside, *around]), None)
     return f"{places[nearest]}: " if nearest else ""
-
-
-def _at_key(path: KeyPath, text: str) -> tuple[KeyPath, str]:
-    """Split off the key that the check of a whole section names first, as in `muon.steps: `."""
-    named = re.match(r"([a-z_]+(?:[.][a-z_]+|\[\d+\])*): ", text)
-    if named is None:
-        return path, text
-    parts = re.findall(r"[a-z_]+|\d+", named[1])
-    own = (int(part) if part.isdecimal() else part for part in parts)
-    return (*path, *own), text[named.end() :]
-
-
-def dotted(path: Sequence[object]) -> str:
-    """Format `("layers", 0, "Conv2D")` as `layers[0].Conv2D`."""
-    text = ""
-    for part in path:
-        name = shown(part) if isinstance(part, str) and part else brief(part)
-        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
-    return text
 
 
 def _text(problem: Any, path: KeyPath) -> str:
@@ -136,7 +119,7 @@ def _advice(problem: Any) -> str:
 
 
 def _section_advice(name: str, received: Any) -> str:
-    """Say how to write a section whose defaults, or only required key, may be meant."""
+    """Say how to write a section that may be meant: none, its defaults, its only required key."""
     section = getattr(schema, name, None)
     if section is None:  # of a sweep file
         return ""
@@ -144,10 +127,20 @@ def _section_advice(name: str, received: Any) -> str:
     required = [key for key, field in fields.items() if field.is_required()]
     if received is True and not required:
         return ". Write {} for its defaults"
-    if isinstance(received, str) and len(required) == 1:
-        value = brief(received) if len(received) < _LONG else "..."
+    if received is False and section in _optional_sections():
+        return ". Write null for none"
+    if isinstance(received, str | float) and len(required) == 1:
+        value = brief(received) if len(str(received)) < _LONG else "..."
         return f". Write {{{required[0]}: {value}}}"
     return ""
+
+
+def _optional_sections() -> Iterator[type[pydantic.BaseModel]]:
+    """Yield the sections in whose place `null` may stand."""
+    for parent in (schema.TrainConfig, schema.ExportConfig):
+        for field in parent.model_fields.values():
+            if field.default is None:
+                yield from (inner for inner, _ in _models(field.annotation))
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from cifarnet.choices import ExportFormat, Quantization, Tta
 from cifarnet.config.layer_list import Layer, normalize_layers
-from cifarnet.config.text import brief, is_text
+from cifarnet.config.text import KeyProblem, brief, is_text
 from cifarnet.config.tracking_uri import check_tracking_uri
 
 _NEVER_IN_PATHS = {"Cc", "Zl", "Zp"}  # Unicode's control characters, line and paragraph separators
@@ -267,11 +267,12 @@ class DataConfig(Section):
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> DataConfig:
         if self.source == "directory" and self.path is None:
-            raise ValueError("source: directory needs data.path, a folder with a folder per class")
+            problem = "directory needs data.path, a folder with a folder per class"
+            raise KeyProblem(("source",), problem)
         if self.source != "directory" and self.image_size != 32:
-            raise ValueError(
-                f"image_size: {self.source} images are 32 pixels wide; others are only for source: "
-                "directory"
+            raise KeyProblem(
+                ("image_size",),
+                f"{self.source} images are 32 pixels wide; others are only for source: directory",
             )
         return self
 
@@ -497,15 +498,18 @@ class TrainConfig(Section):
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if self.nesterov and self.momentum == 0.0:
-            raise ValueError("nesterov: true needs a momentum above 0, such as 0.9")
+            raise KeyProblem(("nesterov",), "true needs a momentum above 0, such as 0.9")
         if self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs: expected less than the {self.epochs:g} of epochs, "
-                f"received {self.schedule.warmup_epochs:g}"
+            raise KeyProblem(
+                ("schedule", "warmup_epochs"),
+                f"expected less than the {self.epochs:g} of epochs, received "
+                f"{self.schedule.warmup_epochs:g}",
             )
         ends = [stage.until for stage in self.resolution]
         if any(later <= end for end, later in itertools.pairwise(ends)):
-            raise ValueError(f"resolution: expected parts whose `until` rises, received {ends}")
+            raise KeyProblem(
+                ("resolution",), f"expected parts whose `until` rises, received {ends}"
+            )
         return self
 
 
@@ -602,9 +606,10 @@ class Config(Section):
     def _consistent(self) -> Config:
         for i, stage in enumerate(self.train.resolution):
             if stage.size > self.data.image_size:
-                raise ValueError(
-                    f"train.resolution[{i}].size: expected at most the {self.data.image_size} "
-                    f"pixels of the images, received {stage.size}"
+                raise KeyProblem(
+                    ("train", "resolution", i, "size"),
+                    f"expected at most the {self.data.image_size} pixels of the images, received "
+                    f"{stage.size}",
                 )
         # A folder may have its own validation split, which only loading it shows.
         if self.data.validation_fraction == 0.0 and self.data.source != "directory":
@@ -615,13 +620,15 @@ class Config(Section):
         """Check that nothing needs validation images.
 
         Raises:
-            ValueError: a key does.
+            KeyProblem: a key does.
         """
-        for name, used in (
-            ("train.early_stopping", self.train.early_stopping is not None),
-            ("train.stop", self.train.stop is not None),
-            ("train.select: best", self.train.select == "best"),
-            ("train.calibrate", self.train.calibrate),
+        train = self.train
+        for name, used, value in (
+            ("early_stopping", train.early_stopping is not None, ""),
+            ("stop", train.stop is not None, ""),
+            ("select", train.select == "best", "best "),
+            ("calibrate", train.calibrate, "true "),
         ):
             if used:
-                raise ValueError(f"{name} needs a validation set: data.validation_fraction above 0")
+                problem = f"{value}needs a validation set: data.validation_fraction above 0"
+                raise KeyProblem(("train", name), problem)

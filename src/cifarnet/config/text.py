@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 
 _MAX_LENGTH = 80  # characters
+
+
+class KeyProblem(ValueError):
+    """A value that does not fit, found by a check of a section around it.
+
+    Attributes:
+        at: its key path from that section.
+        problem: what was expected and received, or what to do.
+    """
+
+    def __init__(self, at: tuple[str | int, ...], problem: str) -> None:
+        super().__init__(problem)
+        self.at, self.problem = at, problem
+
+    def __str__(self) -> str:
+        """Return the path and the problem, as in `muon.steps: expected ...`."""
+        return f"{dotted(self.at)}: {self.problem}"
 
 
 def describe(value: object) -> str:
@@ -35,6 +53,15 @@ def brief(value: object) -> str:
 def shown(name: str) -> str:
     """Return a name or text that is safe to print: as it is, or else quoted and shortened."""
     return name if name.isprintable() and len(name) <= _MAX_LENGTH else brief(name)
+
+
+def dotted(path: Sequence[object]) -> str:
+    """Format `("layers", 0, "Conv2D")` as `layers[0].Conv2D`."""
+    text = ""
+    for part in path:
+        name = shown(part) if isinstance(part, str) and part else brief(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
+    return text
 
 
 def is_text(value: str) -> bool:
