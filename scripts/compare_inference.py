@@ -7,8 +7,9 @@
 Each contender (`inference_contender.py` has them) is a process of its own. All have one network
 with one set of weights, take raw pixels and give probabilities; they take turns, and ratios are
 formed turn by turn. Those in float32 are compared with each other, and those in bfloat16; int8,
-which PyTorch does not have here, with the fastest of PyTorch. PyTorch runs eagerly and compiled by
-`torch.compile`, channels_last, with its weights in the precision.
+which PyTorch does not have here, with the fastest of PyTorch. bfloat16 is left out where
+`precision: auto` chooses float32, because the processor only emulates it. PyTorch runs eagerly and
+compiled by `torch.compile`, channels_last, with its weights in the precision.
 
 Networks are those of two configs, with weights as drawn; images come one by one or many at once.
 `--run` adds how many decisions of that run's network bfloat16 changes on the validation images, and
@@ -36,6 +37,7 @@ from pytorch_contender import torch_weights
 
 from cifarnet import config as configs
 from cifarnet import data, runs, system
+from cifarnet.training import precision
 
 # Images per turn, by how many are computed at once.
 COUNTS = dict(zip(BATCHES, (200, 1_000, 2_000), strict=True))
@@ -67,23 +69,24 @@ def main(rounds: int, run: str | None, output: Path | None) -> None:
         "machine": asdict(system.describe()),
         "versions": {**system.versions(), **others},
     }
+    chosen = ("float32", precision.choose().chosen, "int8")
     for config in ("article", "airbench94"):
-        document[config] = compare(config, rounds)
+        document[config] = compare(config, chosen, rounds)
     if run is not None:
         document["bfloat16"] = halves(runs.open_run(run))
     if output is not None:
         output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def compare(name: str, rounds: int) -> dict[str, Any]:
+def compare(name: str, precisions: Sequence[str], rounds: int) -> dict[str, Any]:
     """All figures of one config's network, by batch size; prints them as they come."""
     path = HERE.parent / "configs" / f"{name}.yaml"
     with tempfile.TemporaryDirectory() as folder:
         write(configs.load(path), Path(folder))
         contenders = {
-            (one, precision): Process("inference_contender.py", one, precision, path, folder)
-            for precision, names in CONTENDERS.items()
-            for one in names
+            (one, used): Process("inference_contender.py", one, used, path, folder)
+            for used in dict.fromkeys(precisions)
+            for one in CONTENDERS[used]
         }
         check({key: process.started["probabilities"] for key, process in contenders.items()})
         result = {}

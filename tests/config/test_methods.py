@@ -19,7 +19,7 @@ SETTINGS = {
         (
             {},
             {"distill": {"teacher": "/some/where/net.onnx", "temperature": 2}},
-            [("teacher", "net.onnx (temperature 2, weight 0.9)")],
+            [("teacher", "where/net.onnx (temperature 2, weight 0.9)")],
         ),
         (
             {},

@@ -205,10 +205,11 @@ def test_the_record_has_the_teacher_and_the_config_its_place(learned, teacher):
     assert record.artifact == str(teacher.model_file.absolute())
     assert record.sha256 == runs.weights_digest(teacher) == runs.digest(teacher.model_file)
     assert record.runtime == f"Keras {keras.__version__}" and record.assumed == []
+    name = f"{teacher.path.parent.name}/{teacher.path.name}"
     log = learned.log_file.read_text()
-    assert f"teacher    {teacher.path.name} (temperature 4, weight 0.9)" in log
+    assert f"teacher    {name} (temperature 4, weight 0.9)" in log
     page = learned.report_file.read_text()
-    assert f"<dt>teacher</dt><dd>{teacher.path.name} (temperature 4, weight 0.9)</dd>" in page
+    assert f"<dt>teacher</dt><dd>{name} (temperature 4, weight 0.9)</dd>" in page
     assert "includes the distance from the teacher" in page and "memorized" not in page
     stored = config.load(learned.config_file).train.distill
     assert stored.teacher == str(teacher.path.absolute())

@@ -13,7 +13,7 @@ def methods(config: Config) -> list[tuple[str, str]]:
     rows = []
     if train.distill is not None:
         one = train.distill
-        name = Path(one.teacher).name
+        name = Path(*Path(one.teacher).parts[-2:])  # the file of each run is `model.keras`
         text = f"{name} (temperature {one.temperature:g}, weight {one.weight:g})"
         rows.append(("teacher", text))
     if data.mix is not None:
