@@ -37,7 +37,7 @@ from pytorch_contender import torch_weights
 
 from cifarnet import config as configs
 from cifarnet import data, runs, system
-from cifarnet.training import precision
+from cifarnet.training.precision import choose
 
 # Images per turn, by how many are computed at once.
 COUNTS = dict(zip(BATCHES, (200, 1_000, 2_000), strict=True))
@@ -69,7 +69,7 @@ def main(rounds: int, run: str | None, output: Path | None) -> None:
         "machine": asdict(system.describe()),
         "versions": {**system.versions(), **others},
     }
-    chosen = ("float32", precision.choose().chosen, "int8")
+    chosen = ("float32", choose().chosen or "float32", "int8")
     for config in ("article", "airbench94"):
         document[config] = compare(config, chosen, rounds)
     if run is not None:
@@ -84,9 +84,9 @@ def compare(name: str, precisions: Sequence[str], rounds: int) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         write(configs.load(path), Path(folder))
         contenders = {
-            (one, used): Process("inference_contender.py", one, used, path, folder)
-            for used in dict.fromkeys(precisions)
-            for one in CONTENDERS[used]
+            (one, precision): Process("inference_contender.py", one, precision, path, folder)
+            for precision in dict.fromkeys(precisions)
+            for one in CONTENDERS[precision]
         }
         check({key: process.started["probabilities"] for key, process in contenders.items()})
         result = {}
