@@ -58,6 +58,16 @@ def with_and_without(shape, sizes, pads, monkeypatch):
         yield convolved(inputs, kernel, pads)
 
 
+def test_small_maps_are_of_bfloat16_and_many_channels():
+    def is_small(shape, positions, dtype=tf.bfloat16):
+        return convolutions.is_small(tf.zeros(shape, dtype), positions)
+
+    assert is_small((4, 8, 8, 64), 64)
+    assert not is_small((4, 8, 8, 64), 64, tf.float32)
+    assert not is_small((4, 8, 8, 63), 64)
+    assert not is_small((4, 8, 9, 64), 65)
+
+
 @pytest.mark.parametrize("name", LARGE)
 def test_images_side_by_side_give_the_same_bits(name, monkeypatch):
     shape = LARGE[name][0]
@@ -92,17 +102,18 @@ def test_other_kernel_gradients_are_forward_convolutions(shape, filters, monkeyp
 @pytest.mark.parametrize(
     ("shape", "filters", "dtype"),
     [
-        ((16, 7, 7, 512), 512, tf.bfloat16),
+        ((16, 6, 6, 512), 512, tf.bfloat16),
+        ((None, 3, 3, 512), 512, tf.bfloat16),
         ((16, 3, 3, 256), 256, tf.bfloat16),
         ((15, 3, 3, 512), 512, tf.bfloat16),
         ((16, 3, 3, 512), 512, tf.float32),
     ],
-    ids=["larger map", "smaller kernel", "odd batch", "float32"],
+    ids=["larger map", "unknown batch", "smaller kernel", "odd batch", "float32"],
 )
 def test_other_images_are_convolved_one_by_one(shape, filters, dtype, monkeypatch):
     monkeypatch.setattr(convolutions, "_has_matrix_unit", lambda: True)
-    inputs = tf.zeros(shape, dtype)
-    kernel = tf.zeros((3, 3, shape[3], filters), dtype)
+    inputs = tf.TensorSpec(shape, dtype)
+    kernel = tf.TensorSpec((3, 3, shape[3], filters), dtype)
     graph = tf.function(convolutions.convolve).get_concrete_function(
         inputs, kernel, [(1, 1), (1, 1)], small=False
     )
