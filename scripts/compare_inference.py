@@ -8,8 +8,8 @@ Each contender (`inference_contender.py` has them) is a process of its own. All 
 with one set of weights, take raw pixels and give probabilities; they take turns, and ratios are
 formed turn by turn. Those in float32 are compared with each other, and those in bfloat16; int8,
 which PyTorch does not have here, with the fastest of PyTorch. bfloat16 is left out where
-`precision: auto` chooses float32, because the processor only emulates it. PyTorch runs eagerly and
-compiled by `torch.compile`, channels_last, with its weights in the precision.
+`precision: auto` does not choose it. PyTorch runs eagerly and compiled by `torch.compile`,
+channels_last, with its weights in the precision.
 
 Networks are those of two configs, with weights as drawn; images come one by one or many at once.
 `--run` adds how many decisions of that run's network bfloat16 changes on the validation images, and
@@ -69,7 +69,8 @@ def main(rounds: int, run: str | None, output: Path | None) -> None:
         "machine": asdict(system.describe()),
         "versions": {**system.versions(), **others},
     }
-    chosen = ("float32", choose().chosen or "float32", "int8")
+    halves_pay = choose().chosen == "bfloat16"
+    chosen = ("float32", *(["bfloat16"] if halves_pay else []), "int8")
     for config in ("article", "airbench94"):
         document[config] = compare(config, chosen, rounds)
     if run is not None:
@@ -85,7 +86,7 @@ def compare(name: str, precisions: Sequence[str], rounds: int) -> dict[str, Any]
         write(configs.load(path), Path(folder))
         contenders = {
             (one, precision): Process("inference_contender.py", one, precision, path, folder)
-            for precision in dict.fromkeys(precisions)
+            for precision in precisions
             for one in CONTENDERS[precision]
         }
         check({key: process.started["probabilities"] for key, process in contenders.items()})

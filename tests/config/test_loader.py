@@ -330,6 +330,10 @@ def test_a_path_needs_a_current_directory_only_where_it_is_relative(tmp_path, mo
         ("train.ema=true", "train.ema: expected a valid number, received true"),
         ("train.muon=false", "expected keys with values, received false. Write null for none"),
         ("train.stop=0.9", "received 0.9. Write {validation_accuracy: 0.9}"),
+        ("train.stop=1", "received 1. Write {validation_accuracy: 1}"),
+        ("train.ema=false", "received false. Write null for none"),
+        ("data.mix=false", "received false. Write null for none"),
+        ("train.mlflow=false", "received false. Write null for none"),
         ("train.distill=latest", "received the text 'latest'. Write {teacher: 'latest'}"),
         (
             "train.distill.weight=0.5",
@@ -356,9 +360,18 @@ def test_override_faults(override, says, tmp_path):
     assert len(message) < 600
 
 
+@pytest.mark.parametrize(
+    "override", ["train.stop=90", "train.stop=high", "train.distill=0.5", "export.prune=.inf"]
+)
+def test_no_section_is_advised_that_would_be_refused(override, tmp_path):
+    message = refused(write(tmp_path, MINIMAL), override)
+    assert "expected keys with values, received" in message and "Write" not in message
+
+
 def test_null_is_advised_only_where_it_is_accepted(tmp_path):
     file = write(tmp_path, MINIMAL)
-    assert "Write null" not in refused(file, "train=false")
+    for override in ("train=false", "train.epochs=false", "model.layers=false"):
+        assert "Write" not in refused(file, override)
     assert config.load(file, ["train.muon=null"]).train.muon is None
 
 

@@ -14,12 +14,14 @@ def test_kernels_are_quantized_to_127_steps_of_each_output():
     kernel = tf.constant([[[[1.0, -0.5], [0.013, 0.25]]]])  # [1, 1, 2, 2]: two outputs
     with tf.GradientTape() as tape:
         tape.watch(kernel)
-        quantized = qat.quantize_kernel(kernel, 2)
+        quantized = qat.quantize_kernel(kernel, 2, bits=8)
     expected = [[1.0, -0.5], [2 / 127, round(0.25 * 254) / 254]]
     np.testing.assert_allclose(quantized[0, 0], expected, atol=1e-6)
     np.testing.assert_array_equal(tape.gradient(quantized, kernel), np.ones(kernel.shape))
     # With four outputs, each weight is the largest of its output.
-    np.testing.assert_allclose(qat.quantize_kernel(kernel, 4), kernel, atol=1e-6)
+    np.testing.assert_allclose(qat.quantize_kernel(kernel, 4, bits=8), kernel, atol=1e-6)
+    coarse = qat.quantize_kernel(kernel, 2, bits=7)
+    np.testing.assert_allclose(coarse[0, 0], [[1.0, -0.5], [1 / 63, 32 / 126]], atol=1e-6)
 
 
 def test_depthwise_kernels_are_quantized_by_input():
@@ -36,7 +38,7 @@ def test_the_quantized_pass_trains_the_models_own_weights():
     images = tf.constant(pixels(16), tf.float32)
     before = [w.numpy() for w in model.weights]
     with tf.GradientTape() as tape:
-        logits = qat.quantized_forward(model)(images)
+        logits = qat.quantized_forward(model, 8)(images)
         loss = tf.reduce_mean(logits**2)
     gradients = tape.gradient(loss, [w.value for w in model.trainable_weights])
     assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
@@ -80,11 +82,12 @@ def damaged(run: runs.Run) -> keras.Model:
     return model
 
 
-def test_what_int8_loses_is_trained_back(run, with_options, tmp_path):
+@pytest.mark.parametrize("kind", ["litert", "onnx"])
+def test_what_int8_loses_is_trained_back(kind, run, with_options, tmp_path):
     other = with_options(*ALL_ALLOWED)
     with runs.changing(other, other.model_file):
         models.save(damaged(run), other.model_file)
-    (record,) = exporters.export(other, ["litert"], ["int8"], callbacks=[])
+    (record,) = exporters.export(other, [kind], ["int8"], callbacks=[])
     parity, before = record.parity, record.qat.accuracy_before
     assert parity.reference_accuracy - before > 0.1
     assert parity.accuracy > before + 0.05
@@ -93,7 +96,7 @@ def test_what_int8_loses_is_trained_back(run, with_options, tmp_path):
     assert settings.seed == record.calibration.seed
     dataset = data.load(settings.data, settings.seed)
     tuned = finetune.fine_tune(damaged(run), settings, dataset, epochs=2)
-    file = formats.write("litert", "int8", tuned, dataset.train.pixels[:100], METADATA, tmp_path)
+    file = formats.write(kind, "int8", tuned, dataset.train.pixels[:100], METADATA, tmp_path)
     found = predictors.load(file)(dataset.validation.pixels).argmax(axis=1)
     assert np.mean(found == dataset.validation.labels) < parity.accuracy
 
@@ -105,15 +108,17 @@ def test_a_pruned_network_keeps_its_zeros(run):
     pruned = pruning.prune(keras.models.load_model(run.model_file), settings, options, dataset)
     before = pruning.sparsity(pruned)
     assert before == pytest.approx(0.5, abs=0.01)
-    tuned = qat.fine_tune_for_int8(pruned, settings, dataset, optimizer=pruning.keep_zeros)
+    tuned = qat.fine_tune_for_int8(pruned, settings, dataset, 8, optimizer=pruning.keep_zeros)
     assert pruning.sparsity(tuned) == before
     assert not np.array_equal(tuned.weights[-2], pruned.weights[-2])
 
 
 def test_a_worse_network_is_not_taken_nor_recorded(run, with_options, monkeypatch):
-    """The training for int8 gives a network of zeros."""
+    """The training for int8 gives a network of zeros; it is of the bits that each format has."""
+    widths = []
 
-    def zeros(trained, *_, **__):
+    def zeros(trained, _config, _dataset, weight_bits, **_):
+        widths.append(weight_bits)
         other = keras.models.clone_model(trained)
         other.set_weights([np.zeros(w.shape) for w in trained.weights])
         return other
@@ -122,6 +127,7 @@ def test_a_worse_network_is_not_taken_nor_recorded(run, with_options, monkeypatc
     other = with_options(*ALL_ALLOWED)
     with runs.changing(other, other.model_file):
         models.save(damaged(run), other.model_file)
-    (record,) = exporters.export(other, ["litert"], ["int8"], callbacks=[])
+    record, *_ = exporters.export(other, ["litert", "onnx", "triton"], ["int8"], callbacks=[])
     assert record.qat is None
     assert record.parity.accuracy > 0.2
+    assert widths == [8, 7]

@@ -80,7 +80,7 @@ def _text(problem: Any, path: KeyPath) -> str:
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _kind_text(context, received)
     expected = _EXPECTED.get(kind) or _range_text(problem["msg"])
-    return f"expected {expected}, received {describe(received)}{_advice(problem)}"
+    return f"expected {expected}, received {describe(received)}{_advice(problem, path)}"
 
 
 def _range_text(message: str) -> str:
@@ -100,8 +100,10 @@ def _kind_text(context: Mapping[str, Any], received: Any) -> str:
     )
 
 
-def _advice(problem: Any) -> str:
+def _advice(problem: Any, path: KeyPath) -> str:
     kind, received = problem["type"], problem["input"]
+    if received is False and _may_be_null(path):
+        return ". Write null for none"
     if kind == "model_attributes_type" and isinstance(received, str):
         return f". Write `kind: {received}`"
     if kind == "model_type" and received is not None:
@@ -119,7 +121,7 @@ def _advice(problem: Any) -> str:
 
 
 def _section_advice(name: str, received: Any) -> str:
-    """Say how to write a section that may be meant: none, its defaults, its only required key."""
+    """Say how to write a section whose defaults, or only required key, may be meant."""
     section = getattr(schema, name, None)
     if section is None:  # of a sweep file
         return ""
@@ -127,20 +129,27 @@ def _section_advice(name: str, received: Any) -> str:
     required = [key for key, field in fields.items() if field.is_required()]
     if received is True and not required:
         return ". Write {} for its defaults"
-    if received is False and section in _optional_sections():
-        return ". Write null for none"
-    if isinstance(received, str | float) and len(required) == 1:
-        value = brief(received) if len(str(received)) < _LONG else "..."
-        return f". Write {{{required[0]}: {value}}}"
-    return ""
+    if len(required) != 1 or isinstance(received, bool):
+        return ""
+    try:
+        section.model_validate({required[0]: received})
+    except pydantic.ValidationError:
+        return ""
+    value = brief(received) if len(str(received)) < _LONG else "..."
+    return f". Write {{{required[0]}: {value}}}"
 
 
-def _optional_sections() -> Iterator[type[pydantic.BaseModel]]:
-    """Yield the sections in whose place `null` may stand."""
-    for parent in (schema.TrainConfig, schema.ExportConfig):
-        for field in parent.model_fields.values():
-            if field.default is None:
-                yield from (inner for inner, _ in _models(field.annotation))
+def _may_be_null(path: KeyPath) -> bool:
+    """Return whether a key of the config may be null."""
+    model: Any = Config
+    annotation: Any = None
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return False
+        annotation = field.annotation
+        model = next((inner for inner, _ in _models(annotation)), None)
+    return type(None) in get_args(annotation)
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:

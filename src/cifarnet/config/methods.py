@@ -13,7 +13,8 @@ def methods(config: Config) -> list[tuple[str, str]]:
     rows = []
     if train.distill is not None:
         one = train.distill
-        name = Path(*Path(one.teacher).parts[-2:])  # the file of each run is `model.keras`
+        # With its folder: the file of each run is `model.keras`.
+        name = Path(*Path(one.teacher).parts[-2:]).as_posix()
         text = f"{name} (temperature {one.temperature:g}, weight {one.weight:g})"
         rows.append(("teacher", text))
     if data.mix is not None:

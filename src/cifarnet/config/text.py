@@ -17,7 +17,7 @@ class KeyProblem(ValueError):
     """
 
     def __init__(self, at: tuple[str | int, ...], problem: str) -> None:
-        super().__init__(problem)
+        super().__init__(at, problem)
         self.at, self.problem = at, problem
 
     def __str__(self) -> str:

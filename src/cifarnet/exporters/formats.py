@@ -48,6 +48,7 @@ class Format:
         fetch: fetches into the cache what its writer needs.
         missing: returns what this machine lacks besides packages, a sentence; empty: nothing.
         portable: whether other runtimes than Keras read it; see `network.build`.
+        weight_bits: of the weights of its int8 files.
     """
 
     write: Writer
@@ -56,6 +57,7 @@ class Format:
     portable: bool = True
     fetch: Callable[[OnFetch | None], None] | None = None
     missing: Callable[[], str] = lambda: ""
+    weight_bits: int = 8
 
     def require_packages(self, name: str) -> None:
         """Check that the packages are installed.
@@ -85,7 +87,12 @@ class Format:
 FORMATS: dict[ExportFormat, Format] = {
     "keras": Format(keras_format.write, portable=False),
     "savedmodel": Format(saved_model.write),
-    "onnx": Format(onnx_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
+    "onnx": Format(
+        onnx_format.write,
+        ("tf2onnx", "onnxruntime"),
+        "onnx",
+        weight_bits=onnx_format.WEIGHT_BITS,
+    ),
     "litert": Format(litert_format.write, ("ai_edge_litert",), "litert"),
     "c": Format(c_source.write, ("ai_edge_litert",), "litert"),
     "web": Format(
@@ -95,7 +102,12 @@ FORMATS: dict[ExportFormat, Format] = {
         fetch=web_format.fetch,
         missing=web_format.missing,
     ),
-    "triton": Format(triton_format.write, ("tf2onnx", "onnxruntime"), "onnx"),
+    "triton": Format(
+        triton_format.write,
+        ("tf2onnx", "onnxruntime"),
+        "onnx",
+        weight_bits=onnx_format.WEIGHT_BITS,
+    ),
 }
 
 

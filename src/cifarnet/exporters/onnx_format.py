@@ -17,6 +17,10 @@ from cifarnet.predictors import Metadata
 # tf2onnx 1.17.0 raises with newer ones.
 _OPSET = 18
 _CALIBRATION_BATCH = 50
+# Of int8 files, by `reduce_range`: -64 to 64. On x86 processors without VNNI, ONNX Runtime adds two
+# products in 16 bits. With weights of 8 bits they overflow (2 x 255 x 127), silently:
+# https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+WEIGHT_BITS = 7
 
 
 def write(
@@ -82,12 +86,7 @@ def _convert_erfc(context: Any, node: Any, name: str, _: Any) -> None:
 
 
 def _quantize(proto: Any, calibration: np.ndarray) -> Any:
-    """Quantize weights per output channel to 7 bits in int8, activations per tensor to uint8.
-
-    On x86 processors without VNNI, ONNX Runtime adds two products in 16 bits. With weights of 8
-    bits they overflow (2 x 255 x 127), silently:
-    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
-    """
+    """Quantize weights per output channel to 7 bits in int8, activations per tensor to uint8."""
     import onnx
     from onnxruntime import quantization as ort
 

@@ -1,4 +1,4 @@
-"""Quantization-aware training: each step computes with weights and activations of 8 bits.
+"""Quantization-aware training: each step computes with weights and activations as int8 has them.
 
 Jacob et al. 2018, arXiv 1712.05877, section 3: the forward pass quantizes weights and
 activations; the gradient ignores the quantization (straight-through estimator).
@@ -6,6 +6,7 @@ activations; the gradient ignores the quantization (straight-through estimator).
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from cifarnet import config as cfg
@@ -22,20 +23,20 @@ def fine_tune_for_int8(
     trained: keras.Model,
     config: cfg.Config,
     dataset: Dataset,
+    weight_bits: int,
     *,
     optimizer: BuildOptimizer | None = None,
 ) -> keras.Model:
     """Fine-tune a copy of a run's network so that it loses less accuracy in int8.
 
-    Args and errors are those of `fine_tune`.
+    Args and errors are those of `fine_tune`; `weight_bits` is as for `quantize_kernel`.
     """
-    return fine_tune(
-        trained, config, dataset, _EPOCHS, optimizer=optimizer, forward=quantized_forward
-    )
+    forward = functools.partial(quantized_forward, weight_bits=weight_bits)
+    return fine_tune(trained, config, dataset, _EPOCHS, optimizer=optimizer, forward=forward)
 
 
-def quantized_forward(model: keras.Model) -> Forward:
-    """Make the training pass of a model with its kernels and activations quantized to 8 bits.
+def quantized_forward(model: keras.Model, weight_bits: int) -> Forward:
+    """Make the training pass of a model with quantized kernels, and activations of 8 bits.
 
     Kernels are quantized per output channel and symmetrically, which gives the same result before
     and after batch normalization is folded into them; activations per tensor, by their range in
@@ -54,7 +55,7 @@ def quantized_forward(model: keras.Model) -> Forward:
         if len(variable.shape) < 2:
             return variable.value
         outputs = variable.shape[-1] * (variable.shape[-2] if id(variable) in depthwise else 1)
-        return quantize_kernel(variable.value, outputs)
+        return quantize_kernel(variable.value, outputs, weight_bits)
 
     def forward(images: tf.Tensor) -> tf.Tensor:
         weights = [weight(variable) for variable in quantized.trainable_variables]
@@ -69,17 +70,18 @@ def quantized_forward(model: keras.Model) -> Forward:
     return forward
 
 
-def quantize_kernel(kernel: tf.Tensor, outputs: int) -> tf.Tensor:
-    """Round a kernel to 127 steps on either side of 0, with a scale per output channel.
+def quantize_kernel(kernel: tf.Tensor, outputs: int, bits: int) -> tf.Tensor:
+    """Round a kernel to the steps of `bits` on either side of 0, with a scale per output channel.
 
     Args:
         kernel: float32; its last dimensions, of `outputs` elements in all, are output channels.
         outputs: number of output channels.
+        bits: 8 for 127 steps; 7 for 63, where an ONNX file has 64.
     """
     flat = tf.reshape(kernel, [-1, outputs])
     limit = tf.maximum(tf.reduce_max(tf.abs(tf.stop_gradient(flat)), axis=0), 1e-12)
     quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
-        flat, -limit, limit, num_bits=8, narrow_range=True
+        flat, -limit, limit, num_bits=bits, narrow_range=True
     )
     return tf.reshape(quantized, kernel.shape)
 

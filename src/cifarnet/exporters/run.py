@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -145,6 +144,7 @@ class _Exporter:
         self._worker = worker
         self._config = config
         self._network = _load_model(source)
+        self._for_int8: dict[int, keras.Model] = {}  # by the bits of their weights
         self._dataset = dataset
         self._metadata = description.metadata(source, config, self._dataset)
         self._calibration = _calibration(
@@ -199,7 +199,7 @@ class _Exporter:
         self._callback.on_stage(
             f"{target.name} loses {100 * loss:.2f} points; quantization-aware training"
         )
-        again, measured_again = self._write(target, self._network_for_int8, folder)
+        again, measured_again = self._write(target, self._network_for_int8(target), folder)
         if self._rank(measured_again) < self._rank(measured):
             return *self._write(target, self._network, folder), None
         return again, measured_again, QatRecord(accuracy_before=measured.accuracy)
@@ -228,12 +228,14 @@ class _Exporter:
         )
         return converted, measured.model_copy(update={"seconds": converted.seconds})
 
-    @functools.cached_property
-    def _network_for_int8(self) -> keras.Model:
-        optimizer = None if self._pruned is None else pruning.keep_zeros
-        return qat.fine_tune_for_int8(
-            self._network, self._config, self._dataset, optimizer=optimizer
-        )
+    def _network_for_int8(self, target: Target) -> keras.Model:
+        bits = FORMATS[target.format].weight_bits
+        if bits not in self._for_int8:
+            optimizer = None if self._pruned is None else pruning.keep_zeros
+            self._for_int8[bits] = qat.fine_tune_for_int8(
+                self._network, self._config, self._dataset, bits, optimizer=optimizer
+            )
+        return self._for_int8[bits]
 
     def _prune(self, options: cfg.PruneConfig) -> PruneRecord:
         """Prune the network; return what its artifacts' records say of it."""
