@@ -41,7 +41,7 @@ class Exporter(run._Exporter):
         self._callback = Callback()
         self._options = config.ExportConfig(max_accuracy_loss=1.0)
         self._network = "trained"
-        self._network_for_int8 = "for_int8"
+        self._network_for_int8 = lambda _: "for_int8"
         self.written: list[str] = []
 
     def _write(self, target, model, folder):
