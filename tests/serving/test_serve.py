@@ -73,9 +73,10 @@ def test_its_heat_map_has_the_training_images_mean_color(run):
     settings = load_config(run / "config.yaml")
     mean = data.load(settings.data, settings.seed).mean
     expected = maps.occlusion(predict, mean)(pixels, labels)[0]
-    assert np.allclose(json.loads(answer)["heat"], expected, atol=1e-4)
+    error = np.abs(np.asarray(json.loads(answer)["heat"]) - expected).max()
     other = maps.occlusion(predict, pixels[0].mean(axis=(0, 1)))(pixels, labels)[0]
-    assert not np.allclose(other, expected, atol=1e-3)
+    # How much a color changes depends on the network, and so on the processor that trained it.
+    assert error < 1e-4 and 5 * error < np.abs(other - expected).max()
 
 
 def test_what_cannot_be_served_is_told(run, tmp_path):
