@@ -334,6 +334,12 @@ def test_a_path_needs_a_current_directory_only_where_it_is_relative(tmp_path, mo
         ("train.ema=false", "received false. Write null for none"),
         ("data.mix=false", "received false. Write null for none"),
         ("train.mlflow=false", "received false. Write null for none"),
+        ("train.resolution=24", "expected a list, received 24. Write [{until: ..., size: ...}]"),
+        ("train.resolution=null", "expected a list, received nothing. Write [] for none"),
+        ("data.augment=false", "expected a list, received false. Write [] for none"),
+        ("export.formats=onnx", "a list, received the text 'onnx'. Write ['onnx']"),
+        ("export.formats=onxn", "received the text 'onxn'"),
+        ("model.layers=null", "model.layers: expected a list of layers, received nothing"),
         ("train.distill=latest", "received the text 'latest'. Write {teacher: 'latest'}"),
         (
             "train.distill.weight=0.5",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from contextlib import suppress
+from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
 
@@ -104,6 +105,8 @@ def _advice(problem: Any, path: KeyPath) -> str:
     kind, received = problem["type"], problem["input"]
     if received is False and _may_be_null(path):
         return ". Write null for none"
+    if kind == "tuple_type":
+        return _list_advice(path, received)
     if kind == "model_attributes_type" and isinstance(received, str):
         return f". Write `kind: {received}`"
     if kind == "model_type" and received is not None:
@@ -139,17 +142,39 @@ def _section_advice(name: str, received: Any) -> str:
     return f". Write {{{required[0]}: {value}}}"
 
 
+def _list_advice(path: KeyPath, received: Any) -> str:
+    """Say how to write a list: the empty one for nothing, else of the given item or its keys."""
+    field = _field(path)
+    if field is None:
+        return ""
+    nothing = received is None or received is False
+    with suppress(pydantic.ValidationError):
+        checked: Any = Annotated[field.annotation, field]
+        pydantic.TypeAdapter(checked).validate_python([] if nothing else [received])
+        return ". Write [] for none" if nothing else f". Write [{brief(received)}]"
+    for model, in_list in _models(field.annotation):
+        keys = [key for key, inner in model.model_fields.items() if inner.is_required()]
+        if in_list and keys:
+            return f". Write [{{{', '.join(f'{key}: ...' for key in keys)}}}]"
+    return ""
+
+
 def _may_be_null(path: KeyPath) -> bool:
     """Return whether a key of the config may be null."""
+    field = _field(path)
+    return field is not None and type(None) in get_args(field.annotation)
+
+
+def _field(path: KeyPath) -> pydantic.fields.FieldInfo | None:
+    """Return the field of a key of the config; None of one that it does not have."""
     model: Any = Config
-    annotation: Any = None
+    field = None
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
         if field is None:
-            return False
-        annotation = field.annotation
-        model = next((inner for inner, _ in _models(annotation)), None)
-    return type(None) in get_args(annotation)
+            return None
+        model = next((inner for inner, _ in _models(field.annotation)), None)
+    return field
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
