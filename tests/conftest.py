@@ -1,9 +1,12 @@
-"""A real browser, for tests of pages in several folders."""
+"""TensorFlow as the program imports it, and a browser for tests of pages in several folders."""
 
 import os
 import shutil
 
 import pytest
+
+# A test file that imports TensorFlow before cifarnet does would have other kernels, and bits.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @pytest.fixture(scope="session")

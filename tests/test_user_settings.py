@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -99,8 +100,8 @@ def test_settings_in_files_and_variables_change_nothing(expected, tmp_path):
 
 
 def test_settings_of_a_session_change_nothing_and_stay(expected, tmp_path):
-    # TensorFlow reads this when it is imported, here before cifarnet is, which sets it.
-    assert work(tmp_path, SESSION + WORK + CHECK, TF_ENABLE_ONEDNN_OPTS="1") == expected
+    # TensorFlow comes before cifarnet here; by tests/conftest.py it has the same kernels.
+    assert work(tmp_path, SESSION + WORK + CHECK) == expected
 
 
 def test_a_notebooks_matplotlib_backend_stays_its_own(tmp_path):
@@ -111,3 +112,39 @@ def test_a_notebooks_matplotlib_backend_stays_its_own(tmp_path):
         "import matplotlib, json; print(json.dumps(matplotlib.rcParams['backend']))"
     )
     assert work(tmp_path, code, MPLBACKEND="svg") == "svg"
+
+
+EARLY = """
+import os
+import platform
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # what TensorFlow decides by itself on some processors
+import tensorflow
+del os.environ["TF_ENABLE_ONEDNN_OPTS"]
+"""
+WARNED = """
+import json
+import cifarnet
+
+texts = []
+
+class Warnings(cifarnet.Callback):
+    def on_warning(self, text):
+        texts.append(text)
+
+record = cifarnet.train("gap.yaml", callbacks=[Warnings()]).read_record()
+print(json.dumps([record.machine.onednn, texts]))
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="TensorFlow has no oneDNN here"
+)
+def test_a_tensorflow_imported_before_without_onednn_is_recorded_and_told(tmp_path):
+    onednn, texts = work(tmp_path, EARLY + WARNED)
+    assert onednn is False
+    assert texts == [
+        "TensorFlow was imported before cifarnet and has oneDNN off: steps take longer and have "
+        "other bits. Set TF_ENABLE_ONEDNN_OPTS=1 before it is imported"
+    ]
+    assert work(tmp_path, WARNED) == [True, []]
+    assert work(tmp_path, WARNED, TF_ENABLE_ONEDNN_OPTS="0") == [False, []]  # as the user wants it

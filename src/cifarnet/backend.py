@@ -7,6 +7,7 @@ changed when this module is first imported, not by `import cifarnet`.
 from __future__ import annotations
 
 import os
+import platform
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,8 +24,9 @@ if _wanted != "tensorflow":
         f"cifarnet needs Keras on TensorFlow, received KERAS_BACKEND={_wanted}. Unset it, or set "
         "it to tensorflow, before Python starts."
     )
-# TensorFlow enables oneDNN's kernels on some processors only. `scripts/compare_training.py` with
-# TF_ENABLE_ONEDNN_OPTS=0 measures the difference.
+# TensorFlow enables oneDNN's kernels by itself on some processors only, when it is imported.
+# `scripts/compare_training.py` with TF_ENABLE_ONEDNN_OPTS=0 measures the difference.
+_came_first = "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -55,7 +57,15 @@ _SETTINGS = {
     "dtype_policy": "float32",
 }
 
-__all__ = ["coordinate", "default_settings", "initialize_devices", "is_initialized", "keras", "tf"]
+__all__ = [
+    "coordinate",
+    "default_settings",
+    "initialize_devices",
+    "is_initialized",
+    "keras",
+    "lacks_onednn",
+    "tf",
+]
 
 
 @contextmanager
@@ -89,6 +99,12 @@ def initialize_devices() -> None:
     """
     with system.quiet():
         tf.config.list_logical_devices()
+
+
+def lacks_onednn() -> bool:
+    """Return whether TensorFlow was imported before this module, and left oneDNN's kernels off."""
+    could = platform.machine() in ("x86_64", "AMD64")  # builds for other processors have none
+    return _came_first and could and system.uses_onednn() is False
 
 
 def is_initialized() -> bool:

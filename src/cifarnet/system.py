@@ -22,7 +22,7 @@ class Host:
         cores: that this process may use.
         memory_bytes: of the host; None if unknown.
         system: operating system.
-        onednn: whether TensorFlow may use oneDNN's kernels.
+        onednn: whether TensorFlow uses oneDNN's kernels; None if it is not loaded.
     """
 
     processor: str
@@ -30,7 +30,7 @@ class Host:
     memory_bytes: int | None
     system: str
     python: str
-    onednn: bool
+    onednn: bool | None
 
 
 def describe() -> Host:
@@ -41,8 +41,17 @@ def describe() -> Host:
         memory_bytes=_memory(),
         system=platform.platform(),
         python=platform.python_version(),
-        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0",
+        onednn=uses_onednn(),
     )
+
+
+def uses_onednn() -> bool | None:
+    """Return whether TensorFlow uses oneDNN's kernels; None if it is not loaded.
+
+    TensorFlow decides it when it is imported: what TF_ENABLE_ONEDNN_OPTS says later has no effect.
+    """
+    port = sys.modules.get("tensorflow.python.util._pywrap_util_port")
+    return None if port is None else bool(port.IsMklEnabled())
 
 
 def versions() -> dict[str, str]:

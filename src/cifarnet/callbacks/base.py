@@ -108,7 +108,7 @@ class Callback:
         """Handle that training finished or stopped; `record` has its status and reason."""
 
     def on_warning(self, text: str) -> None:
-        """Handle that something failed without which the job continues, such as a tracker."""
+        """Handle that something failed or is not as it should be; the job continues."""
 
     def on_stop(self) -> None:
         """Handle that Ctrl-C or a signal asks a training to stop after its current steps.
