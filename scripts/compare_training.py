@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -121,13 +122,16 @@ class Process:
         started: its first answer, after `seconds`.
     """
 
-    def __init__(self, script: str, *arguments: object) -> None:
+    def __init__(
+        self, script: str, *arguments: object, environment: dict[str, str] | None = None
+    ) -> None:
         self._words = [script, *map(str, arguments)]
         start = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / script), *self._words[1:]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
             text=True,
         )
         self.started = self._answer()
@@ -154,8 +158,10 @@ class Process:
 class Contender(Process):
     """A contender's process, started and through its first step."""
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
-        super().__init__("contender.py", name, *arguments)
+    def __init__(
+        self, name: str, arguments: list[str], environment: dict[str, str] | None = None
+    ) -> None:
+        super().__init__("contender.py", name, *arguments, environment=environment)
         self.name = name
         self.batch_size: int = self.started["batch_size"]
         self.first_step = self.seconds
