@@ -114,7 +114,8 @@ def _advice(problem: Any, path: KeyPath) -> str:
     if received is None and kind in _WRITTEN_BELOW:
         return ". Write its keys below it, indented, or remove the line"
     if kind in ("int_type", "float_type", "bool_type") and isinstance(received, str):
-        return ". Write it without quotes" if re.fullmatch(r"[-+.\deE]+", received) else ""
+        is_number = re.fullmatch(r"[-+.\deE]*\d[-+.\deE]*", received)
+        return ". Write it without quotes" if is_number else ""
     if kind == "string_type" and isinstance(received, int | float):
         return ". Write it in quotes"
     if kind == "literal_error" and isinstance(received, str):
@@ -147,11 +148,19 @@ def _list_advice(path: KeyPath, received: Any) -> str:
     field = _field(path)
     if field is None:
         return ""
-    nothing = received is None or received is False
-    with suppress(pydantic.ValidationError):
-        checked: Any = Annotated[field.annotation, field]
-        pydantic.TypeAdapter(checked).validate_python([] if nothing else [received])
-        return ". Write [] for none" if nothing else f". Write [{brief(received)}]"
+    checked: Any = Annotated[field.annotation, field]
+    accepts = pydantic.TypeAdapter(checked).validate_python
+    if received is None or received is False:
+        lists: list[tuple[list[Any], str]] = [([], "[] for none")]
+    else:
+        text = brief(received)
+        lists = [([received], f"[{text}]"), ([{"kind": received}], f"[{{kind: {received}}}]")]
+    for value, text in lists:
+        with suppress(pydantic.ValidationError):
+            accepts(value)
+            return f". Write {text}"
+    if isinstance(received, Mapping):  # what is wrong inside is told once it is in a list
+        return ". Write it in a list"
     for model, in_list in _models(field.annotation):
         keys = [key for key, inner in model.model_fields.items() if inner.is_required()]
         if in_list and keys:
