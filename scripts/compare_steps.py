@@ -47,7 +47,7 @@ def main(forms: tuple[str, ...], images: int, rounds: int) -> None:
 def start(form: str, chosen: str) -> Contender:
     """Start the process of a form, which takes its first step."""
     name, *words = shlex.split(form)
-    variables = [word for word in words if word.partition("=")[0].isupper()]
+    variables = [word for word in words if "=" in word and word.partition("=")[0].isupper()]
     overrides = [f"train.precision={chosen}", *(word for word in words if word not in variables)]
     environment = dict(variable.split("=", 1) for variable in variables)
     return Contender(

@@ -7,7 +7,6 @@ changed when this module is first imported, not by `import cifarnet`.
 from __future__ import annotations
 
 import os
-import platform
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,8 +24,8 @@ if _wanted != "tensorflow":
         "it to tensorflow, before Python starts."
     )
 # TensorFlow enables oneDNN's kernels by itself on some processors only, when it is imported.
-# `scripts/compare_training.py` with TF_ENABLE_ONEDNN_OPTS=0 measures the difference.
-_came_first = "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ
+# `scripts/compare_steps.py` with TF_ENABLE_ONEDNN_OPTS=0 measures the difference.
+_came_first = "tensorflow" in sys.modules
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -102,9 +101,10 @@ def initialize_devices() -> None:
 
 
 def lacks_onednn() -> bool:
-    """Return whether TensorFlow was imported before this module, and left oneDNN's kernels off."""
-    could = platform.machine() in ("x86_64", "AMD64")  # builds for other processors have none
-    return _came_first and could and system.uses_onednn() is False
+    """Return whether TensorFlow, imported before this module, has oneDNN off by its own choice."""
+    wanted_off = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("0", "false")
+    could = sys.platform != "darwin"  # builds for macOS have no oneDNN
+    return _came_first and could and not wanted_off and system.uses_onednn() is False
 
 
 def is_initialized() -> bool:

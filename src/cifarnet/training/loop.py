@@ -13,6 +13,7 @@ import numpy as np
 
 from cifarnet import config as cfg
 from cifarnet import models, runs
+from cifarnet.backend import lacks_onednn
 from cifarnet.callbacks import Callback, StepProgress
 from cifarnet.callbacks.interrupt import stop_signal
 from cifarnet.cost import Meter
@@ -86,6 +87,12 @@ class Loop:
         try:
             runs.write_text(self._run.history_file, self._history.to_csv())
             self._callbacks.on_train_begin(self._run, self._run.read_record())
+            if lacks_onednn():
+                self._callbacks.on_warning(
+                    "this program imported TensorFlow with oneDNN off: steps take longer and give "
+                    "slightly other numbers. Set TF_ENABLE_ONEDNN_OPTS=1 before TensorFlow is "
+                    "imported"
+                )
             with stop_signal(self._callbacks.on_stop) as interrupted:
                 status, reason = self._train(interrupted)
             with runs.changing(self._run, self._run.history_file, self._run.model_file):

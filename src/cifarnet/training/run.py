@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cifarnet import config as cfg
 from cifarnet import data, runs
-from cifarnet.backend import default_settings, lacks_onednn
+from cifarnet.backend import default_settings
 from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.callbacks.tracking import MlflowTracker
 from cifarnet.cost import Meter, Power
@@ -184,11 +184,6 @@ def _trainer(
     report: Callbacks,
 ) -> Trainer:
     team = meeting.begin(config, dataset)
-    if lacks_onednn():
-        report.on_warning(
-            "TensorFlow was imported before cifarnet and has oneDNN off: steps take longer and "
-            "have other bits. Set TF_ENABLE_ONEDNN_OPTS=1 before it is imported"
-        )
     report.on_stage("building the network")
     return distillation.trainer(config, dataset, teacher, team)
 
