@@ -68,26 +68,17 @@ def assert_equal(rewritten: keras.Model, stock: keras.Model) -> None:
         np.testing.assert_allclose(ours, expected, atol=5e-5 * scale)
 
 
-def compared(settings: config.Config, seed: int) -> tuple[keras.Model, keras.Model]:
-    """Return a stock model and its rewritten form, which are found equal."""
-    keras.utils.set_random_seed(seed)
-    side = settings.data.image_size
-    stock = models.build(settings.model, side, 10, *GRAY, images=images().astype(np.uint8))
-    rewritten = fast.rewrite(stock)
-    assert_equal(rewritten, stock)
-    return stock, rewritten
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_trains_alike(path):
     settings = config.load(path)
+    side = settings.data.image_size
     # Some initial weights bring a value so near to 0, or two of a window so near to each other,
-    # that rounding decides a ReLU or a maximum, and whole gradients differ. Which ones do depends
-    # on the processor; a fault differs for all.
-    try:
-        stock, rewritten = compared(settings, seed=0)
-    except AssertionError:
-        stock, rewritten = compared(settings, seed=2)
+    # that rounding decides a ReLU or a maximum, and whole gradients differ: those of seeds 1 to 3
+    # for one config or another, with oneDNN's kernels for AVX2.
+    keras.utils.set_random_seed(0)
+    stock = models.build(settings.model, side, 10, *GRAY, images=images().astype(np.uint8))
+    rewritten = fast.rewrite(stock)
+    assert_equal(rewritten, stock)
     assert all(type(layer).__module__.startswith("keras.") for layer in stock.layers)
     kinds = {type(layer) for layer in rewritten.layers}
     assert not kinds & {keras.layers.Conv2D, keras.layers.BatchNormalization}
