@@ -3,9 +3,10 @@
     python scripts/contender.py cifarnet configs/article.yaml train.batch_size=512
 
 It trains one step at once and then obeys lines on standard input, each answered by one line of
-JSON: `train N` (N steps: seconds, last loss), `convolutions` (cifarnet only: seconds per step),
-`memory` (peak, bytes). All three train the
-config's network with its optimizer, batch size and schedule, from weights that each library draws.
+JSON: `train N` (N steps: seconds, last loss), `memory` (peak, bytes), and of cifarnet alone
+`convolutions` (seconds per step), `stages` (of `train.resolution`: size, first step, steps) and
+`seek N` (the next step is N). All three train the config's network with its optimizer, batch size
+and schedule, from weights that each library draws.
 """
 
 from __future__ import annotations
@@ -100,7 +101,25 @@ def cifarnet(config: configs.Config, dataset: data.Dataset) -> dict[str, Any]:
             steps -= count
         return float(losses[-1])
 
-    return {"train": run, "convolutions": lambda: convolutions(trainer.model, config)}
+    def seek(step: int) -> None:
+        trainer.step = step
+
+    return {
+        "train": run,
+        "seek": seek,
+        "stages": lambda: stages(trainer),
+        "convolutions": lambda: convolutions(trainer.model, config),
+    }
+
+
+def stages(trainer: Any) -> list[tuple[int, int, int]]:
+    """Return the size, the first step and the number of steps of each stage of a training."""
+    found, first = [], 0
+    while first < trainer.total_steps:
+        steps = trainer.resolution.left(first)
+        found.append((trainer.resolution.size(first), first, steps))
+        first += steps
+    return found
 
 
 def convolutions(model: Any, config: configs.Config) -> float:
