@@ -340,6 +340,7 @@ def test_a_path_needs_a_current_directory_only_where_it_is_relative(tmp_path, mo
         ("export.formats=onnx", "a list, received the text 'onnx'. Write ['onnx']"),
         ("data.augment=flip", "received the text 'flip'. Write [{kind: flip}]"),
         ("train.resolution={until: 0.5, size: 24}", "Write [{'size': 24, 'until': 0.5}]"),
+        ("train.schedule={kind: step, at: 5}", "expected a list, received 5. Write [5]"),
         ("train.resolution={until: 2, size: 24}", "'until': 2}. Write it in a list"),
         ("train.resolution=[{until: ..., size: 24}]", "expected a valid number, received the text"),
         ("model.layers=null", "model.layers: expected a list of layers, received nothing"),

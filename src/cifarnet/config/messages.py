@@ -176,13 +176,15 @@ def _may_be_null(path: KeyPath) -> bool:
 
 def _field(path: KeyPath) -> pydantic.fields.FieldInfo | None:
     """Return the field of a key of the config; None of one that it does not have."""
-    model: Any = Config
+    models: list[Any] = [Config]
     field = None
     for part in path:
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is None:
+        # Of sections with a `kind:`, whichever have the key.
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        if not fields:
             return None
-        model = next((inner for inner, _ in _models(field.annotation)), None)
+        field = fields[0]
+        models = [inner for one in fields for inner, _ in _models(one.annotation)]
     return field
 
 
