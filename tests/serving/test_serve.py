@@ -16,6 +16,8 @@ from PIL import Image
 
 from cifarnet import data, load_config, load_predictor
 from cifarnet.explanations import maps
+from cifarnet.runs import Run
+from cifarnet.serving import examples
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,21 @@ def test_a_run_is_served_by_its_export_without_tensorflow(run):
         assert np.array_equal(rows(server, "smoke", pixels), np.stack(one_by_one))
         maps = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert "litert" in maps and "tensorflow/" not in maps
+
+
+def test_a_run_that_was_trained_further_is_exported_anew(tmp_path):
+    cifarnet("train", "--config", "smoke", "-o", "train.epochs=1", cwd=tmp_path)
+    (run,) = (tmp_path / "runs").glob("*-smoke")
+    cifarnet("export", run, "--format", "onnx", cwd=tmp_path)
+    cifarnet("evaluate", run, "--split", "validation", cwd=tmp_path)
+    assert examples.of(Run(run)) is not None
+    old, pixels = load_predictor(run / "exports" / "onnx")(noise(3)), noise(3)
+    cifarnet("train", "--resume", run, "-o", "train.epochs=2", cwd=tmp_path)
+    assert examples.of(Run(run)) is None
+    with serving(run) as server:
+        found = rows(server, "smoke", pixels)
+    np.testing.assert_allclose(found, load_predictor(run)(pixels), atol=1e-5)
+    assert np.abs(found - old).max() > 1e-3
 
 
 def test_its_heat_map_has_the_training_images_mean_color(run):

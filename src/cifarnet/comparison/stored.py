@@ -145,7 +145,7 @@ def _open(run: Run, split: str, tta: str) -> Evaluation | str:
     found = documents.read(path, Evaluation)
     if not found.predictions_file.is_file():
         return f"{found.predictions_file} is missing"
-    if found.about.weights_sha256 not in ("", runs.weights_digest(run)):
+    if not runs.is_current(run, found.about.weights_sha256):
         return f"{path} is of older weights: the run was trained further"
     if found.about.changed_data:
         return f"{path} is not of the run's own images: {found.about.changed_data}"

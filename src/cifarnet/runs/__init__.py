@@ -22,6 +22,7 @@ from cifarnet.runs.checksums import (
     check,
     digest,
     forget,
+    is_current,
     verify,
     weights_digest,
 )
@@ -37,6 +38,7 @@ from cifarnet.runs.find import (
     run_of,
     summary,
 )
+from cifarnet.runs.history import read_history
 from cifarnet.runs.images import UNUSED, ImageRow, has_images, images_csv, read_images
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Evaluation, Export
@@ -67,10 +69,12 @@ __all__ = [
     "forget",
     "has_images",
     "images_csv",
+    "is_current",
     "is_locked",
     "lock",
     "open_run",
     "read_arrays",
+    "read_history",
     "read_images",
     "remove",
     "remove_leftovers",

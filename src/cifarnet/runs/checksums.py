@@ -110,6 +110,18 @@ def weights_digest(run: Run) -> str:
     return "" if about is None else about.sha256
 
 
+def is_current(run: Run, weights_sha256: str) -> bool:
+    """Return whether a stored result is of the run's present weights.
+
+    Args:
+        weights_sha256: as the result states it; earlier versions stated none, which counts as so.
+
+    Raises:
+        RunError: the run's record cannot be read.
+    """
+    return weights_sha256 in ("", weights_digest(run))
+
+
 def verify(run: Run) -> list[Verdict]:
     """Recompute every checksum of a run.
 

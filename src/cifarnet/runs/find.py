@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cifarnet.errors import CifarnetError, RunError
 from cifarnet.runs import documents
-from cifarnet.runs.checksums import weights_digest
+from cifarnet.runs.checksums import is_current
 from cifarnet.runs.directory import Run, root_folder, status
 from cifarnet.runs.records import RunRecord
 from cifarnet.runs.results import Evaluation, Export
@@ -145,7 +145,7 @@ def export_label(run: Run, export: Export) -> str:
     Raises:
         RunError: the run's record cannot be read.
     """
-    current = export.weights_sha256 in ("", weights_digest(run))
+    current = is_current(run, export.weights_sha256)
     return export.name if current else f"{export.name} (of older weights)"
 
 
@@ -154,7 +154,6 @@ def _test_accuracy(run: Run) -> float | None:
     for path in [folder / "test.json", *sorted(folder.glob("test-*.json"))]:
         with suppress(RunError):
             found = documents.read(path, Evaluation)
-            is_current = found.about.weights_sha256 in ("", weights_digest(run))
-            if is_current and not found.about.changed_data:
+            if is_current(run, found.about.weights_sha256) and not found.about.changed_data:
                 return found.accuracy
     return None

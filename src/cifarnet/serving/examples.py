@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 
-from cifarnet import browser
+from cifarnet import browser, runs
 from cifarnet.errors import RunError
 from cifarnet.runs import Evaluation, Run, documents
 
@@ -23,7 +24,7 @@ def of(run: Run) -> browser.Examples | None:
     for split in ("test", "validation"):
         path = run.evaluation_folder / f"{split}.json"
         try:
-            if path.is_file() and (pixels := _pixels(documents.read(path, Evaluation))) is not None:
+            if path.is_file() and (pixels := _pixels(run, path)) is not None:
                 return browser.Examples(pixels, _source(split))
         except (OSError, RunError) as error:
             _log.warning("the page has no examples: %s", error)
@@ -37,12 +38,15 @@ def _source(split: str) -> str:
     )
 
 
-def _pixels(found: Evaluation) -> np.ndarray | None:
-    """Return uint8 [N, S, S, 3]; None without stored images of all cells of the matrix."""
+def _pixels(run: Run, path: Path) -> np.ndarray | None:
+    """Return uint8 [N, S, S, 3]; None of older weights, or without images of all cells."""
     from PIL import Image
 
+    found = documents.read(path, Evaluation)
     sprite = found.sprite
     if sprite is None or not found.sprite_file.is_file():
+        return None
+    if not runs.is_current(run, found.about.weights_sha256):
         return None
     places = sprite.surest(found.confusion_matrix)[:_MOST]
     if not places:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarnet import artifacts
+from cifarnet import artifacts, runs
 from cifarnet.artifacts import Artifact
 from cifarnet.callbacks import Callback
 from cifarnet.errors import ArtifactError
 from cifarnet.formatting import printable
 from cifarnet.predictors import Predictor, Preprocessing
-from cifarnet.runs import Run
+from cifarnet.runs import Export, Run, documents
 
 INPUT, OUTPUT = "pixels", "probabilities"
 VERSION = "1"
@@ -82,7 +82,8 @@ def load(
 ) -> Network:
     """Load what RUN or ARTIFACT stands for; a run by its ONNX or LiteRT export.
 
-    A run without either is exported to ONNX first, in a child process, which needs TensorFlow.
+    A run without either of its present weights is exported to ONNX first, in a child process,
+    which needs TensorFlow.
 
     Raises:
         RunError, ArtifactError: it cannot be found, exported or loaded.
@@ -111,8 +112,8 @@ def load(
 
 
 def _is_calibrated(artifact: Artifact, predictor: Predictor) -> bool:
-    if predictor.metadata.get("temperature") is not None:
-        return True
+    if "temperature" in predictor.metadata:
+        return predictor.metadata["temperature"] is not None
     return artifact.run is not None and artifact.run.read_record().calibration is not None
 
 
@@ -129,9 +130,11 @@ def _exported(artifact: Artifact, callback: Callback) -> Artifact:
     if artifact.run is None or not artifact.is_run_model:
         return artifact
     for name in ("onnx", "litert"):
-        folder = artifact.run.exports_folder / name
-        if (folder / "export.json").is_file():
-            return artifacts.resolve(folder)
+        file = artifact.run.exports_folder / name / "export.json"
+        if file.is_file():
+            export = documents.read(file, Export)
+            if runs.is_current(artifact.run, export.weights_sha256):
+                return artifacts.resolve(file.parent)
     callback.on_stage(f"exporting {artifact.run.path} to ONNX, once")
     _export(artifact.run)
     return artifacts.resolve(artifact.run.exports_folder / "onnx")
@@ -148,6 +151,6 @@ def _export(run: Run) -> None:
     except (ValueError, KeyError, TypeError):
         reason = " ".join(done.stderr.split())[-300:]
     raise ArtifactError(
-        f"{run.path} has no ONNX or LiteRT export, and cannot be exported: {reason}. Then serve "
-        f"it again after: cifarnet export {run.path} --format onnx"
+        f"{run.path} has no ONNX or LiteRT export of its weights, and cannot be exported: "
+        f"{reason}. Then serve it again after: cifarnet export {run.path} --format onnx"
     )
