@@ -58,7 +58,7 @@ def right(trained, tmp_path_factory) -> np.ndarray:
     run = runs.open_run("latest", trained / "runs")
     found = evaluation.evaluate(run, callbacks=[], output=tmp_path_factory.mktemp("output"))
     assert 0.2 < found.accuracy < 0.8  # chance: nothing can be learned
-    with np.load(evaluation.predictions(found)) as stored:
+    with np.load(found.predictions_file) as stored:
         return stored["probabilities"].argmax(axis=1) == stored["labels"]
 
 

@@ -22,14 +22,14 @@ def align(rows: Iterable[tuple[str, str]]) -> str:
 
 def count(number: float, noun: str) -> str:
     """Format a number of things: `1 epoch`, `2.5 epochs`, `1,000 steps`."""
-    text = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    text = f"{number:,}" if isinstance(number, int) else f"{number:,g}"
     return f"{text} {noun}" if number == 1 else f"{text} {noun}s"
 
 
-def some(texts: Sequence[str], most: int = 5) -> str:
-    """Join texts by semicolons; of more than `most`, the first ones and the number of the rest."""
-    rest = [f"and {len(texts) - most:,} more"] if len(texts) > most else []
-    return "; ".join([*texts[:most], *rest])
+def some(texts: Sequence[str]) -> str:
+    """Join texts by semicolons; of more than five, these and the number of the rest."""
+    rest = [f"and {len(texts) - 5:,} more"] if len(texts) > 5 else []
+    return "; ".join([*texts[:5], *rest])
 
 
 def difference(key: str, old: object, new: object, between: str) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 _RESAMPLES = 2_000
 _BATCH = 100  # resamples at a time, which bounds memory
 _MAX_SEEDS = 100_000
+_SEED = 0  # of resamples: an interval is the same each time
+_Z = 1.959964  # standard errors to each side of a 95 % interval
 
 
 class TTest(NamedTuple):
@@ -23,20 +25,19 @@ class TTest(NamedTuple):
     p: float
 
 
-def wilson(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(correct: int, count: int) -> tuple[float, float]:
     """Compute the 95 % score interval of a proportion (Wilson 1927)."""
-    share, spread = correct / count, z * z / count
+    share, spread = correct / count, _Z * _Z / count
     center = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    half = _Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
     return max(0.0, center - half), min(1.0, center + half)
 
 
-def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Compute the 95 % percentile bootstrap interval of a mean (Efron 1979).
+def bootstrap_mean(values: np.ndarray) -> tuple[float, float]:
+    """Compute the 95 % percentile bootstrap interval of a mean (Efron 1979), of 2,000 resamples.
 
     Args:
         values: float [N], one per image.
-        seed: of the 2,000 resamples.
     """
     from scipy import stats
 
@@ -46,25 +47,24 @@ def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
         n_resamples=_RESAMPLES,
         batch=_BATCH,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(_SEED),
     ).confidence_interval
     return float(found.low), float(found.high)
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray], count: int, seed: int = 0
+    statistic: Callable[[np.ndarray], np.ndarray], count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute 95 % percentile bootstrap intervals of several statistics of the same images.
 
     Args:
         statistic: gives float [S] for the rows of a resample, int [count]; a NaN is left out.
         count: number of images.
-        seed: of the 1,000 resamples.
 
     Returns:
         The lower and the upper ends, float [S] both.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     found = [statistic(rng.integers(count, size=count)) for _ in range(_RESAMPLES // 2)]
     low, high = np.nanpercentile(found, [2.5, 97.5], axis=0)
     return low, high
@@ -170,7 +170,7 @@ def seeds_needed(first_std: float, second_std: float, difference: float) -> int 
     return high
 
 
-def bootstrap_accuracies(groups: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
+def bootstrap_accuracies(groups: Sequence[np.ndarray]) -> np.ndarray:
     """Resample trainings and images together: accuracies of groups on the same drawn images.
 
     A hierarchical bootstrap: each resample draws images, the same for every group, and within each
@@ -178,12 +178,11 @@ def bootstrap_accuracies(groups: Sequence[np.ndarray], seed: int = 0) -> np.ndar
 
     Args:
         groups: for each group bool [k, N]; see `flip_std`. N is equal.
-        seed: of the 2,000 resamples.
 
     Returns:
         float64 [groups, 2,000], the mean accuracy of a group in each resample.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     images = groups[0].shape[1]
     stacked = np.concatenate(groups).astype(np.float32).T  # counts up to 2^24 are exact
     ends = np.cumsum([len(group) for group in groups])[:-1]
@@ -248,13 +247,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in found]
 
 
-def auroc_interval(
-    auroc: float, positives: int, negatives: int, z: float = 1.959964
-) -> tuple[float, float]:
+def auroc_interval(auroc: float, positives: int, negatives: int) -> tuple[float, float]:
     """Compute the 95 % interval of an area under the ROC curve (Newcombe 2006, method 5).
 
     It is the area's score interval, with the variance of Hanley and McNeil 1982 at the mean of both
-    numbers: the areas whose distance from the measured one is at most z standard errors. Unlike
+    numbers: the areas whose distance from the measured one is at most 1.96 standard errors. Unlike
     Wald's interval it has a width at 0 and 1.
     """
     from scipy.optimize import brentq
@@ -264,7 +261,7 @@ def auroc_interval(
     def excess(area: float) -> float:
         spread = 1 + others * ((1 - area) / (2 - area) + area / (1 + area))
         variance = area * (1 - area) * spread / (positives * negatives)
-        return float((auroc - area) ** 2 - z * z * variance)
+        return float((auroc - area) ** 2 - _Z * _Z * variance)
 
     # At 0 and 1 themselves the excess is 0, too.
     low = 0.0 if auroc <= 0 else float(brentq(excess, 0.0, min(auroc, 1 - 1e-9)))

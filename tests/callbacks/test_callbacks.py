@@ -153,6 +153,17 @@ def test_a_job_that_cannot_start_reports_one_error(tmp_path):
     assert recorder.names() == ["on_error", "on_error"]
 
 
+def test_a_callback_that_fails_at_the_end_does_not_turn_an_end_into_an_error():
+    class Fails(Callback):
+        def on_end(self):
+            raise OSError("disk full")
+
+    recorder = Recorder()
+    with pytest.raises(OSError, match="disk full"), job([recorder, Fails()]):
+        pass
+    assert recorder.names() == ["on_end"]
+
+
 def test_evaluation_and_export_name_their_stages(trained):
     run, _ = trained
     for call in (

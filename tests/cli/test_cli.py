@@ -146,6 +146,8 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "interrupted"
     done = record["epochs_done"]
+    shown = cifarnet("evaluate", "latest", "--split", "validation", cwd=tmp_path).stdout
+    assert re.search(rf"{run.name} is interrupted after [\d.]+ epochs; .*--resume", shown)
     # The run's own config decides how far it goes; shorten it so that the test ends.
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("epochs: 200.0", f"epochs: {int(done) + 3}"))
@@ -212,6 +214,16 @@ def test_a_wrong_config_is_one_clear_error_and_writes_nothing(overrides, says, t
     for text in says:
         assert text in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_or_key_that_is_given_as_something_else_is_told_how_to_give_it(tmp_path):
+    for arguments, says in (
+        (("article",), "extra argument (article). Did you mean --config article?"),
+        (("--epochs", 3), "No such option '--epochs'. Did you mean -o train.epochs=VALUE?"),
+        (("--batch-size=3",), "-o train.batch_size=VALUE or -o evaluate.batch_size=VALUE?"),
+    ):
+        done = cifarnet("train", *arguments, cwd=tmp_path, code=2)
+        assert done.stderr.rstrip().endswith(says)
 
 
 def test_errors_are_documents_under_json(tmp_path):
@@ -349,6 +361,8 @@ def test_predict_says_which_file_is_no_image(place, tmp_path):
     assert "notes.png" in done.stderr
     done = cifarnet("predict", "latest", tmp_path / "absent.png", cwd=place, code=1)
     assert "absent.png" in done.stderr
+    done = cifarnet("predict", "absent.onnx", tmp_path / "notes.png", cwd=place, code=1)
+    assert "there is no model file absent.onnx" in done.stderr
 
 
 def test_predict_lists_what_it_cannot_read_after_the_rest(place, tmp_path):
@@ -428,6 +442,7 @@ def test_data_fetch_and_verify_say_what_is_missing(tmp_path, monkeypatch):
     (tmp_path / "wrong.tar.gz").write_text("no archive")
     done = cifarnet("data", "fetch", "--path", "wrong.tar.gz", cwd=tmp_path, code=1)
     assert "wrong.tar.gz is not a whole archive" in done.stderr
+    assert "expected cifar-10-binary.tar.gz, " in done.stderr
     assert not (tmp_path / "home" / "cifar10").exists()
 
 

@@ -338,6 +338,7 @@ def test_a_path_needs_a_current_directory_only_where_it_is_relative(tmp_path, mo
         ("train.resolution=null", "expected a list, received nothing. Write [] for none"),
         ("data.augment=false", "expected a list, received false. Write [] for none"),
         ("export.formats=onnx", "a list, received the text 'onnx'. Write ['onnx']"),
+        ("export.formats=onnx,litert", "'onnx,litert'. Write [onnx, litert]"),
         ("data.augment=flip", "received the text 'flip'. Write [{kind: flip}]"),
         ("train.resolution={until: 0.5, size: 24}", "Write [{'size': 24, 'until': 0.5}]"),
         ("train.schedule={kind: step, at: 5}", "expected a list, received 5. Write [5]"),

@@ -48,7 +48,7 @@ from cifarnet.errors import ConfigError
         ('data: {path: "a\\0"}\n', ["data.path: expected a path in UTF-8"]),
         ('data: {path: "\\ud800"}\n', ["data.path: "]),
         ("data: {augment: flip}\n", ["data.augment: expected a list, received the text 'flip'"]),
-        ("data: {augment: [flip]}\n", ["data.augment[0]: expected a `kind:`", "`kind: flip`"]),
+        ("data: {augment: [flip]}\n", ["data.augment[0]: expected a `kind:`", "{kind: flip}"]),
         ("data: {augment: {kind: flip}}\n", ["data.augment: expected a list, received the mapp"]),
         # values out of range
         ("seed: -1\n", ["seed: expected a number greater than or equal to 0, received -1"]),
@@ -63,6 +63,11 @@ from cifarnet.errors import ConfigError
         ("data: {validation_fraction: .nan}\n", ["data.validation_fraction", "finite", "nan"]),
         # values that do not go together
         ("data: {source: directory}\n", ["c.yaml:1: data.source: directory needs data.path"]),
+        (
+            "data: {source: directory, path: x, image_size: 8, augment: [{kind: crop, pixels: 8}]}"
+            "\n",
+            ["c.yaml:1: data.augment[0].pixels: expected less than the 8 pixels", "received 8"],
+        ),
         ("data: {image_size: 64}\n", ["c.yaml:1: data.image_size: ", "only for source: directory"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -114,6 +119,7 @@ def test_what_is_wrong_is_said_with_its_place(text, says, tmp_path):
             "schedule: {kind: step}",
             "at: required, but not given. Add `at:` under `train.sched",
         ),
+        ("lr: 3", "train.lr: unknown key; did you mean 'learning_rate'?"),
         ("schedule: {kind: step, at: []}", "train.schedule.at: expected at least one item"),
         ("schedule: {kind: step, at: [0]}", "train.schedule.at[0]: expected a number greater"),
         ("schedule: {kind: step, at: 3}", "train.schedule.at: expected a list, received 3"),
@@ -121,7 +127,7 @@ def test_what_is_wrong_is_said_with_its_place(text, says, tmp_path):
         ("schedule: {kind: cosine, end: 1.5}", "train.schedule.end: expected a number less than"),
         ("schedule: {kind: cosin}", "'triangle', received 'cosin'; did you mean 'cosine'?"),
         ("schedule: {kind: [1]}", "expected kind to be one of 'constant', 'step'"),
-        ("schedule: cosine", "received the text 'cosine'. Write `kind: cosine`"),
+        ("schedule: cosine", "received the text 'cosine'. Write {kind: cosine}"),
         ("schedule: {kind: triangle, peak_at: 1.0}", "train.schedule.peak_at: expected a number"),
     ],
     ids=lambda value: value[:40],

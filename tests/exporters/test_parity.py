@@ -46,6 +46,11 @@ def test_the_allowed_loss_is_counted_in_images(right, allowed):
         parity.check(found, True, config.ExportConfig(max_accuracy_loss=0.01))
 
 
+@pytest.mark.parametrize(("after", "more"), [(0.50, False), (0.49, True)])
+def test_a_loss_of_just_what_is_allowed_is_no_more_than_that(after, more):
+    assert parity.loses_more(0.51, after, 0.01, images=100) == more
+
+
 DEFAULT = config.ExportConfig()
 
 

@@ -14,7 +14,7 @@ def settings(fraction: float) -> config.Config:
 def test_they_are_validation_images_one_of_each_class_in_order():
     given = settings(0.1)
     dataset = data.load(given.data, given.seed)
-    found = web_format.unseen(dataset, given.seed)
+    found = web_format.unseen(*dataset.comparison(), given.seed)
     validation, train = dataset.validation, dataset.train
     labels = {
         image.tobytes(): int(label)
@@ -26,4 +26,4 @@ def test_they_are_validation_images_one_of_each_class_in_order():
 
 def test_there_are_none_without_validation_images():
     given = settings(0)
-    assert web_format.unseen(data.load(given.data, given.seed), given.seed) is None
+    assert web_format.unseen(*data.load(given.data, given.seed).comparison(), given.seed) is None

@@ -291,7 +291,9 @@ def test_values_that_are_not_finite_are_the_layers_fault():
 
 def test_channels_first_which_a_processor_has_in_graphs_only_builds():
     conv = {"filters": 8, "kernel_size": 3, "data_format": "channels_first"}
-    build([{"Permute": {"dims": [3, 1, 2]}}, {"Conv2D": conv}, "Flatten", DENSE])
+    model = build([{"Permute": {"dims": [3, 1, 2]}}, {"Conv2D": conv}, "Flatten", DENSE])
+    kernel, outputs = 3 * 3 * 3 * 8, 30 * 30
+    assert models.total_macs(model) == kernel * outputs + 8 * outputs * 10
 
 
 def test_real_images_change_neither_weights_nor_the_random_state(monkeypatch):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cifarnet.reporting import plots
-from cifarnet.runs import Benchmark, Evaluation
+from cifarnet.runs import Benchmark, Evaluation, Run
 from cifarnet.runs.benchmarks import BenchmarkedArtifact, Speed
 from cifarnet.training.history import COLUMNS
 
@@ -30,7 +30,7 @@ def count_color(picture: np.ndarray, color: str) -> int:
 def test_curves_show_training_and_validation(epochs, tmp_path):
     rows = [f"{i},{2 / i},{i / 300},{2.1 / i},{i / 310},0.1,100,2" for i in range(1, epochs + 1)]
     (tmp_path / "history.csv").write_text("\n".join([HEADER, *rows]) + "\n")
-    plots.curves(tmp_path / "history.csv", tmp_path / "plots" / "curves.png")
+    plots.curves(Run(tmp_path), tmp_path / "plots" / "curves.png")
     picture = load(tmp_path / "plots" / "curves.png")
     assert picture.shape[1] > 900
     assert count_color(picture, "#0072B2") > 40
@@ -40,7 +40,7 @@ def test_curves_show_training_and_validation(epochs, tmp_path):
 def test_curves_without_validation_or_with_no_number(tmp_path):
     rows = ["1,2.0,0.1,,,0.1,100,2", "2,nan,0.2,,,0.1,100,2"]
     (tmp_path / "history.csv").write_text("\n".join([HEADER, *rows]) + "\n")
-    plots.curves(tmp_path / "history.csv", tmp_path / "curves.png")
+    plots.curves(Run(tmp_path), tmp_path / "curves.png")
     picture = load(tmp_path / "curves.png")
     assert count_color(picture, "#0072B2") > 40
     assert count_color(picture, "#D55E00") == 0
@@ -205,7 +205,7 @@ def test_names_are_text_and_a_missing_glyph_is_no_warning(tmp_path, recwarn, cap
     plots.mistakes(found, tmp_path / "p.npz", tmp_path / "m.png")
     (tmp_path / "$x^$").mkdir()
     (tmp_path / "$x^$" / "history.csv").write_text(f"{HEADER}\n1,2.0,0.1,,,0.1,100,2\n")
-    plots.curves(tmp_path / "$x^$" / "history.csv", tmp_path / "curves.png")
+    plots.curves(Run(tmp_path / "$x^$"), tmp_path / "curves.png")
     assert list(recwarn) == [] and caplog.records == []
     assert capfd.readouterr() == ("", "")
 
@@ -230,7 +230,7 @@ def test_the_caption_of_a_mistake_says_what_is_true_and_what_was_said(tmp_path, 
 
 def test_one_epoch_has_one_tick(tmp_path, monkeypatch):
     (tmp_path / "history.csv").write_text(f"{HEADER}\n1,2.0,0.1,2.1,0.1,0.1,100,2\n")
-    figure = drawn(monkeypatch, lambda: plots.curves(tmp_path / "history.csv", tmp_path))
+    figure = drawn(monkeypatch, lambda: plots.curves(Run(tmp_path), tmp_path))
     axes = figure.axes[0]
     low, high = axes.get_xlim()
     assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]

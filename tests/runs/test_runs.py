@@ -249,10 +249,21 @@ def test_a_lock_can_be_waited_for(tmp_path):
     held.acquire()
     with pytest.raises(RunError, match=r"by process 4 on h\. Wait"), runs.lock(run):
         pass
+    with pytest.raises(RunError, match="is in use"):
+        runs.remove(run)
     threading.Timer(0.2, held.release).start()
     with runs.lock(run, wait=60.0):
         process = run.read_record().process
     assert process == ProcessRecord(pid=os.getpid(), host=socket.gethostname())
+
+
+def test_a_look_whether_a_run_is_locked_does_not_stop_who_begins_to_write_it(tmp_path):
+    run = make(tmp_path, "r")
+    probe = filelock.FileLock(run.path / ".lock", thread_local=False)  # as `is_locked` holds it
+    probe.acquire()
+    threading.Timer(0.1, probe.release).start()
+    with runs.lock(run):
+        assert runs.is_locked(run)
 
 
 def test_who_holds_a_run_with_a_damaged_record_is_not_known(tmp_path):

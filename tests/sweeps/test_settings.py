@@ -157,7 +157,7 @@ def test_a_base_without_validation_images_is_refused(tmp_path):
 
 def test_a_sweep_with_an_unknown_key_is_not_begun(tmp_path):
     path = sweeping.write(tmp_path, "vary: {train.ema: [0.9], train.learning_rat: [0.1, 0.2]}\n")
-    with pytest.raises(ConfigError, match=r"vary: train.learning_rat=0.2:\n.*\n?.*did you mean"):
+    with pytest.raises(ConfigError, match=r"vary: train.learning_rat=0.2: .*; did you mean"):
         run_sweep(path, root=tmp_path / "runs", callbacks=[])
     assert not (tmp_path / "runs").exists()
     for vary in (
@@ -192,7 +192,7 @@ def test_a_check_counts_settings_once_and_states_all_faults(tmp_path):
     text = "vary: {train.learning_rate: [0.1, 0.2, 0.3]}\n"
     assert check_sweep(sweeping.write(tmp_path, text), callbacks=[]).configs == 3
     text = "vary: {train.learning_rate: [0.1, -2], train.batch_size: [10, -1]}\n"
-    with pytest.raises(ConfigError, match=r"(?s)learning_rate=-2:\n.*batch_size=-1:\n"):
+    with pytest.raises(ConfigError, match=r"vary: train.learning_rate=-2: .*\n.*batch_size=-1: "):
         check_sweep(sweeping.write(tmp_path, text), callbacks=[])
 
 

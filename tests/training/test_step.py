@@ -1,13 +1,17 @@
 """The parts of the training step that a caller may replace: optimizer, loss, pass, transforms."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cifarnet import config, data, models
-from cifarnet.training import losses
+from cifarnet.data.images import ImageFile
+from cifarnet.training import losses, networks
 from cifarnet.training.step import Trainer
+from cifarnet.training.team import Team
 
 SETTINGS = config.parse(
     {
@@ -39,6 +43,24 @@ def dataset():
 def trainer(dataset):
     """A function that makes a trainer with some parts replaced."""
     return lambda **parts: Trainer(SETTINGS, dataset, **parts)
+
+
+def test_whitening_sees_images_of_all_classes_where_these_are_sorted(dataset, monkeypatch):
+    """As those of a folder are."""
+    rows = np.argsort(dataset.train.labels, kind="stable")
+    files = tuple(ImageFile(f"{row}.png", "") for row in rows)
+    ordered = replace(dataset, train=replace(dataset.train.take(rows), files=files))
+    monkeypatch.setattr(networks, "_WHITENING_IMAGES", 20)
+    whitening = {"filters": 6, "kernel_size": 1, "kernel_initializer": "whitening"}
+    layers = [{"Conv2D": whitening}, "Flatten", {"Dense": {"units": 10}}]
+    settings = SETTINGS.model_copy(update={"model": config.ModelConfig(layers=layers)})
+    model, _ = networks.build(settings, ordered, Team(), None)
+    seen = ordered.train.spread(20)
+    assert set(seen.labels) == set(range(10))
+    statistics = (dataset.mean, dataset.std)
+    expected = models.build(settings.model, 32, 10, *statistics, images=seen.pixels)
+    kernels = [one.weights[3].numpy() for one in (model, expected)]
+    np.testing.assert_array_equal(*kernels)
 
 
 def weights(trainer: Trainer) -> list[np.ndarray]:

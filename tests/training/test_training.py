@@ -377,6 +377,53 @@ def test_a_finished_run_is_trained_further_only_on_request(tmp_path):
     assert config.load(short.config_file).train.epochs == 3
 
 
+def test_a_run_that_ended_early_is_trained_further_without_what_ended_it(tmp_path, unbroken):
+    run = training.train(small(stop={"validation_accuracy": 0.01}), tmp_path)
+    assert run.read_record().epochs_done == 1
+    before = run.model_file.read_bytes()
+    for overrides in ([], ["train.epochs=5"], ["train.stop={validation_accuracy: 0.02}"]):
+        with pytest.raises(RunError, match=r"reached 0\.01.*switch off.*-o train\.stop=null"):
+            training.resume(run, overrides)
+    assert run.model_file.read_bytes() == before
+    training.resume(run, ["train.stop=null"])
+    assert run.read_record().stop_reason == "all epochs done"
+    assert_equal_bits(unbroken(), run)
+    with pytest.raises(RunError, match=r"all epochs done\. .*-o train\.epochs=N"):
+        training.resume(run, ["train.early_stopping={patience: 3}"])
+
+
+def test_an_interrupted_run_states_no_accuracy_that_its_network_was_not_measured_with(tmp_path):
+    often = {"checkpoint": {"every_steps": 1}}  # so steps are taken one by one
+    record = interrupted(tmp_path / "last", at=(2, 3), **often).read_record()
+    assert (record.selected_epoch, record.validation_accuracy) == (None, None)
+    assert record.best_epoch == 1
+    run = interrupted(tmp_path / "best", at=(2, 3), select="best", **often)
+    record = run.read_record()
+    settings = small()
+    images = data.load(settings.data, settings.seed).validation
+    logits = keras.models.load_model(run.model_file)(images.pixels.astype(np.float32))
+    right = np.mean(np.argmax(logits, axis=1) == images.labels)
+    assert record.selected_epoch == 1
+    assert record.validation_accuracy == pytest.approx(right)
+
+
+def test_part_of_an_epoch_counts_as_one_where_training_goes_on(tmp_path):
+    class Counts(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_steps(self, progress):
+            self.seen.append((progress.epoch, progress.epochs))
+
+    begin, end = Counts(), Counts()
+    constant = {"schedule": {"kind": "constant"}}
+    run = training.train(small(epochs=1.5, **constant), tmp_path, callbacks=[begin])
+    training.resume(run, ["train.epochs=3"], callbacks=[end])
+    assert sorted(set(begin.seen)) == [(1, 2), (2, 2)]
+    assert sorted(set(end.seen)) == [(3, 4), (4, 4)]
+    assert len(run.history_file.read_text().splitlines()) == 5
+
+
 def test_a_finished_run_that_is_trained_further_stays_what_its_record_says(tmp_path):
     class Fails(Callback):
         def on_steps(self, progress):

@@ -23,7 +23,7 @@ MOST = 40
 
 
 def doubts(artifact: Artifact, dataset: Dataset, callback: Callback) -> list[Doubt]:
-    """Rank the validation and test images by the probability of their given label.
+    """Rank the wrongly predicted validation and test images by their label's probability.
 
     Predictions that `evaluate` stored for these images and weights are used; others are made.
 

@@ -1,21 +1,25 @@
-"""The frame of a long job: its callbacks, and one last call to them."""
+"""The frame of a long job: its callbacks, one last call to them, what they are told of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from cifarnet import system
 from cifarnet.callbacks.base import Callback, Callbacks
+from cifarnet.formatting import count
+
+if TYPE_CHECKING:
+    from cifarnet.runs import Run
 
 
 @contextmanager
-def job(callbacks: Iterable[Callback] | None, own: Iterable[Callback] = ()) -> Iterator[Callbacks]:
+def job(callbacks: Iterable[Callback] | None) -> Iterator[Callbacks]:
     """Report the end or the error of a job to callbacks.
 
     Args:
         callbacks: of the caller; None: a `ProgressDisplay` on a terminal or in a notebook.
-        own: of the job itself, called first.
 
     Yields:
         All of them as one.
@@ -25,11 +29,22 @@ def job(callbacks: Iterable[Callback] | None, own: Iterable[Callback] = ()) -> I
 
         shown = ProgressDisplay()
         callbacks = [shown] if shown.is_interactive else []
-    together = Callbacks([*own, *callbacks])
+    together = Callbacks([*callbacks])
     try:
         with system.lenient():
             yield together
-        together.on_end()
     except BaseException as error:
         together.on_error(error)
         raise
+    together.on_end()
+
+
+def warn_unfinished(run: Run | None, callback: Callback) -> None:
+    """Warn if the training of a run did not come to its end."""
+    from cifarnet import runs  # not for `--help`
+
+    if run is not None and (status := runs.status(run)) != "finished":
+        done = count(run.read_record().epochs_done or 0.0, "epoch")
+        callback.on_warning(
+            f"{run.path} is {status} after {done}; to go on: cifarnet train --resume {run.path}"
+        )

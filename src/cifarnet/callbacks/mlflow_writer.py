@@ -6,7 +6,6 @@ made up for at the next epoch, a resumed run continues its MLflow run, and nothi
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import queue
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cifarnet import config as cfg
+from cifarnet import runs
 from cifarnet.formatting import printable
 from cifarnet.runs import Run, documents
 from cifarnet.runs.records import TrackerRecord
@@ -147,12 +147,10 @@ def _parameters(config: cfg.Config) -> Iterator[tuple[str, str]]:
 
 def _metrics(run: Run) -> Iterator[tuple[str, float, int]]:
     """Yield the name, value and epoch of each number of `history.csv`."""
-    with run.history_file.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            epoch = int(row.pop("epoch"))
-            for name, value in row.items():
-                if value:
-                    yield name, float(value), epoch
+    for row in runs.read_history(run):
+        epoch = int(row.pop("epoch"))
+        for name, value in row.items():
+            yield name, value, epoch
 
 
 def _files(run: Run) -> Iterator[Path]:

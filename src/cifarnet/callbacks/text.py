@@ -56,5 +56,8 @@ def describe_epoch(result: EpochResult, best: bool) -> str:
 def _precision(record: PrecisionRecord) -> str:
     if not record.milliseconds:
         return str(record.chosen)
-    times = ", ".join(f"{name} {ms:.3g} ms" for name, ms in record.milliseconds.items())
+    times = ", ".join(
+        f"{name} {f'{ms:,.0f}' if ms >= 100 else f'{ms:.3g}'} ms"
+        for name, ms in record.milliseconds.items()
+    )
     return f"{record.chosen} (a convolution takes: {times})"

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cifarnet.cli import streams
+from cifarnet.cli import hints, streams
 from cifarnet.errors import CifarnetError, Interrupted, JsonObject
 from cifarnet.formatting import printable_lines
 
@@ -58,6 +58,11 @@ class Command(click.Command):
             _flag(["--json"], JSON, "Print the result as one JSON document."),
             _flag(["--debug"], _DEBUG, "Show the traceback of an error."),
         ]
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse; say how to give a config, or a key of it, that was taken for something else."""
+        with hints.added(context):
+            return super().parse_args(context, args)
 
     def invoke(self, context: click.Context) -> None:
         """Run; print the document under `--json`; turn errors into exit codes."""

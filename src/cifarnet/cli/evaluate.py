@@ -52,8 +52,9 @@ def evaluate(
     """Evaluate a trained network on images it was not trained on.
 
     RUN is a path, a name under runs/, or `latest`; ARTIFACT is a .keras, .h5, .onnx or .tflite
-    file or a SavedModel folder. For a file that cifarnet did not write, the last options state its
-    input and output, and -o names its images; the result lists what was assumed instead.
+    file, a SavedModel folder, or the page of a `web` export. For a file that cifarnet did not
+    write, the last options state its input and output, and -o names its images; the result lists
+    what was assumed instead.
 
     --robustness also measures accuracy under 15 corruptions and under attacks, and whether the
     confidence tells out-of-distribution images, on as many test images as --budget allows.

@@ -18,7 +18,7 @@ def show_files(found: Evaluation) -> None:
     from cifarnet import evaluation as evaluations
 
     pictures = [found.sprite_file, *evaluations.pictures(found)]
-    files = [found.path, evaluations.predictions(found), *pictures]
+    files = [found.path, found.predictions_file, *pictures]
     written = ", ".join(file.name for file in files)
     console().print(f"in {found.path.parent}: {written}\n", markup=False)
 

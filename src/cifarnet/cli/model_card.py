@@ -9,8 +9,8 @@ import click
 from cifarnet.cli.render import console
 
 if TYPE_CHECKING:
+    from cifarnet.errors import JsonObject
     from cifarnet.runs import Run
-    from cifarnet.runs.documents import JsonObject
 
 
 def check_usage(card: bool, license: str | None) -> None:

@@ -29,7 +29,8 @@ def predict(target: str, images: tuple[Path, ...], top: int, preprocessing: Prep
     """Classify image files, or all images in folders.
 
     Images of another size are resized to the network's. Files that cannot be read are listed after
-    the others. RUN|ARTIFACT and the last options are as for `evaluate`.
+    the others, which is no error unless none can be read. RUN|ARTIFACT and the last options are as
+    for `evaluate`.
 
     \b
     Example:

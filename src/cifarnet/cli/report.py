@@ -23,7 +23,7 @@ def report(run: str | None, open_: bool) -> Any:
     \b
     Example:
       cifarnet report latest --open
-      cifarnet report --runs
+      cifarnet report
     """
     from cifarnet.reporting import page, runs_page
 

@@ -12,7 +12,7 @@ import click
 
 from cifarnet.cli import sweep_table
 from cifarnet.cli.command import Group, Integer
-from cifarnet.cli.render import WhenMeasured, console, display, load_tensorflow
+from cifarnet.cli.render import WhenMeasured, console, display
 
 _path = click.Path(path_type=Path)
 _folder = click.argument(
@@ -48,7 +48,6 @@ def check(file: Path) -> Any:
     Example:
       cifarnet sweep check rates.sweep.yaml
     """
-    load_tensorflow()
     from cifarnet import sweeps
 
     with display() as shown:

@@ -7,7 +7,7 @@ from cifarnet.config.json_schema import generate_json_schema
 from cifarnet.config.layer_list import Layer, normalize_layers
 from cifarnet.config.loader import changes, data_only, dump, leaves, load, override, parse
 from cifarnet.config.methods import methods
-from cifarnet.config.recipe import recipe_changes, recipe_digest
+from cifarnet.config.recipe import UNTRAINED, recipe_changes, recipe_digest
 from cifarnet.config.schema import (
     AlternatingFlip,
     Augmentation,
@@ -40,6 +40,7 @@ from cifarnet.config.schema import (
 from cifarnet.config.shipped import ShippedConfig, copy_shipped, shipped
 
 __all__ = [
+    "UNTRAINED",
     "AlternatingFlip",
     "Augmentation",
     "Brightness",

@@ -108,7 +108,7 @@ def _advice(problem: Any, path: KeyPath) -> str:
     if kind == "tuple_type":
         return _list_advice(path, received)
     if kind == "model_attributes_type" and isinstance(received, str):
-        return f". Write `kind: {received}`"
+        return f". Write {{kind: {received}}}"
     if kind == "model_type" and received is not None:
         return _section_advice(problem["ctx"]["class_name"], received)
     if received is None and kind in _WRITTEN_BELOW:
@@ -155,6 +155,9 @@ def _list_advice(path: KeyPath, received: Any) -> str:
     else:
         text = brief(received)
         lists = [([received], f"[{text}]"), ([{"kind": received}], f"[{{kind: {received}}}]")]
+        if isinstance(received, str):
+            items = [item.strip() for item in received.split(",")]
+            lists.append((items, f"[{', '.join(items)}]"))
     for value, text in lists:
         with suppress(pydantic.ValidationError):
             accepts(value)
@@ -198,7 +201,8 @@ def _unknown(key: str, known: Sequence[str]) -> str:
     if word in elsewhere and "." in word:
         section, _, last = word.rpartition(".")
         return f"unknown key. Write `{last}:` under `{section}:`, indented"
-    near = difflib.get_close_matches(word, known, n=1)
+    initials = [name for name in known if "".join(part[0] for part in name.split("_")) == word]
+    near = initials or difflib.get_close_matches(word, known, n=1)
     if near and word not in elsewhere:
         return f"unknown key{_did_you_mean(near)}"
     match = difflib.get_close_matches(word, elsewhere, n=1, cutoff=0.75)

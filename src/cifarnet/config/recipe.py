@@ -9,9 +9,8 @@ from typing import Any
 from cifarnet.config.loader import changes
 from cifarnet.config.schema import Config
 
-_OTHER = (
-    "name",
-    "seed",
+# Keys that change nothing that is trained.
+UNTRAINED = (
     "data.memory_share",
     "evaluate",
     "export",
@@ -19,6 +18,7 @@ _OTHER = (
     "train.tensorboard",
     "train.mlflow",
 )
+_OTHER = ("name", "seed", *UNTRAINED)
 
 
 def recipe_digest(config: Config) -> str:

@@ -274,6 +274,13 @@ class DataConfig(Section):
                 ("image_size",),
                 f"{self.source} images are 32 pixels wide; others are only for source: directory",
             )
+        for i, one in enumerate(self.augment):
+            if isinstance(one, Crop) and one.pixels >= self.image_size:
+                raise KeyProblem(
+                    ("augment", i, "pixels"),
+                    f"expected less than the {self.image_size} pixels of the images, received "
+                    f"{one.pixels}",
+                )
         return self
 
 

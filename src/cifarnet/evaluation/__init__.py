@@ -6,7 +6,6 @@ from cifarnet.evaluation.run import (
     evaluate,
     measure,
     pictures,
-    predictions,
     write,
 )
 from cifarnet.evaluation.tta import with_tta
@@ -19,7 +18,6 @@ __all__ = [
     "measure",
     "pictures",
     "predict",
-    "predictions",
     "with_tta",
     "write",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from cifarnet import artifacts, data
 from cifarnet.errors import ConfigError, DataError
+from cifarnet.formatting import some
 from cifarnet.predictors import Preprocessing
 from cifarnet.runs import Run
 
@@ -65,9 +66,12 @@ def predict(
         raise ConfigError(f"top: expected at least 1, received {top}")
     if isinstance(images, str | Path):
         raise DataError(f"images: expected a list of paths, received the text {str(images)!r}")
+    paths = [Path(image) for image in images]
+    if paths and not any(path.exists() for path in paths):  # before the network is loaded
+        raise DataError(f"there is no image file or folder {some([*map(str, paths)])}")
     artifact = artifacts.resolve(target)
     predictor = artifact.load(preprocessing)
-    pixels, unreadable = data.read_images([Path(image) for image in images], predictor.size)
+    pixels, unreadable = data.read_images(paths, predictor.size)
     if not pixels:
         reasons = "; ".join(reason for _, reason in unreadable[:5])
         raise DataError(f"expected at least one image, received none: {reasons or 'no file'}")

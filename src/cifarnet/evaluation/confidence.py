@@ -123,6 +123,8 @@ def advice(found: Evaluation, artifact: Artifact, dataset: Dataset) -> str:
             "hold out validation images and calibrate on them in a new training: "
             "-o data.validation_fraction=0.1 -o train.calibrate=true"
         )
+    if artifact.run.read_record().status != "finished":
+        return ""  # resuming it would train on, too
     scaled = found.temperature
     if artifact.config.train.calibrate or (
         scaled is not None and scaled.calibrated_error >= found.expected_calibration_error

@@ -11,7 +11,7 @@ import numpy as np
 
 from cifarnet import artifacts, data, runs
 from cifarnet.artifacts import Artifact
-from cifarnet.callbacks import Callback, job
+from cifarnet.callbacks import Callback, job, warn_unfinished
 from cifarnet.choices import Split, Tta
 from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, DataError
@@ -84,6 +84,7 @@ def _load(
     allow_changed_data: bool,
     callback: Callback,
 ) -> tuple[Predictor, data.Dataset]:
+    warn_unfinished(artifact.run, callback)
     callback.on_stage(f"loading {artifact.path}")
     predictor = artifact.load(preprocessing)
     return predictor, artifact.dataset(callback.on_fetch, allow_changed_data, predictor)
@@ -179,13 +180,8 @@ def write(
     confusion, reliability, mistakes = pictures(evaluation)
     plots.confusion(evaluation, confusion)
     plots.reliability(evaluation, reliability)
-    plots.mistakes(evaluation, predictions(evaluation), mistakes)
+    plots.mistakes(evaluation, evaluation.predictions_file, mistakes)
     return evaluation
-
-
-def predictions(evaluation: Evaluation) -> Path:
-    """Return the file with an evaluation's arrays; see `measure`."""
-    return evaluation.predictions_file
 
 
 def pictures(evaluation: Evaluation) -> tuple[Path, Path, Path]:

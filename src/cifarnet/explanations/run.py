@@ -47,7 +47,7 @@ def explain(
 
     Args:
         target: a run, its path or name, `latest`, or a model file.
-        images: image files and folders of them; None: `mistakes`.
+        images: image files and folders of them; none: `mistakes`.
         mistakes: how many of the most confident mistakes on the test set to explain instead; 10.
         method: `occlusion`, of any model file; or of Keras files `layercam`, `gradcam`,
             `integrated`.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet import artifacts, runs
+from cifarnet.errors import JsonObject
 from cifarnet.reporting import model_card, page, stored
 from cifarnet.runs import Run
-from cifarnet.runs.documents import JsonObject
 
 
 @dataclass(frozen=True)

@@ -100,15 +100,21 @@ def check(parity: Parity, quantized: bool, limits: cfg.ExportConfig) -> None:
         )
 
 
+def loses_more(before: float, after: float, allowed: float, images: int) -> bool:
+    """Return whether an accuracy falls by more than `allowed`.
+
+    In images, because 0.66 - 0.65 is more than 0.01.
+    """
+    return round((before - after) * images) > round(allowed * images, 6)
+
+
 def _check_accuracy(parity: Parity, allowed: float) -> None:
-    # In images, because 0.66 - 0.65 is more than 0.01.
-    lost = round((parity.reference_accuracy - parity.accuracy) * parity.images)
-    if lost > round(allowed * parity.images, 6):
+    before, after = parity.reference_accuracy, parity.accuracy
+    if loses_more(before, after, allowed, parity.images):
         raise GateError(
-            f"it loses {100 * lost / parity.images:.2f} points of accuracy on "
-            f"{parity.images:,} images ({100 * parity.reference_accuracy:.2f} % to "
-            f"{100 * parity.accuracy:.2f} %), "
-            f"allowed {100 * allowed:.2f} (export.max_accuracy_loss)"
+            f"it loses {100 * (before - after):.2f} points of accuracy on {parity.images:,} images "
+            f"({100 * before:.2f} % to {100 * after:.2f} %), allowed {100 * allowed:.2f} "
+            "(export.max_accuracy_loss)"
         )
 
 

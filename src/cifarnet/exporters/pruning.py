@@ -8,6 +8,7 @@ from cifarnet import config as cfg
 from cifarnet.backend import keras, tf
 from cifarnet.data import Dataset
 from cifarnet.errors import GateError
+from cifarnet.exporters import parity
 from cifarnet.exporters.finetune import fine_tune
 from cifarnet.predictors import keras_file
 from cifarnet.training import optimizers
@@ -66,7 +67,7 @@ def check(
         float((keras_file.from_model(model)(pixels).argmax(axis=1) == labels).mean())
         for model in (original, pruned)
     )
-    if before - after > allowed:
+    if parity.loses_more(before, after, allowed, len(labels)):
         raise GateError(
             f"the pruned network loses {100 * (before - after):.2f} points of accuracy on "
             f"{len(labels):,} images ({100 * before:.2f} % to {100 * after:.2f} %), allowed "

@@ -13,7 +13,7 @@ import numpy as np
 from cifarnet import artifacts, data, runs
 from cifarnet import config as cfg
 from cifarnet.backend import default_settings, keras
-from cifarnet.callbacks import Callback, job
+from cifarnet.callbacks import Callback, job, warn_unfinished
 from cifarnet.cost import Meter, Power
 from cifarnet.data.sampling import balanced_order
 from cifarnet.errors import (
@@ -63,8 +63,7 @@ def export(
         formats: names of `exporters.FORMATS`; None: `export.formats` of the run's config.
         quantize: quantizations; each format gets those it can hold. None: `export.quantize`.
         prune: share of the weights to set to zero first, 0 to 1.
-        callbacks: notified of each stage; None: show progress on a terminal or in a notebook.
-        overrides, allow_changed_data, power: as for `evaluate`.
+        callbacks, overrides, allow_changed_data, power: as for `evaluate`.
 
     Returns:
         The record of each artifact, in the order of `formats`; the first bears the shared cost.
@@ -86,6 +85,7 @@ def export(
     wanted = _wanted(options := _options(source, prune), formats, quantize)
     with job(callbacks) as callback, runs.lock(source), Worker() as worker:
         runs.check(source, source.model_file)
+        warn_unfinished(source, callback)
         callback.on_stage("reading the run")
         dataset = data.load_recorded(source, config, callback.on_fetch, allow_changed_data)
         exporter = _Exporter(source, config, options, dataset, callback, worker)
@@ -152,7 +152,7 @@ class _Exporter:
         )
         self._split, pixels, self._labels = self._dataset.comparison()
         self._images = parity.images(pixels)
-        self._unseen = web_format.unseen(dataset, config.seed)
+        self._unseen = web_format.unseen(self._split, pixels, self._labels, config.seed)
         self._pruned = None if options.prune is None else self._prune(options.prune)
         self._expected = parity.predict(keras_file.from_model(self._network), self._images)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarnet import browser, data
+from cifarnet import browser
 from cifarnet.backend import keras
 from cifarnet.browser import chromium, runtime
 from cifarnet.data import OnFetch
@@ -46,13 +46,16 @@ def missing() -> str:
     return "web needs ONNX Runtime Web, which the command npm fetches; install npm"
 
 
-def unseen(dataset: data.Dataset, seed: int) -> np.ndarray | None:
+def unseen(split: str, pixels: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray | None:
     """Choose images that the page offers: validation images, one of each class where possible.
+
+    Args:
+        split, pixels, labels: that the exports are compared on.
+        seed: of the choice.
 
     Returns:
         uint8 [N, S, S, 3], in the order of the classes; None without a validation split.
     """
-    split, pixels, labels = dataset.comparison()
     if split != "validation":
         return None
     count = min(_EXAMPLES, max(1, _EXAMPLE_BYTES // pixels[0].nbytes))

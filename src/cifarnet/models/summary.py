@@ -53,16 +53,18 @@ def total_macs(model: keras.Model) -> int:
 
 def _macs(layer: keras.Layer) -> int:
     """Return the multiply-accumulates of one image: kernel size x positions it is applied at."""
-    positions = math.prod(layer.output.shape[1:-1])
+    channels_first = getattr(layer, "data_format", None) == "channels_first"
+    places = slice(2, None) if channels_first else slice(1, -1)
+    positions = math.prod(layer.output.shape[places])
     if isinstance(layer, layers.Conv2D):  # Keras' own layer computes all outputs
         whole = keras.layers.Conv2D.compute_output_shape(layer, layer.input.shape)
-        positions = math.prod(whole[1:-1])
+        positions = math.prod(whole[places])
     if isinstance(layer, keras.layers.SeparableConv2D):
         return positions * sum(
             math.prod(w.shape) for w in (layer.depthwise_kernel, layer.pointwise_kernel)
         )
     if isinstance(layer, keras.layers.Conv2DTranspose):
-        positions = math.prod(layer.input.shape[1:-1])
+        positions = math.prod(layer.input.shape[places])
     kernel = getattr(layer, "kernel", None)
     return positions * math.prod(kernel.shape) if kernel is not None else 0
 

@@ -11,6 +11,7 @@ from cifarnet.predictors.preprocessing import RUN_PREPROCESSING, Preprocessing, 
 
 __all__ = [
     "RUN_PREPROCESSING",
+    "SUFFIXES",
     "Metadata",
     "Predict",
     "Predictor",
@@ -29,6 +30,8 @@ _NEEDS: dict[str, tuple[str, str] | None] = {
     ".html": ("onnxruntime", "onnx"),
     ".tflite": ("ai_edge_litert", "litert"),
 }
+# Of model files.
+SUFFIXES = tuple(suffix for suffix in _NEEDS if suffix)
 
 
 def load(
@@ -57,8 +60,9 @@ def load(
     suffix = "" if path.is_dir() else path.suffix.lower()
     if suffix not in _NEEDS or (suffix == "" and not (path / "saved_model.pb").is_file()):
         raise ArtifactError(
-            f"{path}: expected a .keras, .h5, .onnx or .tflite file or a SavedModel folder, "
-            f"received {'a folder without saved_model.pb' if path.is_dir() else repr(path.name)}"
+            f"{path}: expected a .keras, .h5, .onnx or .tflite file, a SavedModel folder or the "
+            "page of a web export, received "
+            f"{'a folder without saved_model.pb' if path.is_dir() else repr(path.name)}"
         )
     needs = _NEEDS[suffix]
     if needs is not None and importlib.util.find_spec(needs[0]) is None:

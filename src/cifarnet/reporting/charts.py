@@ -112,12 +112,12 @@ def chart(
     )
 
 
-def sparkline(values: Sequence[float], width: int = 80, height: int = 18) -> str:
-    """Return the SVG path of a small line without axes; empty with fewer than two values."""
+def sparkline(values: Sequence[float]) -> str:
+    """Return the SVG path of a line without axes, 80 x 18; empty with fewer than two values."""
     if len(values) < 2:
         return ""
-    x_place = _Scale((0, len(values) - 1), 1, width - 1)
-    y_place = _Scale((min(values), max(values)), height - 1, 1)
+    x_place = _Scale((0, len(values) - 1), 1, 79)
+    y_place = _Scale((min(values), max(values)), 17, 1)
     return _path([(x_place(i), y_place(value)) for i, value in enumerate(values)])
 
 

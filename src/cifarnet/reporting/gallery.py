@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet import runs
+from cifarnet.errors import JsonObject
 from cifarnet.runs import Evaluation
-from cifarnet.runs.documents import JsonObject
 from cifarnet.runs.explanations import ExplainedImage, Explanation
 
 _PROBABILITIES = 10  # of an image, the largest

@@ -16,12 +16,11 @@ import yaml
 
 from cifarnet import config as cfg
 from cifarnet import cost, runs
-from cifarnet.errors import ConfigError
+from cifarnet.errors import ConfigError, JsonObject
 from cifarnet.formatting import printable
 from cifarnet.reporting import markdown, sections
 from cifarnet.reporting.stored import StoredRun
 from cifarnet.runs import Evaluation, Robustness, RunRecord
-from cifarnet.runs.documents import JsonObject
 from cifarnet.runs.results import ClassMetrics
 from cifarnet.statistics import wilson
 

@@ -10,12 +10,11 @@ from typing import Any
 from cifarnet import config as cfg
 from cifarnet import runs
 from cifarnet.callbacks import Callback
-from cifarnet.errors import CifarnetError
+from cifarnet.errors import CifarnetError, JsonObject
 from cifarnet.formatting import printable
 from cifarnet.reporting import gallery, inline, sections, stored, templating
 from cifarnet.reporting.stored import StoredRun
 from cifarnet.runs import Run
-from cifarnet.runs.documents import JsonObject
 
 # Arrays or images that are missing or do not belong to their record; the page does without.
 _UNREADABLE = (CifarnetError, OSError, KeyError, IndexError, ValueError)

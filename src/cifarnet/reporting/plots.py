@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cifarnet import runs
 from cifarnet.formatting import percent
 from cifarnet.reporting import canvas, shown
-from cifarnet.runs import Benchmark, Evaluation
+from cifarnet.runs import Benchmark, Evaluation, Run
 from cifarnet.runs.benchmarks import Speed
 from cifarnet.runs.confidence import SelectivePrediction
 
@@ -30,15 +30,14 @@ def _fitted(caption: str) -> str:
 
 
 @canvas.drawing()
-def curves(history: Path, png: Path) -> None:
+def curves(run: Run, png: Path) -> None:
     """Plot loss, accuracy and learning rate by epoch from `history.csv`."""
     from matplotlib.ticker import MaxNLocator
 
-    with history.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = runs.read_history(run)
     epochs = [int(row["epoch"]) for row in rows]
     figure = canvas.figure(9.5, 3.8)
-    figure.suptitle(history.resolve().parent.name, fontsize=10)
+    figure.suptitle(run.path.resolve().name, fontsize=10)
     for place, name in enumerate(("loss", "accuracy")):
         axes = figure.add_subplot(1, 2, place + 1)
         rate = axes.twinx()
@@ -246,9 +245,9 @@ def sheet(pixels: np.ndarray, captions: Sequence[str], columns: int, png: Path, 
     canvas.save(figure, png)
 
 
-def _column(rows: Sequence[dict[str, str]], key: str) -> np.ndarray:
+def _column(rows: Sequence[dict[str, float]], key: str) -> np.ndarray:
     """Return a column as float64; NaN where it is empty."""
-    return np.array([float(row[key]) if row[key] else np.nan for row in rows])
+    return np.array([row.get(key, np.nan) for row in rows])
 
 
 def _title(found: Evaluation) -> str:

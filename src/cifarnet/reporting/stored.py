@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -163,12 +162,10 @@ def history(run: Run) -> list[dict[str, float]]:
     Values of a training that diverged are left out: NaN, infinite, or of 16 digits.
     """
     try:
-        with run.history_file.open(encoding="utf-8", newline="") as opened:
-            rows = list(csv.DictReader(opened))
-        values = [{key: float(text) for key, text in row.items() if text} for row in rows]
-    except (OSError, ValueError, TypeError, csv.Error):
+        rows = runs.read_history(run)
+    except (OSError, ValueError):
         return []
-    return [{key: x for key, x in row.items() if abs(x) < _TOO_LARGE} for row in values]
+    return [{key: x for key, x in row.items() if abs(x) < _TOO_LARGE} for row in rows]
 
 
 def _comparisons(run: Run, weights: str) -> list[Comparison]:

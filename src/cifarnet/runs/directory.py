@@ -20,6 +20,9 @@ from cifarnet.runs import documents
 from cifarnet.runs.atomic import remove_leftovers, replace_folder, unwritable
 from cifarnet.runs.records import FileRecord, ProcessRecord, RunRecord
 
+# As long as another process may take to look whether a run is locked.
+_PROBE_SECONDS = 0.5
+
 
 def root_folder(root: str | Path | None = None) -> Path:
     """Return the folder of runs: `root`, or without it `CIFARNET_RUNS`, or `runs`."""
@@ -173,7 +176,7 @@ def lock(run: Run, wait: float = 0.0) -> Iterator[None]:
     """
     held = filelock.FileLock(run.path / ".lock")
     try:
-        held.acquire(timeout=wait)
+        held.acquire(timeout=max(wait, _PROBE_SECONDS))
     except filelock.Timeout as error:
         raise RunError(
             f"{run.path} is being written by {_holder(run)}. Wait until it ends or stop it, then "
@@ -232,15 +235,19 @@ def remove(run: Run) -> None:
     Raises:
         RunError: a process is writing it, or it cannot be deleted.
     """
-    locked = is_locked(run)
-    if locked:
-        raise RunError(f"{run.path} is in use; stop its process first")
-    if locked is None:
+    held = filelock.FileLock(run.path / ".lock")
+    try:
+        held.acquire(timeout=_PROBE_SECONDS)
+    except filelock.Timeout as error:
+        raise RunError(f"{run.path} is in use; stop its process first") from error
+    except (OSError, NotImplementedError) as error:
         raise RunError(
             f"cannot remove {run.path}: whether a process is writing it cannot be known, since "
             "its .lock cannot be opened. Check the permissions, or delete the folder yourself."
-        )
+        ) from error
     try:
         shutil.rmtree(run.path)
     except OSError as error:
         raise RunError(f"cannot remove {run.path}: {error}") from error
+    finally:
+        held.release()

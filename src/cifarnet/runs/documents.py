@@ -14,11 +14,10 @@ from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from cifarnet.errors import RunError
+from cifarnet.errors import JsonObject, RunError
 from cifarnet.runs.atomic import write_json
 
 _MAX_BYTES = 20_000_000
-JsonObject = dict[str, Any]  # what `json.loads` gives for an object
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e15, le=1e15)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 # A path inside the run: not absolute, without `..`.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cifarnet.runs.documents import Count, InsidePath, JsonObject, Number, Part, Record, renamed
+from cifarnet.errors import JsonObject
+from cifarnet.runs.documents import Count, InsidePath, Number, Part, Record, renamed
 
 
 class DataRecord(Part):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from cifarnet.errors import JsonObject
 from cifarnet.runs.audits import WithoutNearDuplicates
 from cifarnet.runs.confidence import SelectivePrediction, TemperatureScaling
-from cifarnet.runs.documents import Count, InsidePath, JsonObject, Number, Part, Record, renamed
+from cifarnet.runs.documents import Count, InsidePath, Number, Part, Record, renamed
 from cifarnet.runs.sprites import Sprite
 
 # --- evaluation/<split>.json ----------------------------------------------------------

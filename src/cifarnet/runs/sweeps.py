@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cifarnet.runs.documents import Count, JsonObject, Number, Part, Record
+from cifarnet.errors import JsonObject
+from cifarnet.runs.documents import Count, Number, Part, Record
 
 State = Literal["running", "waiting", "complete", "pruned", "promoted", "failed"]
 Value = bool | int | float | str | list[object] | JsonObject | None

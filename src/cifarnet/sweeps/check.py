@@ -76,13 +76,14 @@ def check_sweep(file: str | Path, callbacks: Iterable[Callback] | None = None) -
         print(found.runs, found.seconds)
     """
     with job(callbacks) as report:
-        found = settings.read(Path(file))
         report.on_stage("checking the settings")
+        found = settings.read(Path(file))
         configs = _configs(found)
         networks = _networks(configs)[:_MOST_NETWORKS]
-        report.on_stage(f"building {count(len(networks), 'network')}")
+        report.on_stage("loading TensorFlow")
         from cifarnet import training
 
+        report.on_stage(f"building {count(len(networks), 'network')}")
         for config in networks:
             training.check(config)
         seconds, notes = _measure(found, report)
@@ -140,8 +141,12 @@ def _config(found: Settings, values: Mapping[str, Any]) -> cfg.Config:
     try:
         return found.config(values, found.seeds[0], found.name)
     except ConfigError as error:
-        listed = ", ".join(spaces.overrides(values))
-        raise ConfigError(f"{found.file}: vary: {listed}:\n{error}") from error
+        # The first line names the base, which is not at fault; each other one names the override.
+        lines = [line.strip().removeprefix("-o ") for line in str(error).splitlines()]
+        listed = f"{', '.join(spaces.overrides(values))}: " if len(values) > 1 else ""
+        raise ConfigError(
+            "\n".join(f"{found.file}: vary: {listed}{line}" for line in lines[1:] or lines)
+        ) from error
 
 
 def _networks(configs: list[cfg.Config]) -> list[cfg.Config]:

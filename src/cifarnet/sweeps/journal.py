@@ -10,7 +10,7 @@ from typing import BinaryIO
 import filelock
 from optuna.storages.journal import JournalFileBackend
 
-from cifarnet.runs.documents import JsonObject
+from cifarnet.errors import JsonObject
 
 
 class Journal(JournalFileBackend):

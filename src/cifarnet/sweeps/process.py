@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import signal
 import threading
@@ -234,12 +233,10 @@ def validated(run: Run) -> list[Epoch]:
     """Return the finished epochs of a run and their validation accuracy, from `history.csv`."""
     if not run.history_file.exists():
         return []
-    with run.history_file.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     return [
-        Epoch(int(row["epoch"]), float(row["validation_accuracy"]))
-        for row in rows
-        if row["validation_accuracy"]
+        Epoch(int(row["epoch"]), row["validation_accuracy"])
+        for row in runs.read_history(run)
+        if "validation_accuracy" in row
     ]
 
 

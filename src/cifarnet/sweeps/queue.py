@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from cifarnet.errors import RunError
-from cifarnet.runs.documents import JsonObject
+from cifarnet.errors import JsonObject, RunError
 from cifarnet.sweeps import space, storage
 from cifarnet.sweeps.folder import SweepFolder
 

@@ -18,8 +18,7 @@ from cifarnet import config as cfg
 from cifarnet.config import messages, yaml_file
 from cifarnet.config.schema import Section
 from cifarnet.config.shipped import shipped_path
-from cifarnet.errors import ConfigError
-from cifarnet.runs.documents import JsonObject
+from cifarnet.errors import ConfigError, JsonObject
 from cifarnet.runs.sweeps import Halving
 from cifarnet.sweeps import space as spaces
 from cifarnet.sweeps.space import Space

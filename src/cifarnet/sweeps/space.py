@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cifarnet import config as cfg
 from cifarnet.config.text import describe
-from cifarnet.errors import ConfigError
-from cifarnet.runs.documents import JsonObject
+from cifarnet.errors import ConfigError, JsonObject
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -28,12 +28,7 @@ _FIXED = {
     "data.validation_fraction": "trials are compared on the same images",
     "data.test_fraction": "trials are compared on the same images",
     "data.max_unreadable": "trials are compared on the same images",
-    "data.memory_share": "it changes nothing that is trained",
-    "evaluate": "it changes nothing that is trained",
-    "export": "it changes nothing that is trained",
-    "train.checkpoint": "it changes nothing that is trained",
-    "train.tensorboard": "it changes nothing that is trained",
-    "train.mlflow": "it changes nothing that is trained",
+    **dict.fromkeys(cfg.UNTRAINED, "it changes nothing that is trained"),
 }
 _MOST_FAULTS = 20
 _FORMS = "expected a list of values, {log: [LOW, HIGH]}, {float: [LOW, HIGH]} or {int: [LOW, HIGH]}"

@@ -7,8 +7,7 @@ import statistics
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from cifarnet.errors import CifarnetError
-from cifarnet.runs.documents import JsonObject
+from cifarnet.errors import CifarnetError, JsonObject
 from cifarnet.sweeps import process
 from cifarnet.sweeps.folder import SweepFolder
 from cifarnet.sweeps.process import Ended, Epoch, Job, Process, Train

@@ -11,7 +11,7 @@ import numpy as np
 
 from cifarnet import config as cfg
 from cifarnet.callbacks import EpochResult
-from cifarnet.runs.documents import JsonObject
+from cifarnet.errors import JsonObject
 
 COLUMNS = tuple(field.name for field in fields(EpochResult))
 

@@ -70,6 +70,7 @@ class Loop:
         self._history = history
         self._selected = selected
         self._calibration: TemperatureRecord | None = None
+        self._is_saved = False
         self._callbacks = callbacks
         self._meter = meter
         self._group = 1
@@ -101,7 +102,7 @@ class Loop:
             self._team.dismiss(Order.STOP if status == "interrupted" else Order.END)
             if self._history.rows:
                 with suppress(Exception):  # a picture does not decide about a training
-                    plots.curves(self._run.history_file, self._run.plots_folder / "curves.png")
+                    plots.curves(self._run, self._run.plots_folder / "curves.png")
         except BaseException as error:
             self._team.fail()
             stated = isinstance(error, CifarnetError)
@@ -144,11 +145,12 @@ class Loop:
         trainer = self._trainer
         in_epoch = trainer.step % trainer.steps_per_epoch
         left = min(trainer.left, trainer.resolution.left(trainer.step))
-        every = self._config.train.checkpoint.every_steps or left
+        every = self._config.train.checkpoint.every_steps
+        until_saved = every - trainer.step % every if every else left
         builds_graph = trainer.builds_graph
         if builds_graph:
             self._callbacks.on_stage("tracing and compiling the training step")
-        count = 1 if builds_graph else min(self._group, left, every - trainer.step % every)
+        count = 1 if builds_graph else min(self._group, left, until_saved)
         self._stopped = self._team.tell(Order.STEPS, count).stopped
         start = time.perf_counter()
         losses, accuracies = trainer.steps(count)
@@ -205,6 +207,7 @@ class Loop:
         name, images = self._run.path.name, self._config.data
         about = models.describe(name, images, model.input_shape[1], classes, "logits")
         models.save(model, self._run.model_file, about)
+        self._is_saved = True
 
     def _speed(self) -> float:
         """Return the images per second of this epoch's training steps."""
@@ -223,9 +226,12 @@ class Loop:
 
     def _progress(self, steps_done: int) -> StepProgress:
         trainer, history = self._trainer, self._history
+        # Not by steps alone: part of an epoch at the end of an earlier training is an epoch too.
+        epochs_before = (trainer.step - 1) // trainer.steps_per_epoch
+        epochs_left = math.ceil(trainer.total_steps / trainer.steps_per_epoch) - epochs_before
         return StepProgress(
             epoch=len(history.rows) + 1,
-            epochs=math.ceil(trainer.total_steps / trainer.steps_per_epoch),
+            epochs=len(history.rows) + epochs_left,
             step=steps_done,
             steps=trainer.steps_per_epoch,
             loss=float(np.mean(history.losses)),
@@ -241,6 +247,8 @@ class Loop:
         selected = history.rows[-1] if history.rows else None
         if self._selected is not None and history.best_epoch is not None:
             selected = history.rows[history.best_epoch - 1]
+        elif self._is_saved and history.losses:  # of steps since, the network was not validated
+            selected = None
         speeds = [row.images_per_second for row in history.rows]
         return {
             "epochs_done": round(self._trainer.step / self._trainer.steps_per_epoch, 3),

@@ -18,9 +18,8 @@ from cifarnet import config as cfg
 from cifarnet import system
 from cifarnet.callbacks import Callback
 from cifarnet.data import Dataset
-from cifarnet.errors import CifarnetError, ConfigError, TrainingError
+from cifarnet.errors import CifarnetError, ConfigError, JsonObject, TrainingError
 from cifarnet.formatting import count, difference, some
-from cifarnet.runs.documents import JsonObject
 from cifarnet.training import cluster, messages
 from cifarnet.training.team import Team
 from cifarnet.training.workers import Workers

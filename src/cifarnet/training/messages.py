@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 
-from cifarnet.runs.documents import JsonObject
+from cifarnet.errors import JsonObject
 
 # Also keeps other programs' connections apart.
 _MAGIC = b"cifarnet-team-1\n"

@@ -30,7 +30,10 @@ def build(
     """
     keras.utils.set_random_seed(config.seed)
     count = images_per_batch(config.data.image_size, _WHITENING_IMAGES)
-    stock = build_stock(config, dataset, config.train.precision, dataset.train.pixels[:count])
+    train = dataset.train
+    # Images of a folder are sorted by class; of CIFAR-10 the source takes the first.
+    pixels = train.spread(count).pixels if train.files else train.pixels[:count]
+    stock = build_stock(config, dataset, config.train.precision, np.asarray(pixels))
     if weights is not None:
         stock.set_weights(weights)
     model = models.fast.rewrite(stock)

@@ -18,6 +18,7 @@ from cifarnet.runs.records import PrecisionRecord
 
 # Half precision must be this much faster to be worth its rounding.
 _WORTHWHILE = 1.1
+_ROUNDS = 5
 
 
 def choose(callback: Callback | None = None) -> PrecisionRecord:
@@ -62,7 +63,7 @@ def _cached(path: Path, key: str, candidates: list[str]) -> dict[str, float] | N
     return None
 
 
-def _milliseconds(dtype: str, rounds: int = 5) -> float:
+def _milliseconds(dtype: str) -> float:
     """Return the best time of a 3x3 convolution of [64, 16, 16, 64], forward and backward."""
     images = tf.cast(tf.random.stateless_normal([64, 16, 16, 64], [0, 0]), dtype)
     kernel = tf.cast(tf.random.stateless_normal([3, 3, 64, 64], [0, 1]), dtype)
@@ -75,7 +76,7 @@ def _milliseconds(dtype: str, rounds: int = 5) -> float:
         return tape.gradient(outputs, [images, kernel])
 
     times = []
-    for _ in range(rounds + 1):
+    for _ in range(_ROUNDS + 1):
         start = time.perf_counter()
         for gradient in step():
             gradient.numpy()

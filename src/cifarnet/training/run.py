@@ -13,11 +13,10 @@ from cifarnet.callbacks import Callback, Callbacks, job
 from cifarnet.callbacks.tracking import MlflowTracker
 from cifarnet.cost import Meter, Power
 from cifarnet.errors import ConfigError, RunError
-from cifarnet.formatting import difference
 from cifarnet.reporting import page
 from cifarnet.runs import CostRecord, Run, documents
 from cifarnet.runs.records import PrecisionRecord
-from cifarnet.training import checkpoint, distillation, precision
+from cifarnet.training import checkpoint, distillation, precision, resuming
 from cifarnet.training.checkpoint import Checkpoint
 from cifarnet.training.description import describe, reopen
 from cifarnet.training.distillation import Teacher
@@ -28,19 +27,6 @@ from cifarnet.training.meeting import Meeting
 from cifarnet.training.step import Trainer
 from cifarnet.training.workers import Workers
 from cifarnet.worker import Worker
-
-# Keys that a resumed run may change. All others decide the bits of what was already trained.
-MAY_CHANGE = (
-    "train.epochs",
-    "train.calibrate",
-    "train.checkpoint",
-    "train.distill.teacher",  # to another place; that it is the same is checked
-    "train.tensorboard",
-    "train.mlflow",
-    "data.path",
-    "data.memory_share",
-    "export",
-)
 
 
 @default_settings()
@@ -116,7 +102,7 @@ def resume(
     Args:
         run: a run, its path, its name or `latest`; not finished, or to train for more epochs, or
             to calibrate, or no longer, with `train.calibrate`, which trains nothing.
-        overrides: `key=value` texts for keys in `MAY_CHANGE`.
+        overrides: `key=value` texts for keys in `resuming.MAY_CHANGE`.
         callbacks, power, workers: as for `train`; the record's cost is that of all sessions. The
             other workers need no copy of the run. Another number of workers gives other bits.
 
@@ -148,16 +134,10 @@ def _resume(
     meter = Meter(power, record.cost or (CostRecord() if record.steps_done else None))
     notes: list[str] = []
     saved = checkpoint.load_newest(run, notes.append)
-    config, changed = _resumed_config(run, saved, overrides)
+    config, changed = resuming.changed_config(run, saved, overrides)
     notes += changed.values()
-    # A checkpoint is older than a calibration by an earlier resume; the record is not.
-    is_calibrated = record.calibration is not None
-    calibrates = saved is not None and config.train.calibrate != is_calibrated
-    if record.status == "finished" and "train.epochs" not in changed and not calibrates:
-        raise RunError(
-            f"{run.path} has finished: {record.stop_reason}. To train further, give more "
-            f"epochs: cifarnet train --resume {run.path} -o train.epochs=N"
-        )
+    if record.status == "finished":
+        resuming.check_finished(run, record, saved, config)
     _call_workers(config, meeting)
     file = distillation.open_teacher(config, report)
     report.on_stage("loading the images")
@@ -225,25 +205,6 @@ def _choose_precision(
             measured = worker.call(precision.choose)
     train = config.train.model_copy(update={"precision": measured.chosen})
     return config.model_copy(update={"train": train}), measured
-
-
-def _resumed_config(
-    run: Run, saved: Checkpoint | None, overrides: Iterable[str]
-) -> tuple[cfg.Config, dict[str, str]]:
-    """Return the config with the overrides, and by key what differs from the checkpoint's."""
-    if saved is None:
-        runs.check(run, run.config_file)
-    config = cfg.load(run.config_file, overrides)
-    changed = cfg.changes(cfg.load(run.config_file) if saved is None else saved.config, config)
-    lines = {key: difference(key, *values, " -> ") for key, values in changed.items()}
-    refused = [f"  {line}" for key, line in lines.items() if not key.startswith(MAY_CHANGE)]
-    if refused:
-        listed = "\n".join(refused)
-        raise ConfigError(
-            f"{run.path} was trained with another config:\n{listed}\n"
-            f"Only {', '.join(MAY_CHANGE)} may change. Put the others back, or start a new run."
-        )
-    return config, lines
 
 
 def _restore(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
