@@ -210,9 +210,9 @@ def _missing(path: Path, requested_by: Path | None) -> str:
         near = difflib.get_close_matches(path.name, files, n=1)
     if near:
         return f"{message}. In {path.parent} there is: {near[0]}"
-    if files:
-        message += f". In {path.parent} there is: {', '.join(files[:10])}"
-    return f"{message}. Give a YAML file or the name of a shipped config. {advice(path.stem)}"
+    here = f". In {path.parent} there is: {', '.join(files[:10])}" if files else ""
+    known = f"Give a YAML file or the name of a shipped config. {advice(path.stem)}"
+    return f"{message}. {known}{here}"
 
 
 def _validate(document: Document, where: str, places: Places) -> Config:
