@@ -216,7 +216,7 @@ def resolve(target: Run | str | Path, overrides: Iterable[str] = ()) -> Artifact
             run, `data` keys that say which images to use instead of CIFAR-10.
 
     Raises:
-        RunError, ArtifactError: no such run or model file, or a run without a model.
+        RunError: no such run or file, or a run without a model.
         ConfigError: an override of another key, or the run's config is damaged.
     """
     path = target.path if isinstance(target, Run) else Path(target)
@@ -227,8 +227,6 @@ def resolve(target: Run | str | Path, overrides: Iterable[str] = ()) -> Artifact
         if run is None:
             return Artifact(path, None, _data_config(overrides))
         return Artifact(path, run, run_config(run, overrides))
-    if path.suffix.lower() in predictors.SUFFIXES and not path.exists():
-        raise ArtifactError(f"there is no model file {path}")
     run = trained_run(target)
     return Artifact(run.model_file, run, run_config(run, overrides))
 

@@ -233,7 +233,7 @@ def paired_interval(first_only: int, second_only: int, count: int) -> tuple[floa
     total = count + 2
     difference = (first_only - second_only) / total
     spread = (first_only + second_only + 1) / total - difference**2
-    half = 1.959964 * math.sqrt(spread / total)
+    half = _Z * math.sqrt(spread / total)
     return max(-1.0, difference - half), min(1.0, difference + half)
 
 

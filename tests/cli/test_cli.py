@@ -147,7 +147,7 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
     assert record["status"] == "interrupted"
     done = record["epochs_done"]
     shown = cifarnet("evaluate", "latest", "--split", "validation", cwd=tmp_path).stdout
-    assert re.search(rf"{run.name} is interrupted after [\d.]+ epochs; .*--resume", shown)
+    assert re.search(r"warning: .* not come to its end: interrupted after [\d.]+ epoch", shown)
     # The run's own config decides how far it goes; shorten it so that the test ends.
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("epochs: 200.0", f"epochs: {int(done) + 3}"))
@@ -219,6 +219,10 @@ def test_a_wrong_config_is_one_clear_error_and_writes_nothing(overrides, says, t
 def test_a_config_or_key_that_is_given_as_something_else_is_told_how_to_give_it(tmp_path):
     for arguments, says in (
         (("article",), "extra argument (article). Did you mean --config article?"),
+        ((tmp_path,), f"Did you mean --resume {tmp_path}?"),
+        (("--config", "smoke", "seed=1"), "(seed=1). Did you mean -o seed=1?"),
+        (("--config", "smoke", "article"), "extra argument (article)"),
+        (("--lr", "0.1"), "Did you mean -o train.learning_rate=VALUE?"),
         (("--epochs", 3), "No such option '--epochs'. Did you mean -o train.epochs=VALUE?"),
         (("--batch-size=3",), "-o train.batch_size=VALUE or -o evaluate.batch_size=VALUE?"),
     ):
@@ -362,7 +366,7 @@ def test_predict_says_which_file_is_no_image(place, tmp_path):
     done = cifarnet("predict", "latest", tmp_path / "absent.png", cwd=place, code=1)
     assert "absent.png" in done.stderr
     done = cifarnet("predict", "absent.onnx", tmp_path / "notes.png", cwd=place, code=1)
-    assert "there is no model file absent.onnx" in done.stderr
+    assert "received 'absent.onnx', and there is no such file. " in done.stderr
 
 
 def test_predict_lists_what_it_cannot_read_after_the_rest(place, tmp_path):

@@ -75,15 +75,19 @@ def assert_equal(rewritten: keras.Model, stock: keras.Model, gradients=assert_cl
     gradients(ours, theirs)
 
 
-def assert_close_as_one(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    """Within 1 % of the length of all gradients together.
+def assert_near(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    """Each gradient within 5 % of its length, and all together within 0.3 %.
 
     Where a value is so near to 0, or two of a window so near to each other, that rounding decides a
-    ReLU or a maximum, single gradients differ, on which weights depends on the processor. Together
-    they differed by up to 1.6e-3 (5 seeds, oneDNN's kernels for SSE4.1 and AVX2).
+    ReLU or a maximum, single gradients differ; on which weights depends on the processor. Each
+    differed by up to 0.5 %, together by up to 0.16 % (5 seeds, oneDNN's kernels for SSE4.1 and
+    AVX2). Those of a bias before a normalization are nothing but rounding.
     """
-    ours, stock = (np.concatenate([v.ravel() for v in one]) for one in (found, expected))
-    assert np.linalg.norm(ours - stock) <= 0.01 * np.linalg.norm(stock)
+    lengths = [np.linalg.norm(stock) for stock in expected]
+    errors = [np.linalg.norm(a - b) for a, b in zip(found, expected, strict=True)]
+    whole = np.linalg.norm(lengths)
+    assert all(e <= 0.05 * x + 1e-5 * whole for e, x in zip(errors, lengths, strict=True))
+    assert np.linalg.norm(errors) <= 0.003 * whole
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -93,7 +97,7 @@ def test_every_shipped_config_trains_alike(path):
     keras.utils.set_random_seed(0)
     stock = models.build(settings.model, side, 10, *GRAY, images=images().astype(np.uint8))
     rewritten = fast.rewrite(stock)
-    assert_equal(rewritten, stock, assert_close_as_one)
+    assert_equal(rewritten, stock, assert_near)
     assert all(type(layer).__module__.startswith("keras.") for layer in stock.layers)
     kinds = {type(layer) for layer in rewritten.layers}
     assert not kinds & {keras.layers.Conv2D, keras.layers.BatchNormalization}

@@ -257,7 +257,8 @@ def test_a_lock_can_be_waited_for(tmp_path):
     assert process == ProcessRecord(pid=os.getpid(), host=socket.gethostname())
 
 
-def test_a_look_whether_a_run_is_locked_does_not_stop_who_begins_to_write_it(tmp_path):
+def test_a_look_whether_a_run_is_locked_does_not_stop_who_begins_to_write_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs.directory, "_PROBE_SECONDS", 60.0)
     run = make(tmp_path, "r")
     probe = filelock.FileLock(run.path / ".lock", thread_local=False)  # as `is_locked` holds it
     probe.acquire()
@@ -355,6 +356,15 @@ def test_checkpoints_carry_their_own_checksums(checked):
     assert found["checkpoint/step-00000002.npz"][0] is False
     assert "step-00000002.npz is damaged" in found["checkpoint/step-00000002.npz"][1]
     assert len(found) == 6
+
+
+def test_the_weights_of_a_run_without_their_checksum_are_those_of_the_file(checked):
+    stated = runs.weights_digest(checked)
+    runs.forget(checked, checked.model_file)  # as while it is resumed
+    assert runs.weights_digest(checked) == stated == runs.digest(checked.model_file) != ""
+    assert runs.is_current(checked, stated) and not runs.is_current(checked, 64 * "0")
+    checked.model_file.unlink()
+    assert runs.weights_digest(checked) == ""
 
 
 def test_a_change_that_fails_leaves_the_old_checksums(checked):

@@ -390,6 +390,18 @@ def test_a_run_that_ended_early_is_trained_further_without_what_ended_it(tmp_pat
     assert_equal_bits(unbroken(), run)
     with pytest.raises(RunError, match=r"all epochs done\. .*-o train\.epochs=N"):
         training.resume(run, ["train.early_stopping={patience: 3}"])
+    last = training.train(small(epochs=1, stop={"validation_accuracy": 0.01}), tmp_path)
+    with pytest.raises(RunError, match=r"reached 0\.01.*-o train\.epochs=N"):
+        training.resume(last, ["train.stop=null"])
+
+
+def test_a_finished_run_without_checkpoints_is_trained_anew_for_more_epochs(tmp_path):
+    run = training.train(small(epochs=1), tmp_path)
+    shutil.rmtree(run.checkpoints()[0].parent)
+    with pytest.raises(RunError, match=r"all epochs done\. .*-o train\.epochs=N"):
+        training.resume(run)
+    training.resume(run, ["train.epochs=2"])
+    assert run.read_record().steps_done == 8
 
 
 def test_an_interrupted_run_states_no_accuracy_that_its_network_was_not_measured_with(tmp_path):

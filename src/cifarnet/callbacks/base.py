@@ -210,9 +210,15 @@ class Callbacks(Callback):
             callback.on_result(record)
 
     def on_end(self) -> None:
-        """Forward to each."""
+        """Forward to each, whatever the others raise, then raise the first error."""
+        errors = []
         for callback in self._callbacks:
-            callback.on_end()
+            try:
+                callback.on_end()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def on_error(self, error: BaseException) -> None:
         """Forward to each, whatever the others raise."""

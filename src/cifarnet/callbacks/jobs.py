@@ -40,11 +40,8 @@ def job(callbacks: Iterable[Callback] | None) -> Iterator[Callbacks]:
 
 
 def warn_unfinished(run: Run | None, callback: Callback) -> None:
-    """Warn if the training of a run did not come to its end."""
-    from cifarnet import runs  # not for `--help`
-
-    if run is not None and (status := runs.status(run)) != "finished":
-        done = count(run.read_record().epochs_done or 0.0, "epoch")
-        callback.on_warning(
-            f"{run.path} is {status} after {done}; to go on: cifarnet train --resume {run.path}"
-        )
+    """Warn if the training of a run did not come to its end, unless a callback stopped it."""
+    record = None if run is None else run.read_record()
+    if record is not None and record.status not in ("finished", "stopped"):
+        done = count(record.epochs_done or 0.0, "epoch")
+        callback.on_warning(f"the training has not come to its end: {record.status} after {done}")

@@ -69,10 +69,10 @@ def _bytes(_: click.Context, __: click.Parameter, value: str) -> int:
 def serve(target: str, preprocessing: Preprocessing, **given: Any) -> Any:
     """Serve a network over HTTP: a page, image files, the Open Inference Protocol.
 
-    A RUN is served by its ONNX export, else by its LiteRT export; one without either is exported to
-    ONNX first. ARTIFACT is an .onnx or .tflite file. An address that other machines reach needs
-    --token-file or --no-auth. SIGTERM and Ctrl-C end the server within 5 s, after what it has
-    accepted. The last options are for a file that cifarnet did not write.
+    A RUN is served by its ONNX export, else by its LiteRT export; one without either of its present
+    weights is exported to ONNX first. ARTIFACT is an .onnx or .tflite file. An address that other
+    machines reach needs --token-file or --no-auth. SIGTERM and Ctrl-C end the server within 5 s,
+    after what it has accepted. The last options are for a file that cifarnet did not write.
 
     \b
     Example:

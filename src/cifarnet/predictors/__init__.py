@@ -11,7 +11,6 @@ from cifarnet.predictors.preprocessing import RUN_PREPROCESSING, Preprocessing, 
 
 __all__ = [
     "RUN_PREPROCESSING",
-    "SUFFIXES",
     "Metadata",
     "Predict",
     "Predictor",
@@ -30,8 +29,6 @@ _NEEDS: dict[str, tuple[str, str] | None] = {
     ".html": ("onnxruntime", "onnx"),
     ".tflite": ("ai_edge_litert", "litert"),
 }
-# Of model files.
-SUFFIXES = tuple(suffix for suffix in _NEEDS if suffix)
 
 
 def load(

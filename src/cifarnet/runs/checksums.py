@@ -101,13 +101,17 @@ def digest(path: Path) -> str:
 
 
 def weights_digest(run: Run) -> str:
-    """Return the SHA-256 of a run's `model.keras` by its record; empty while it is written.
+    """Return the SHA-256 of a run's `model.keras`; empty without one.
+
+    It is that of the record; of the file where it has none, as while the run is resumed.
 
     Raises:
         RunError: the record cannot be read.
     """
     about = run.read_record().files.get(run.model_file.name)
-    return "" if about is None else about.sha256
+    if about is not None:
+        return about.sha256
+    return digest(run.model_file) if run.model_file.is_file() else ""
 
 
 def is_current(run: Run, weights_sha256: str) -> bool:

@@ -41,11 +41,19 @@ def open_run(run: Run | str | Path, root: str | Path | None = None) -> Run:
             if text != "latest" and (path / "run.json").is_file():
                 return Run(path)
     known = ", ".join(run.path.name for run in runs[-3:]) if runs else "none"
+    no_file = ", and there is no such file" if Path(text).suffix and not _exists(text) else ""
     raise RunError(
-        f"expected a run: a path, a name under {root}/, or `latest`; received {text!r}. "
+        f"expected a run: a path, a name under {root}/, or `latest`; received {text!r}{no_file}. "
         f"Newest runs in {root.resolve()}: {known}. See all with `cifarnet runs list`; --runs DIR "
         "or CIFARNET_RUNS names another folder."
     )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def run_of(path: Path) -> Run | None:

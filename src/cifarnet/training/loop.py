@@ -107,9 +107,9 @@ class Loop:
             self._team.fail()
             stated = isinstance(error, CifarnetError)
             reason = str(error) if stated else f"{type(error).__name__}: {error}"
-            self._run.update_record(**self._results(), status="failed", stop_reason=reason)
+            self._run.update_record(**self._final(), status="failed", stop_reason=reason)
             raise
-        self._run.update_record(**self._results(), status=status, stop_reason=reason)
+        self._run.update_record(**self._final(), status=status, stop_reason=reason)
         self._callbacks.on_train_end(self._run, self._run.read_record())
         if status == "interrupted":
             raise Interrupted(f"{self._run.path} can be resumed: {self._team.resuming}")
@@ -247,8 +247,6 @@ class Loop:
         selected = history.rows[-1] if history.rows else None
         if self._selected is not None and history.best_epoch is not None:
             selected = history.rows[history.best_epoch - 1]
-        elif self._is_saved and history.losses:  # of steps since, the network was not validated
-            selected = None
         speeds = [row.images_per_second for row in history.rows]
         return {
             "epochs_done": round(self._trainer.step / self._trainer.steps_per_epoch, 3),
@@ -262,6 +260,13 @@ class Loop:
             "cost": self._meter.read().replace(macs_trained=self._trainer.macs_trained),
             "updated": now(),
         }
+
+    def _final(self) -> dict[str, Any]:
+        """Return the results at the end, without an accuracy that `model.keras` does not have."""
+        trained_on = self._selected is None and bool(self._history.losses)
+        if self._is_saved and not trained_on:
+            return self._results()
+        return {**self._results(), "selected_epoch": None, "validation_accuracy": None}
 
     def _advice(self, losses: np.ndarray) -> str:
         step = self._trainer.step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1

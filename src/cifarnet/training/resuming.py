@@ -11,7 +11,8 @@ from cifarnet.formatting import difference
 from cifarnet.runs import Run, RunRecord
 from cifarnet.training.checkpoint import Checkpoint
 
-# Keys that a resumed run may change: none decides the bits of what was already trained.
+# Keys that a resumed run may change. All others decide the bits of what was already trained, as
+# `train.epochs` does where the schedule depends on it.
 MAY_CHANGE = (
     "train.epochs",
     "train.early_stopping",
@@ -49,13 +50,12 @@ def check_finished(
     # A checkpoint is older than a calibration by an earlier resume; the record is not.
     if saved is not None and config.train.calibrate != (record.calibration is not None):
         return
-    if saved is not None and saved.history.stop_reason(config.train) is not None:
-        further = "switch off what ended it: -o train.early_stopping=null -o train.stop=null"
-    elif saved is None or (
-        saved.history.stop_reason(saved.config.train) is None
-        and config.train.epochs == saved.config.train.epochs
-    ):
+    before = cfg.load(run.config_file) if saved is None else saved.config
+    all_done = saved is None or (record.steps_done or 0) >= record.steps
+    if all_done and config.train.epochs == before.train.epochs:
         further = f"give more epochs: cifarnet train --resume {run.path} -o train.epochs=N"
+    elif saved is not None and saved.history.stop_reason(config.train) is not None:
+        further = "switch off what ended it: -o train.early_stopping=null -o train.stop=null"
     else:
         return
     raise RunError(f"{run.path} has finished: {record.stop_reason}. To train further, {further}")
