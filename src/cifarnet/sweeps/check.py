@@ -141,11 +141,11 @@ def _config(found: Settings, values: Mapping[str, Any]) -> cfg.Config:
     try:
         return found.config(values, found.seeds[0], found.name)
     except ConfigError as error:
-        # The first line names the base, which is not at fault; each other one names the override.
-        lines = [line.strip().removeprefix("-o ") for line in str(error).splitlines()]
+        # The first line names the base, which is not at fault; each problem names its override.
+        first, *problems = str(error).split("\n  -o ")
         listed = f"{', '.join(spaces.overrides(values))}: " if len(values) > 1 else ""
         raise ConfigError(
-            "\n".join(f"{found.file}: vary: {listed}{line}" for line in lines[1:] or lines)
+            "\n".join(f"{found.file}: vary: {listed}{one}" for one in problems or [first])
         ) from error
 
 
