@@ -45,23 +45,16 @@ def images(count: int = 16) -> np.ndarray:
     return coarse.repeat(4, axis=1).repeat(4, axis=2).astype(np.float32)
 
 
-def trained_once(model: keras.Model) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Outputs, loss and all variables of a pass in training mode; and its gradients."""
+def trained_once(model: keras.Model) -> list[np.ndarray]:
+    """Outputs, loss and gradients in training mode, and all variables after that."""
     with tf.GradientTape() as tape:
         logits = model(images(), training=True)
         loss = tf.reduce_mean(tf.nn.log_softmax(logits) ** 2) + sum(model.losses)
     gradients = tape.gradient(loss, [w.value for w in model.trainable_weights])
-    found = [np.asarray(v) for v in (logits, loss, *model.variables)]
-    return found, [np.asarray(v) for v in gradients]
+    return [np.asarray(v) for v in (logits, loss, *gradients, *model.variables)]
 
 
-def assert_close(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    for ours, stock in zip(found, expected, strict=True):
-        scale = max(1.0, float(np.abs(stock.astype(np.float64)).max()))
-        np.testing.assert_allclose(ours, stock, atol=5e-5 * scale)
-
-
-def assert_equal(rewritten: keras.Model, stock: keras.Model, gradients=assert_close) -> None:
+def assert_equal(rewritten: keras.Model, stock: keras.Model) -> None:
     """The same variables, and within rounding the same inference, training step and statistics."""
     assert rewritten.count_params() == stock.count_params()
     assert [w.path for w in rewritten.weights] == [w.path for w in stock.weights]
@@ -70,34 +63,22 @@ def assert_equal(rewritten: keras.Model, stock: keras.Model, gradients=assert_cl
         assert ours is not expected
         np.testing.assert_array_equal(ours, expected)
     np.testing.assert_allclose(rewritten(images()), stock(images()), atol=1e-5)
-    (found, ours), (expected, theirs) = trained_once(rewritten), trained_once(stock)
-    assert_close(found, expected)
-    gradients(ours, theirs)
-
-
-def assert_near(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    """Each gradient within 5 % of its length, and all together within 0.3 %.
-
-    Where a value is so near to 0, or two of a window so near to each other, that rounding decides a
-    ReLU or a maximum, single gradients differ; on which weights depends on the processor. Each
-    differed by up to 0.5 %, together by up to 0.16 % (5 seeds, oneDNN's kernels for SSE4.1 and
-    AVX2). Those of a bias before a normalization are nothing but rounding.
-    """
-    lengths = [np.linalg.norm(stock) for stock in expected]
-    errors = [np.linalg.norm(a - b) for a, b in zip(found, expected, strict=True)]
-    whole = np.linalg.norm(lengths)
-    assert all(e <= 0.05 * x + 1e-5 * whole for e, x in zip(errors, lengths, strict=True))
-    assert np.linalg.norm(errors) <= 0.003 * whole
+    for ours, expected in zip(trained_once(rewritten), trained_once(stock), strict=True):
+        scale = max(1.0, float(np.abs(expected.astype(np.float64)).max()))
+        np.testing.assert_allclose(ours, expected, atol=5e-5 * scale)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_trains_alike(path):
     settings = config.load(path)
     side = settings.data.image_size
+    # Some initial weights bring a value so near to 0, or two of a window so near to each other,
+    # that rounding decides a ReLU or a maximum, and whole gradients differ: those of seeds 1 to 3
+    # for one config or another, with oneDNN's kernels for AVX2.
     keras.utils.set_random_seed(0)
     stock = models.build(settings.model, side, 10, *GRAY, images=images().astype(np.uint8))
     rewritten = fast.rewrite(stock)
-    assert_equal(rewritten, stock, assert_near)
+    assert_equal(rewritten, stock)
     assert all(type(layer).__module__.startswith("keras.") for layer in stock.layers)
     kinds = {type(layer) for layer in rewritten.layers}
     assert not kinds & {keras.layers.Conv2D, keras.layers.BatchNormalization}
