@@ -124,7 +124,7 @@ class _Reader:
         found = []
         for one in self.read(files, kind):
             source: Any = getattr(one, "about", one)
-            if runs.is_current(self.run, source.weights_sha256):
+            if source.weights_sha256 in ("", self.weights):
                 found.append(one)
             else:
                 name = one.path.relative_to(self.run.path).as_posix()
